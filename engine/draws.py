@@ -1,0 +1,47 @@
+"""What did chance decide for example `index` of epoch `epoch`?  Random numbers that are a function, not a state.
+
+Every draw is a hash of its key, (seed, epoch, index, ...), so it does not depend on which worker, process or batch
+makes it, and a resumed run needs no stored generator. The hash is the finaliser of SplitMix64 (Steele, Lea & Flood
+2014, "Fast splittable pseudorandom number generators"), vectorised over NumPy arrays.
+"""
+
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def stream(name: str, *numbers: int) -> np.uint64:
+    """Return the key of one purpose, such as ("mask", seed, epoch): two purposes never share their draws."""
+    key = np.array([zlib.crc32(name.encode())], np.uint64)
+    for number in numbers:
+        key = _mix(key, np.array([number], np.int64).view(np.uint64))
+    return key[0]
+
+
+def uniform(key: np.uint64, *coordinates: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Draw from [0, 1) at each point of the broadcast integer `coordinates`, such as (B, 1) rows by (T,) columns."""
+    state = np.asarray(key, np.uint64)
+    for coordinate in coordinates:
+        state = _mix(state, np.asarray(coordinate, np.int64).view(np.uint64))
+    return (state >> np.uint64(11)) * 2.0**-53
+
+
+def integers(key: np.uint64, bound: npt.ArrayLike, *coordinates: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Draw whole numbers from 0 to `bound` - 1 (broadcast) at each point of `coordinates`."""
+    return (uniform(key, *coordinates) * np.asarray(bound)).astype(np.int64)
+
+
+def permutation(key: np.uint64, size: int) -> npt.NDArray[np.int64]:
+    """Return the numbers 0 to `size` - 1 in random order."""
+    return np.random.Generator(np.random.Philox(key=int(key))).permutation(size)
+
+
+def _mix(state: npt.NDArray[np.uint64], value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is the point
+        mixed = (state ^ value) + _GOLDEN
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return mixed ^ (mixed >> np.uint64(31))

@@ -1,0 +1,230 @@
+"""What does this experiment consist of?  A YAML file and the command line become one frozen dataclass, strictly.
+
+A recipe is a whole experiment in one file: no inheritance, no interpolation. An unknown key, a key given twice or a
+value of the wrong type is an error that names the file, the line and the nearest key there is.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+import yaml
+
+R = TypeVar("R")
+
+
+def read(recipe_class: type[R], argv: list[str]) -> R:
+    """Read `argv` = [FILE.yaml, --key value, --section.key value, ...] into a `recipe_class`.
+
+    Errors: FileNotFoundError for the file, ValueError for its content; a bad flag ends the program with status 2.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: RECIPE.yaml [--key value ...]   (sections: {', '.join(_field_types(recipe_class))})")
+        sys.exit(0 if argv else 2)
+    if argv[0].startswith("-"):
+        raise ValueError(f"the first argument must be a recipe, a YAML file; found the option {argv[0]!r}")
+    recipe = load(recipe_class, Path(argv[0]))
+    if len(argv) == 1:
+        return recipe
+    return tyro.cli(
+        recipe_class,
+        default=recipe,
+        args=argv[1:],
+        prog=argv[0],
+        config=(tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands),
+    )
+
+
+def load(recipe_class: type[R], path: Path) -> R:
+    """Read one YAML file into `recipe_class`. Errors: FileNotFoundError; ValueError naming file, line and key."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no recipe at {path}")
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from None
+    if root is None:
+        raise ValueError(f"{path} is empty; a recipe has the keys {', '.join(_field_types(recipe_class))}")
+    return _Reader(path).value(recipe_class, root, key="")
+
+
+def resolved(recipe: Any) -> dict[str, Any]:
+    """Return the recipe as plain dicts, lists and scalars: what `recipe.yaml` in a run folder holds."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe), default=str))
+
+
+def hash_of(value: Any) -> str:
+    """Return the SHA-256 (hex) of a value's canonical JSON. Dataclasses count as dicts, paths as strings."""
+    plain = resolved(value) if dataclasses.is_dataclass(value) else value
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def data_path(name: str) -> Path:
+    """Find a file or folder that a recipe names: absolute, or in $CLOZE_DATA, or in the working folder.
+
+    Errors: FileNotFoundError that names every place looked at.
+    """
+    places = [Path(name).expanduser()]
+    if not places[0].is_absolute() and os.environ.get("CLOZE_DATA"):
+        places.insert(0, Path(os.environ["CLOZE_DATA"]).expanduser() / name)
+    for place in places:
+        if place.exists():
+            return place
+    looked = " and ".join(str(place.absolute()) for place in places)
+    unset = "" if os.environ.get("CLOZE_DATA") else " (CLOZE_DATA, the folder of your data, is not set)"
+    raise FileNotFoundError(f"nothing at {looked}{unset}")
+
+
+def _field_types(recipe_class: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(recipe_class)
+    return {field.name: hints[field.name] for field in dataclasses.fields(recipe_class)}
+
+
+class _Reader:
+    """Turn YAML nodes, which know their lines, into typed values."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def value(self, kind: Any, node: yaml.Node, key: str) -> Any:
+        origin, options = typing.get_origin(kind), typing.get_args(kind)
+        if resolve := getattr(kind, "from_section", None):
+            return self._named_section(resolve, node, key)
+        if dataclasses.is_dataclass(kind):
+            return self._section(kind, node, key)
+        if origin in (typing.Union, types.UnionType):
+            return self._union(options, node, key)
+        if origin is typing.Literal:
+            return self._one_of(options, node, key)
+        if origin is tuple:
+            return tuple(self.value(options[0], item, key) for item in self._items(node, key))
+        if origin is dict or kind is dict:
+            return self._free(node, key)
+        return self._scalar(kind, node, key)
+
+    def fail(self, node: yaml.Node, problem: str) -> typing.NoReturn:
+        raise ValueError(f"{self.path}:{node.start_mark.line + 1}: {problem}")
+
+    def _pairs(self, node: yaml.Node, key: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        if not isinstance(node, yaml.MappingNode):
+            self.fail(node, f"{key or 'the recipe'} must be a section of `key: value` lines")
+        pairs: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for name, value in node.value:
+            if name.value in pairs:
+                self.fail(name, f"{_join(key, name.value)} is given twice; keep one")
+            pairs[name.value] = (name, value)
+        return pairs
+
+    def _section(self, kind: Any, node: yaml.Node, key: str) -> Any:
+        fields, pairs = _field_types(kind), self._pairs(node, key)
+        for name, (name_node, _) in pairs.items():
+            if name not in fields:
+                nearest = difflib.get_close_matches(name, fields, n=1)
+                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+                self.fail(name_node, f"unknown key {_join(key, name)!r}{hint} (keys: {', '.join(fields)})")
+        values = {name: self.value(fields[name], value, _join(key, name)) for name, (_, value) in pairs.items()}
+        required = [
+            field.name
+            for field in dataclasses.fields(kind)
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        ]
+        if missing := [name for name in required if name not in values]:
+            self.fail(node, f"{key or 'the recipe'} lacks {', '.join(missing)}")
+        return self._made(kind, values, node, key)
+
+    def _named_section(self, resolve: Callable[[str], Any], node: yaml.Node, key: str) -> Any:
+        """A section whose `name` says which class reads it."""
+        pairs = self._pairs(node, key)
+        if "name" not in pairs:
+            self.fail(node, f"{key} lacks its `name`")
+        name_node = pairs["name"][1]
+        try:
+            kind = resolve(str(name_node.value))
+        except ValueError as error:
+            self.fail(name_node, str(error))
+        return self._section(kind, node, key)
+
+    def _made(self, kind: Any, values: dict[str, Any], node: yaml.Node, key: str) -> Any:
+        try:
+            return kind(**values)
+        except ValueError as error:  # a dataclass checks its own fields in __post_init__
+            self.fail(node, f"{key or 'the recipe'}: {error}")
+
+    def _union(self, options: tuple[Any, ...], node: yaml.Node, key: str) -> Any:
+        if node.tag == "tag:yaml.org,2002:null":
+            if type(None) in options:
+                return None
+            self.fail(node, f"{key} must have a value")
+        problems = []
+        for option in options:
+            if option is type(None):
+                continue
+            try:
+                return self.value(option, node, key)
+            except ValueError as error:
+                problems.append(str(error))
+        raise ValueError(problems[0])
+
+    def _one_of(self, allowed: tuple[Any, ...], node: yaml.Node, key: str) -> Any:
+        for choice in allowed:
+            if isinstance(node, yaml.ScalarNode) and node.value == str(choice):
+                return choice
+        self.fail(node, f"{key} is {_shown(node)}; allowed: {', '.join(map(str, allowed))}")
+
+    def _items(self, node: yaml.Node, key: str) -> list[yaml.Node]:
+        if isinstance(node, yaml.SequenceNode):
+            return node.value
+        self.fail(node, f"{key} must be a list, such as [a, b]; found {_shown(node)}")
+
+    def _free(self, node: yaml.Node, key: str) -> dict[str, Any]:
+        """A section that is handed on unchanged; only doubled keys are refused, and 1e-4 is read as a number."""
+        values = {}
+        for name, (_, value) in self._pairs(node, key).items():
+            if isinstance(value, yaml.MappingNode):
+                values[name] = self._free(value, _join(key, name))
+            else:
+                loader = yaml.SafeLoader("")
+                plain = loader.construct_object(value, deep=True)
+                values[name] = _number(plain) if isinstance(plain, str) and not value.style else plain
+        return values
+
+    def _scalar(self, kind: Any, node: yaml.Node, key: str) -> Any:
+        if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:null":
+            self.fail(node, f"{key} must be one {_kind_name(kind)}; found {_shown(node)}")
+        if kind is bool:
+            if node.value.lower() in ("true", "false"):
+                return node.value.lower() == "true"
+            self.fail(node, f"{key} must be true or false; found {_shown(node)}")
+        try:
+            # PyYAML reads `1e-4` as a string and `1_0` as ten: the field's own type decides instead.
+            return kind(node.value)
+        except ValueError:
+            self.fail(node, f"{key} must be one {_kind_name(kind)}; found {_shown(node)}")
+
+
+def _number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _shown(node: yaml.Node) -> str:
+    return repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list or section"
+
+
+def _kind_name(kind: Any) -> str:
+    return {int: "whole number", float: "number", str: "text", Path: "path"}.get(kind, str(kind))

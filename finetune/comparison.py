@@ -1,0 +1,272 @@
+"""What stands in the table?  Our systems under the published ones, task by task, the median over seeds.
+
+The GLUE table is that of Devlin et al. 2019 (table 1). A cell is the score which the paper reports: F1 for QQP and
+MRPC, Spearman for STS-B, Matthews for CoLA, accuracy else. The average is over the nine columns, MNLI's two apart and
+WNLI left out, and is always computed. Whatever is not one of the nine stands in a second table.
+
+The published cells are those of the paper's first version (arXiv 1810.04805v1): the means of its rows are the averages
+that it prints, 74.0, 71.0, 75.2, 79.6 and 81.9. Its QNLI column is of the first QNLI test set. The later version has
+the second one (79.8, 87.4, 90.5 and 92.7 from BiLSTM on) and prints 74.0, 71.0, 75.1, 79.6 and 82.1; there the mean of
+BiLSTM's row is 70.9.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Literal
+
+from finetune.results import INITS, Result, Scores
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a results line."""
+
+    task: str
+    split: str
+    metric: str
+
+    def of(self, scores: Scores) -> float | None:
+        """Return this number in percent, or None where it is not known."""
+        value = scores.get(self.split, {}).get(self.metric)
+        return None if value is None else 100 * value
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, what stands under it, and the measures it shows."""
+
+    title: str
+    subtitle: str
+    measures: tuple[Measure, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measure of one system: a value (percent) a seed, of the best of the settings that were tried."""
+
+    measure: Measure
+    values: tuple[float, ...]
+    settings: int = 1
+
+    @property
+    def median(self) -> float:
+        """Return the median over seeds, percent."""
+        return median(self.values)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system's cells; `None` where it has no score."""
+
+    system: str
+    kind: Literal["published", "majority", "random", "pretrained"]
+    cells: dict[Measure, Cell]
+    origin: str = ""
+
+    def average(self, columns: Sequence[Column]) -> float | None:
+        """Return the mean over every measure of the columns, or None as long as one is missing."""
+        cells = [self.cells.get(measure) for measure in measures_of(columns)]
+        return None if None in cells else fmean(cell.median for cell in cells if cell)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is printed, in whatever format."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    averaged: bool
+
+
+def _one(title: str, subtitle: str, task: str, metric: str) -> Column:
+    return Column(title, subtitle, (Measure(task, "dev", metric),))
+
+
+GLUE = (
+    Column(
+        "MNLI-(m/mm)",
+        "392k",
+        (Measure("glue/mnli", "dev_matched", "accuracy"), Measure("glue/mnli", "dev_mismatched", "accuracy")),
+    ),
+    _one("QQP", "363k", "glue/qqp", "f1"),
+    _one("QNLI", "108k", "glue/qnli", "accuracy"),
+    _one("SST-2", "67k", "glue/sst2", "accuracy"),
+    _one("CoLA", "8.5k", "glue/cola", "matthews_correlation"),
+    _one("STS-B", "5.7k", "glue/stsb", "spearmanr"),
+    _one("MRPC", "3.5k", "glue/mrpc", "f1"),
+    _one("RTE", "2.5k", "glue/rte", "accuracy"),
+)
+GLUE_TASKS = {measure.task for column in GLUE for measure in column.measures}
+
+PUBLISHED = {  # MNLI-m, MNLI-mm, QQP, QNLI, SST-2, CoLA, STS-B, MRPC, RTE: percent, from the test server
+    "Pre-OpenAI SOTA": (80.6, 80.1, 66.1, 82.3, 93.2, 35.0, 81.0, 86.0, 61.7),
+    "BiLSTM+ELMo+Attn": (76.4, 76.1, 64.8, 79.9, 90.4, 36.0, 73.3, 84.9, 56.8),
+    "OpenAI GPT": (82.1, 81.4, 70.3, 88.1, 91.3, 45.4, 80.0, 82.3, 56.0),
+    "BERT-base": (84.6, 83.4, 71.2, 90.1, 93.5, 52.1, 85.8, 88.9, 66.4),
+    "BERT-large": (86.7, 85.9, 72.1, 91.1, 94.9, 60.5, 86.5, 89.3, 70.1),
+}
+
+SHORT = {
+    "exact_match": "EM",
+    "f1": "F1",
+    "matthews_correlation": "Matthews",
+    "pearson": "Pearson",
+    "spearmanr": "Spearman",
+}
+
+
+def tables(results: Sequence[Result], published: bool = True) -> list[Table]:
+    """Return the GLUE table and the table of what lies beyond it, each only if there are results for it."""
+    inside = [result for result in results if result.task in GLUE_TASKS]
+    beyond = [result for result in results if result.task not in GLUE_TASKS]
+    return [*([glue_table(inside, published)] if inside else []), *([beyond_table(beyond)] if beyond else [])]
+
+
+def glue_table(results: Sequence[Result], published: bool) -> Table:
+    """Return the nine columns of the paper and their average."""
+    theirs = published_rows() if published else []
+    ours = [*majority_rows(results, GLUE), *system_rows(results, GLUE)]
+    notes = [
+        "Rows of ours are scores on the development sets, the median over seeds. The column heads give the rows of the "
+        "full training sets; what a run was really given stands in its results line.",
+        *(missing_note(row, GLUE) for row in ours if row.kind != "majority" and row.average(GLUE) is None),
+        *row_notes(ours),
+    ]
+    if published:
+        notes.insert(
+            0,
+            "Published rows are scores of the GLUE test server (Devlin et al. 2019, arXiv 1810.04805v1, table 1), "
+            "so they and ours are not of the same examples; QNLI there is its first version, since replaced.",
+        )
+    return Table("GLUE", GLUE, (*theirs, *ours), tuple(notes), averaged=True)
+
+
+def beyond_table(results: Sequence[Result]) -> Table:
+    """Return a column for each other task."""
+    columns = tuple(beyond_column(task, results) for task in dict.fromkeys(result.task for result in results))
+    rows = (*majority_rows(results, columns), *system_rows(results, columns))
+    notes = ("The median over seeds, of the split and the score that the column names.", *row_notes(rows))
+    return Table("Beyond GLUE", columns, rows, notes, averaged=False)
+
+
+def beyond_column(task: str, results: Sequence[Result]) -> Column:
+    """Return a task's headline on every split it was scored on; SQuAD is customarily given as EM/F1."""
+    first = next(result for result in results if result.task == task)
+    metrics = ("exact_match", "f1") if task.startswith("squad/") else (first.headline,)
+    measures = tuple(Measure(task, split, metric) for split in first.metrics for metric in metrics)
+    subtitle = f"{'/'.join(first.metrics)} {'/'.join(SHORT.get(metric, metric) for metric in metrics)}"
+    return Column(task, subtitle, measures)
+
+
+def published_rows() -> list[Row]:
+    """Return the paper's five systems."""
+    return [
+        Row(
+            system,
+            "published",
+            {measure: Cell(measure, (v,)) for measure, v in zip(measures_of(GLUE), values, strict=True)},
+        )
+        for system, values in PUBLISHED.items()
+    ]
+
+
+def majority_rows(results: Sequence[Result], columns: Sequence[Column]) -> list[Row]:
+    """Return what the commonest label would score, as the results lines tell it: one row, or none if they do not."""
+    scores = {result.task: result.majority for result in results}
+    values = {measure: measure.of(scores.get(measure.task, {})) for measure in measures_of(columns)}
+    cells = {measure: Cell(measure, (value,)) for measure, value in values.items() if value is not None}
+    return [Row("Majority class", "majority", cells)] if cells else []
+
+
+def system_rows(results: Sequence[Result], columns: Sequence[Column]) -> list[Row]:
+    """Return a row for each label and initialisation: labels as first met, and of each the random one first."""
+    labels = dict.fromkeys(result.label for result in results)
+    groups = [
+        [result for result in results if (result.label, result.init) == (label, init)]
+        for label in labels
+        for init in INITS
+    ]
+    return [system_row(group, columns) for group in groups if group]
+
+
+def system_row(results: Sequence[Result], columns: Sequence[Column]) -> Row:
+    """Return one system's row from all of its results."""
+    cells = [
+        cell
+        for task in dict.fromkeys(result.task for result in results)
+        for cell in task_cells([result for result in results if result.task == task], columns)
+    ]
+    label, init = results[0].label, results[0].init
+    name = label if init == "pretrained" else f"{label}, random init"
+    return Row(name, "pretrained" if init == "pretrained" else "random", {c.measure: c for c in cells}, origin(results))
+
+
+def task_cells(results: Sequence[Result], columns: Sequence[Column]) -> list[Cell]:
+    """Return one task's cells: of several settings, that with the best median headline counts."""
+    settings = [
+        [result for result in results if result.setting == setting]
+        for setting in dict.fromkeys(result.setting for result in results)
+    ]
+    best = max(settings, key=lambda runs: median(run.value for run in runs))
+    return [
+        Cell(measure, tuple(score(run, measure) for run in sorted(best, key=lambda run: run.seed)), len(settings))
+        for measure in measures_of(columns)
+        if measure.task == results[0].task
+    ]
+
+
+def score(result: Result, measure: Measure) -> float:
+    """Return a measure of a result that must have it, percent."""
+    value = measure.of(result.metrics)
+    if value is None:
+        raise ValueError(
+            f"{result.where}: {result.task} has no {measure.split} {measure.metric}, which the table shows"
+        )
+    return value
+
+
+def measures_of(columns: Sequence[Column]) -> list[Measure]:
+    """Return every measure of the columns, from left to right."""
+    return [measure for column in columns for measure in column.measures]
+
+
+# Notes under a table
+
+
+def missing_note(row: Row, columns: Sequence[Column]) -> str:
+    """Say what a row lacks for an average."""
+    lacking = [c.title for c in columns if any(measure not in row.cells for measure in c.measures)]
+    return f"{row.system} has no average: {', '.join(lacking)} not run."
+
+
+def row_notes(rows: Iterable[Row]) -> list[str]:
+    """Say of each row of ours where it comes from, and how its setting was chosen."""
+    return [f"{row.system}: {seeds_of(row)}{chosen(row)}{row.origin}." for row in rows if row.origin]
+
+
+def seeds_of(row: Row) -> str:
+    """Say how many seeds stand behind a row's cells, such as `1 seed` or `2 to 5 seeds`."""
+    counts = sorted({len(cell.values) for cell in row.cells.values()})
+    if len(counts) > 1:
+        return f"{counts[0]} to {counts[-1]} seeds"
+    return f"{counts[0]} seed{'s' if counts[0] > 1 else ''}"
+
+
+def chosen(row: Row) -> str:
+    """Say that a choice among settings was made on the very rows that are reported."""
+    most = max(cell.settings for cell in row.cells.values())
+    return f", the best of up to {most} settings, chosen on the same rows" if most > 1 else ""
+
+
+def origin(results: Sequence[Result]) -> str:
+    """Say which commits, hardware and data made these results."""
+    commits = sorted({result.commit[:12] for result in results if result.commit})
+    parts = [
+        f"commit {' and '.join(commits)}" if commits else "",
+        *sorted({result.hardware for result in results}),
+        *sorted({result.data for result in results}),
+    ]
+    return "".join(f"; {part}" for part in parts if part)

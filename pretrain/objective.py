@@ -1,0 +1,84 @@
+"""What is split off, and how is the guess judged?  (x, y) = split(t); train p(y | x).
+
+A new objective is one file in `pretrain/objectives/` with one subclass of `Objective`; the file's name is the recipe's
+`objective.name`. Splitting works on a whole batch at a time, because NumPy is fast only so, and stays independent of
+the batch: an example's draws are a function of (seed, epoch, index) alone.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from corpus.store import Store
+from engine.batch import Batch
+from pretrain.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(ABC):
+    """One way to split t. The fields are the recipe's `objective:` section."""
+
+    name: str
+
+    @staticmethod
+    def from_section(name: str) -> type["Objective"]:
+        """Return the objective class in `pretrain/objectives/NAME.py`. Errors: ValueError with the names there are."""
+        import pretrain.objectives as room
+
+        names = [module.name for module in pkgutil.iter_modules(room.__path__)]
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ValueError(f"unknown objective {name!r}{hint} (objectives: {', '.join(names)})")
+        module = importlib.import_module(f"pretrain.objectives.{name}")
+        return next(
+            found
+            for found in vars(module).values()
+            if isinstance(found, type) and issubclass(found, Objective) and found.__module__ == module.__name__
+        )
+
+    @abstractmethod
+    def units(self, store: Store, length: int, seed: int, epoch: int) -> Any:
+        """Group an epoch's text into examples: an object with `len()` and `take(index (B,)) -> t`."""
+
+    @abstractmethod
+    def split(self, t: Any, vocabulary: Vocabulary, seed: int, epoch: int) -> Batch:
+        """Cut B examples into (x, y). Pure: the same arguments give the same batch on any worker or process."""
+
+    @abstractmethod
+    def build(self, model: dict[str, Any], vocabulary: Vocabulary) -> PreTrainedModel:
+        """Make p(y | x) with fresh weights: a transformers architecture. Errors: ValueError for impossible sizes."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Judge one forward pass. Return SUMS: one per key of `batch.counts`, which is minimised as sum / count, and,
+        when the model is not training, further sums for `metrics`."""
+
+    @abstractmethod
+    def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
+        """Turn sums over a whole evaluation into named values."""
+
+    @abstractmethod
+    def baselines(self, batches: list[Batch]) -> dict[str, float]:
+        """What a guesser that sees no x reaches on `batches`, under the names of `metrics`."""
+
+    @abstractmethod
+    def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+        """Show each example of a batch to a person: a Markdown line or more for each."""
+
+
+def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:
+    """Sum of -log p(target) in nats over the N rows of `logits` (N, K), computed in fp32."""
+    return nn.functional.cross_entropy(logits.float(), target, reduction="sum")
+
+
+def correct_sum(logits: Tensor, target: Tensor) -> Tensor:
+    """How many of the N rows of `logits` (N, K) have their largest value at `target` (N,)."""
+    return (logits.argmax(-1) == target).sum().to(torch.float32)

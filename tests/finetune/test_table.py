@@ -1,0 +1,302 @@
+"""Is the table the paper's, and do only finished, comparable jobs get into it?"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetune.comparison import GLUE, tables
+from finetune.layout import FORMATS, shown, shown_average
+from finetune.results import parse, read_all
+from finetune.table import main
+
+NINE = {
+    "glue/mnli": {"dev_matched": {"accuracy": 0.70}, "dev_mismatched": {"accuracy": 0.72}},
+    "glue/qqp": {"dev": {"accuracy": 0.99, "f1": 0.60}},
+    "glue/qnli": {"dev": {"accuracy": 0.80}},
+    "glue/sst2": {"dev": {"accuracy": 0.90}},
+    "glue/cola": {"dev": {"matthews_correlation": 0.30, "accuracy": 0.99}},
+    "glue/stsb": {"dev": {"pearson": 0.99, "spearmanr": 0.75}},
+    "glue/mrpc": {"dev": {"accuracy": 0.99, "f1": 0.85}},
+    "glue/rte": {"dev": {"accuracy": 0.55}},
+}
+
+
+def line(task="glue/rte", metrics=None, **fields):
+    metrics = metrics or {"dev": {"accuracy": 0.61}}
+    name, value = next(iter(next(iter(metrics.values())).items()))
+    job = {
+        "task": task,
+        "model": "runs/mini/model",
+        "label": "mini",
+        "init": "pretrained",
+        "seed": 0,
+        "metrics": metrics,
+        "headline": {"name": name, "value": value},
+        "majority": {"dev": {"accuracy": 0.527}},
+        "hyperparameters": {"lr": 3e-5},
+        "commit": "0123456789abcdef",
+        "hardware": "2 threads of x86_64 CPU",
+        "data": "folder glue",
+    }
+    return job | fields
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a function that writes a run folder with the given results lines."""
+
+    def write(*lines, name="run"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "results.jsonl").write_text("".join(f"{json.dumps(fields)}\n" for fields in lines))
+        return folder
+
+    return write
+
+
+def glue(folder):
+    (table,) = tables(read_all([folder]))
+    return table
+
+
+def row(table, system):
+    return next(row for row in table.rows if row.system == system)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Return a function that runs the program and gives (exit status, stdout, stderr)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["finetune.table", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+# The paper's table
+
+
+def test_published_averages_are_those_of_the_lecture(run):
+    table = glue(run(line()))
+    averages = {row.system: shown_average(row, table) for row in table.rows if row.kind == "published"}
+    assert averages == {
+        "Pre-OpenAI SOTA": "74.0",
+        "BiLSTM+ELMo+Attn": "71.0",
+        "OpenAI GPT": "75.2",
+        "BERT-base": "79.6",
+        "BERT-large": "81.9",
+    }
+
+
+def test_columns_stand_in_the_papers_order(run):
+    lines = FORMATS["markdown"]([glue(run(line()))]).splitlines()
+    assert lines[2] == "| System | MNLI-(m/mm) | QQP | QNLI | SST-2 | CoLA | STS-B | MRPC | RTE | Average |"
+    assert lines[4] == "|  | 392k | 363k | 108k | 67k | 8.5k | 5.7k | 3.5k | 2.5k | - |"
+    assert lines[5] == "| Pre-OpenAI SOTA | 80.6/80.1 | 66.1 | 82.3 | 93.2 | 35.0 | 81.0 | 86.0 | 61.7 | 74.0 |"
+
+
+def test_markdown_has_the_same_cells_in_every_line(run):
+    both = tables(read_all([run(line(), line("docs/pair|odd", label="a|b"))]))
+    for block in FORMATS["markdown"](both).split("\n\n"):
+        rows = [text for text in block.splitlines() if text.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", text)) for text in rows}) <= 1
+
+
+def test_published_and_ours_are_told_apart(run):
+    notes = " ".join(glue(run(line())).notes)
+    assert "test server" in notes
+    assert "development sets" in notes
+
+
+def test_published_rows_can_be_left_out(run):
+    (table,) = tables(read_all([run(line())]), published=False)
+    assert [row.system for row in table.rows] == ["Majority class", "mini"]
+    assert not any("test server" in note for note in table.notes)
+
+
+# Our rows
+
+
+def test_nine_columns_make_an_average(run):
+    table = glue(run(*(line(task, metrics, majority={}) for task, metrics in NINE.items())))
+    mini = row(table, "mini")
+    assert " ".join(shown(mini, column) for column in GLUE) == "70.0/72.0 60.0 80.0 90.0 30.0 75.0 85.0 55.0"
+    assert mini.average(GLUE) == pytest.approx((70 + 72 + 60 + 80 + 90 + 30 + 75 + 85 + 55) / 9)
+    assert not any("no average" in note for note in table.notes)
+
+
+def test_a_missing_task_is_a_dash_and_leaves_no_average(run):
+    kept = {task: metrics for task, metrics in NINE.items() if task not in ("glue/mnli", "glue/qqp")}
+    table = glue(run(*(line(task, metrics, majority={}) for task, metrics in kept.items())))
+    mini = row(table, "mini")
+    assert [shown(mini, column) for column in GLUE[:3]] == ["–", "–", "80.0"]
+    assert shown_average(mini, table) == "–"
+    assert "mini has no average: MNLI-(m/mm), QQP not run." in table.notes
+
+
+def test_wnli_is_not_of_the_nine(run):
+    first, second = tables(read_all([run(line(), line("glue/wnli"))]))
+    assert [column.title for column in second.columns] == ["glue/wnli"]
+    assert {cell.measure.task for cell in row(first, "mini").cells.values()} == {"glue/rte"}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [((0.5, 0.9, 0.6), "60.0"), ((0.5, 0.6, 0.7, 0.9), "65.0"), ((0.61,), "61.0")]
+)
+def test_a_cell_is_the_median_over_seeds(run, values, expected):
+    jobs = [line(metrics={"dev": {"accuracy": value}}, seed=seed) for seed, value in enumerate(values)]
+    table = glue(run(*jobs))
+    assert shown(row(table, "mini"), GLUE[-1]) == expected
+    assert any(note.startswith(f"mini: {len(values)} seed") for note in table.notes)
+
+
+def test_random_init_stands_above_its_pretrained_twin_and_labels_keep_their_order(run):
+    table = glue(run(line(label="b"), line(label="b", init="random"), line(label="a")))
+    assert [row.system for row in table.rows[-4:]] == ["Majority class", "b, random init", "b", "a"]
+
+
+def test_majority_comes_from_the_results_lines(run):
+    table = glue(run(line()))
+    assert shown(row(table, "Majority class"), GLUE[-1]) == "52.7"
+    assert shown(row(table, "Majority class"), GLUE[0]) == "–"
+
+
+def test_the_best_setting_counts_by_its_median_and_the_choice_is_said(run):
+    lucky = [line(metrics={"dev": {"accuracy": v}}, seed=s) for s, v in enumerate((0.9, 0.5, 0.5))]
+    steady = [
+        line(metrics={"dev": {"accuracy": v}}, seed=s, hyperparameters={"lr": 5e-5})
+        for s, v in enumerate((0.6, 0.7, 0.6))
+    ]
+    table = glue(run(*lucky, *steady))
+    assert shown(row(table, "mini"), GLUE[-1]) == "60.0"
+    assert any("the best of up to 2 settings, chosen on the same rows" in note for note in table.notes)
+
+
+def test_beyond_glue_shows_squad_as_em_and_f1_and_other_tasks_by_their_headline(run):
+    squad = line("squad/v1.1", {"dev": {"f1": 0.8, "exact_match": 0.7}}, majority={})
+    ner = line("conll2003", {"dev": {"f1": 0.91}, "test": {"f1": 0.88}}, majority={})
+    (table,) = tables(read_all([run(squad, ner)]))
+    assert table.title == "Beyond GLUE"
+    assert [(c.title, c.subtitle, shown(row(table, "mini"), c)) for c in table.columns] == [
+        ("squad/v1.1", "dev EM/F1", "70.0/80.0"),
+        ("conll2003", "dev/test F1", "91.0/88.0"),
+    ]
+
+
+# What is refused
+
+
+def test_a_job_that_stands_twice_alike_counts_once(run):
+    once, again = run(line(), line()), run(line(), name="again")
+    results = read_all([once, once / "results.jsonl", again])
+    assert len(results) == 1
+
+
+def test_one_job_with_two_outcomes_is_refused(run):
+    folder = run(line(), line(metrics={"dev": {"accuracy": 0.7}}))
+    with pytest.raises(ValueError, match=r"results.jsonl:2 and .*results.jsonl:1 are the same job .*different scores"):
+        read_all([folder])
+
+
+def test_jobs_scored_on_different_rows_are_refused(run):
+    folder = run(line(), line(seed=1, majority={"dev": {"accuracy": 0.6}}, data="folder other"))
+    with pytest.raises(ValueError, match=r"different rows of glue/rte \(folder other and folder glue"):
+        read_all([folder])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"init": "lucky"}, "init is 'lucky'; allowed: random, pretrained"),
+        ({"seed": "0"}, "seed is '0', which is of the wrong type"),
+        ({"metrics": {"dev": {"accuracy": 61.0}}}, "metrics dev accuracy is 61.0; scores are fractions"),
+        ({"metrics": {"dev": {"accuracy": float("nan")}}}, "metrics dev accuracy is nan"),
+        ({"metrics": {"dev": 0.6}}, "dev is 0.6, which is of the wrong type"),
+        ({"headline": {"name": "accuracy"}}, "has no 'value'"),
+    ],
+)
+def test_a_bad_field_names_file_line_and_value(change, message):
+    with pytest.raises(ValueError, match=rf"^here.jsonl:7.*{re.escape(message)}"):
+        parse(json.dumps(line() | change), "here.jsonl:7")
+
+
+@pytest.mark.parametrize(
+    "name", ["task", "label", "init", "seed", "metrics", "majority", "headline", "hyperparameters"]
+)
+def test_a_missing_field_is_named(name):
+    fields = line()
+    del fields[name]
+    with pytest.raises(ValueError, match=f"here.jsonl:7 has no '{name}'"):
+        parse(json.dumps(fields), "here.jsonl:7")
+
+
+def test_a_metric_that_the_table_needs_is_missed_by_name(run):
+    with pytest.raises(ValueError, match=r"results.jsonl:1: glue/mrpc has no dev f1"):
+        tables(read_all([run(line("glue/mrpc", {"dev": {"accuracy": 0.7}}))]))
+
+
+# The program
+
+
+def test_a_torn_line_ends_the_program_with_one_line_and_status_2(run, command):
+    folder = run(line())
+    with (folder / "results.jsonl").open("a") as file:
+        file.write('{"task": "glue/r')
+    status, out, err = command(folder)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "results.jsonl:2 is not JSON" in err
+
+
+def test_a_run_without_results_ends_the_program_with_status_2(tmp_path, command):
+    status, out, err = command(tmp_path)
+    assert (status, out) == (2, "")
+    assert str(tmp_path / "results.jsonl") in err
+
+
+def test_no_run_at_all_ends_the_program_with_status_2(command):
+    status, _, err = command()
+    assert status == 2
+    assert "at least one run" in err
+
+
+def test_json_gives_the_seeds_apart_and_unrounded(run, command):
+    folder = run(*(line(metrics={"dev": {"accuracy": v}}, seed=s) for s, v in ((1, 0.625), (0, 0.61234), (2, 0.7))))
+    status, out, _ = command(folder, "--format", "json", "--no-published")
+    (table,) = json.loads(out)["tables"]
+    (cell,) = table["rows"][-1]["scores"]
+    assert status == 0
+    assert table["rows"][-1]["average"] is None
+    assert cell["values"] == pytest.approx([61.234, 62.5, 70.0])  # in the order of the seeds
+    assert (cell["median"], cell["min"], cell["max"]) == pytest.approx((62.5, 61.234, 70.0))
+
+
+def test_html_stands_alone_and_escapes_what_runs_are_called(run, command):
+    jobs = [line(metrics={"dev": {"accuracy": v}}, seed=s, label="<b>mini</b>") for s, v in enumerate((0.6, 0.7))]
+    status, out, _ = command(run(*jobs), "--format", "html")
+    assert status == 0
+    assert "&lt;b&gt;mini" in out
+    assert "<b>mini" not in out
+    assert "60.0–70.0" in out  # the spread over seeds
+    assert not re.search(r"(src|href)=", out)
+
+
+def test_the_program_prints_markdown(run, command):
+    status, out, _ = command(run(line()))
+    assert status == 0
+    assert re.search(r"^\| mini \| – .*\| 61\.0 \| – \|$", out, re.MULTILINE)
+
+
+def test_the_page_of_a_missing_folder_is_refused_before_anything_is_printed(command):
+    status, out, err = command(Path("nowhere"))
+    assert (status, out) == (2, "")
+    assert "nowhere" in err

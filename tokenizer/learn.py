@@ -1,0 +1,133 @@
+"""How is a vocabulary learned from text, the same one each time?
+
+WordPiece: Devlin et al. 2019, section 3 (pieces of words, `##` where a piece goes on). Byte-level BPE: Radford et al.
+2019, section 2.2. Both are grown as in Sennrich et al. 2016: start from single letters, merge the commonest neighbours,
+repeat.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
+
+from tokenizer.load import BERT_SPECIAL_TOKENS
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner(ABC):
+    """One kind of tokenizer. The fields are the recipe's `vocabulary:` section."""
+
+    name: str
+    size: int  # tokens, the special ones included
+    min_frequency: int = 2  # a pair of neighbours seen less often is not merged
+
+    @staticmethod
+    def from_section(name: str) -> type["Learner"]:
+        """Return the class a recipe means by `name`. Errors: ValueError with the names there are."""
+        if name not in KINDS:
+            raise ValueError(f"unknown vocabulary {name!r}; allowed: {', '.join(KINDS)}")
+        return KINDS[name]
+
+    @abstractmethod
+    def learn(self, texts: Iterator[list[str]], characters: Counter[str], max_length: int) -> PreTrainedTokenizerFast:
+        """Learn from `texts`, read once; `characters` counts each character of the text.
+
+        `max_length` (tokens) is what the tokenizer truncates to by default. Errors: ValueError for a size that leaves
+        no room for the single letters.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordPiece(Learner):
+    """BERT's tokenizer."""
+
+    size: int = 30_522
+    lowercase: bool = True  # also drops accents
+    alphabet: int = 1_000  # the commonest characters are kept, a rarer one makes its word [UNK]
+
+    def learn(self, texts: Iterator[list[str]], characters: Counter[str], max_length: int) -> PreTrainedTokenizerFast:
+        """See `Learner.learn`. The ids: special tokens, letters, letters within a word, pieces as they were found."""
+        blank = BertTokenizer(do_lower_case=self.lowercase).backend_tokenizer
+        letters = commonest(normalized(characters, blank.normalizer), self.alphabet)
+        within = ["##" + letter for letter in letters if joins_words(letter, blank.pre_tokenizer)]
+        given = [*BERT_SPECIAL_TOKENS, *letters, *within]
+        self._check_room(given)
+        # The trainer numbers the letters within words in the order of a hash map, and equal counts are decided by
+        # number: another process, another vocabulary. Handed over as special tokens they have their numbers already.
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=self.size,
+            min_frequency=self.min_frequency,
+            special_tokens=[*BERT_SPECIAL_TOKENS, *within],
+            initial_alphabet=letters,
+            limit_alphabet=len(letters),
+            show_progress=False,
+        )
+        blank.train_from_iterator(texts, trainer)
+        learned = blank.get_vocab()
+        grown = sorted(learned.keys() - set(given), key=learned.__getitem__)
+        numbered = {token: number for number, token in enumerate([*given, *grown])}
+        return BertTokenizer(vocab=numbered, do_lower_case=self.lowercase, model_max_length=max_length)
+
+    def _check_room(self, given: list[str]) -> None:
+        if len(given) > self.size:
+            raise ValueError(
+                f"vocabulary.size is {self.size}, but the special tokens and single letters alone are {len(given)}: "
+                f"raise the size, or lower vocabulary.alphabet ({self.alphabet})"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BytePairs(Learner):
+    """GPT-2's tokenizer: any text can be written in it, so nothing is unknown."""
+
+    size: int = 50_257
+
+    def learn(self, texts: Iterator[list[str]], characters: Counter[str], max_length: int) -> PreTrainedTokenizerFast:
+        """See `Learner.learn`. The ids are in GPT-2's order: bytes, merges as they were found, `<|endoftext|>`."""
+        if self.size < 257:
+            raise ValueError(f"vocabulary.size is {self.size}; the 256 bytes and {END_OF_TEXT} alone need 257")
+        blank = GPT2Tokenizer().backend_tokenizer
+        # All letters are given, in order, so here nothing is numbered by a hash map.
+        trainer = trainers.BpeTrainer(
+            vocab_size=self.size - 1,
+            min_frequency=self.min_frequency,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        learner = Tokenizer(models.BPE())
+        learner.pre_tokenizer = blank.pre_tokenizer
+        learner.train_from_iterator(texts, trainer)
+        learned = json.loads(learner.to_str())["model"]
+        numbered = {**learned["vocab"], END_OF_TEXT: len(learned["vocab"])}
+        merges: Any = [tuple(pair) for pair in learned["merges"]]  # transformers declares strings, and takes pairs
+        return GPT2Tokenizer(vocab=numbered, merges=merges, model_max_length=max_length)
+
+
+KINDS: dict[str, type[Learner]] = {"wordpiece": WordPiece, "byte-bpe": BytePairs}
+
+
+def normalized(characters: Counter[str], normalizer: normalizers.Normalizer) -> Counter[str]:
+    """Count what the characters become. BERT's normaliser takes each by itself, so each needs to be asked but once."""
+    counts: Counter[str] = Counter()
+    for character, count in characters.items():
+        for letter in normalizer.normalize_str(character):
+            if not letter.isspace():
+                counts[letter] += count
+    return counts
+
+
+def commonest(counts: Counter[str], most: int) -> list[str]:
+    """Return the `most` commonest letters in Unicode order. Of two equally common ones the first in Unicode counts."""
+    return sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:most])
+
+
+def joins_words(letter: str, pre_tokenizer: pre_tokenizers.PreTokenizer) -> bool:
+    """Whether a word can go on with this letter. Punctuation and Chinese characters always stand alone."""
+    return len(pre_tokenizer.pre_tokenize_str("a" + letter)) == 1

@@ -1,0 +1,129 @@
+"""Which tokenizer does this name mean, and is it whole?  A folder or a Hub id becomes a fast tokenizer.
+
+A folder is what `save_pretrained` writes, or a bare vocabulary as it is usually handed around: `vocab.txt` (BERT) or
+`vocab.json` and `merges.txt` (GPT-2).
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from transformers import AutoTokenizer, BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from engine.recipe import data_path
+
+BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_BERT_LENGTH, _GPT2_LENGTH = 512, 1024  # positions of the published models, which a bare vocabulary does not tell
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def load_tokenizer(name: str | Path, revision: str | None = None) -> PreTrainedTokenizerFast:
+    """Open the tokenizer in a folder (absolute, in $CLOZE_DATA or in the working folder) or of a Hub id.
+
+    `revision` is the Hub's branch, tag or commit. Errors: FileNotFoundError where there is nothing of that name;
+    ValueError for a vocabulary that is broken, with file and line, or that holds only special tokens.
+    """
+    try:
+        folder = data_path(str(name))
+    except FileNotFoundError as error:
+        tokenizer = _from_hub(str(name), revision, missing=error)
+    else:
+        tokenizer = _from_folder(folder)
+    _check(tokenizer, name)
+    return tokenizer
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Return the SHA-256 (hex) of all that decides which ids a text becomes: equal hashes, equal ids.
+
+    Truncation and padding are left out, because every call to the tokenizer may set them anew.
+    """
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    content.pop("truncation")
+    content.pop("padding")
+    content["special"] = {role: str(token) for role, token in tokenizer.special_tokens_map.items()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _from_folder(folder: Path) -> PreTrainedTokenizerFast:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; a tokenizer is the folder that holds its files")
+    held = {path.name for path in folder.iterdir()}
+    if "vocab.txt" in held and "tokenizer.json" not in held:
+        _check_wordpiece_lines(folder / "vocab.txt")
+    if held & {"tokenizer.json", "tokenizer_config.json", "config.json"}:
+        return _automatic(folder)
+    # `BertTokenizer(vocab_file=...)` ignores the file and knows five tokens: only `from_pretrained` reads it.
+    if "vocab.txt" in held:
+        lowercase = not _has_capitals(folder / "vocab.txt")
+        return BertTokenizer.from_pretrained(folder, do_lower_case=lowercase, model_max_length=_BERT_LENGTH)
+    if held >= {"vocab.json", "merges.txt"}:
+        return GPT2Tokenizer.from_pretrained(folder, model_max_length=_GPT2_LENGTH)
+    raise FileNotFoundError(
+        f"no tokenizer in {folder}: it needs tokenizer.json, or vocab.txt, or vocab.json and merges.txt"
+    )
+
+
+def _automatic(folder: Path) -> PreTrainedTokenizerFast:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # transformers lets through whatever its parsers raise
+        raise ValueError(f"the tokenizer in {folder} cannot be read: {_first_line(error)}") from error
+    return _fast(tokenizer, folder)
+
+
+def _from_hub(name: str, revision: str | None, missing: FileNotFoundError) -> PreTrainedTokenizerFast:
+    if not _HUB_ID.fullmatch(name):
+        raise missing
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main")
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"no tokenizer {name!r}: {missing}; and the Hub gives none: {_first_line(error)}"
+        ) from error
+    return _fast(tokenizer, name)
+
+
+def _fast(tokenizer: PreTrainedTokenizerBase, name: str | Path) -> PreTrainedTokenizerFast:
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ValueError(f"the tokenizer {name} is not a fast one; save it with its tokenizer.json")
+    return tokenizer
+
+
+def _check(tokenizer: PreTrainedTokenizerFast, name: str | Path) -> None:
+    ordinary = len(tokenizer) - len(set(tokenizer.all_special_ids))
+    if ordinary < 2:
+        raise ValueError(
+            f"the vocabulary of {name} has {len(tokenizer)} tokens, {ordinary} of them ordinary ones: it would read "
+            "all text as unknown; check that its vocabulary file is there and whole"
+        )
+
+
+def _check_wordpiece_lines(path: Path) -> None:
+    first_line: dict[str, int] = {}
+    for number, token in enumerate(_lines(path), start=1):
+        if token in first_line:
+            raise ValueError(
+                f"{path}:{number}: {token!r} stands on line {first_line[token]} already; a token has one id, so every "
+                "line must differ"
+            )
+        first_line[token] = number
+    if absent := [token for token in BERT_SPECIAL_TOKENS if token not in first_line]:
+        raise ValueError(f"{path} has {len(first_line)} lines and lacks {', '.join(absent)}; BERT needs each of them")
+
+
+def _has_capitals(path: Path) -> bool:
+    """Whether a WordPiece vocabulary is a cased one: the file itself does not say so."""
+    return any(token != token.lower() for token in _lines(path) if not token.startswith("["))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,204 @@
+"""Which vocabulary suits this text?  A program: `python -m tokenizer.train RECIPE.yaml [--key value ...]`.
+
+It reads the sources twice, once to choose documents and count characters and once to learn, and leaves in `runs/NAME/`:
+tokenizer/ (a fast tokenizer, which `AutoTokenizer.from_pretrained` opens), recipe.yaml, report.json and report.md.
+The same recipe on the same text gives the same files on any machine.
+"""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from transformers import PreTrainedTokenizerFast
+
+from corpus.text import Source, fingerprint, glob_root
+from engine.recipe import data_path, read, resolved
+from engine.runtime import commit, hardware, peak_rss_mb, program
+from tokenizer.learn import Learner
+from tokenizer.load import load_tokenizer, tokenizer_hash
+from tokenizer.report import Measure, markdown, measure, table
+from tokenizer.sample import Sample, survey
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One tokenizer."""
+
+    name: str
+    sources: tuple[Source, ...]
+    vocabulary: Learner
+    max_length: int = 512  # tokens; where the tokenizer truncates when it is asked to
+    max_bytes: int | None = None  # of text to learn from, spread over all sources; None: all of it
+    held_out: float = 0.01  # share of the documents, chosen by a hash of their ids, that only the report sees
+    compare: str | None = None  # a folder or Hub id: another tokenizer to set beside this one in the report
+    runs: Path = Path("runs")  # the result is runs/NAME
+    overwrite: bool = False  # replace whatever runs/NAME holds
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources is empty; name at least one")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out is {self.held_out}; it is a share of the documents, from 0 to below 1")
+        if self.max_bytes is not None and self.max_bytes < 1:
+            raise ValueError(f"max_bytes is {self.max_bytes}; give a number of bytes, or leave it out to read all text")
+
+
+@program
+def main(argv: list[str]) -> None:
+    recipe = read(Recipe, argv)
+    folder = recipe.runs / recipe.name
+    stamp = stamp_of(recipe)
+    if is_done(folder, stamp, recipe.overwrite):
+        print(f"{folder} holds this very tokenizer already: nothing to do")
+        return
+    start = time.perf_counter()
+    console = Console()
+    other = opened(recipe.compare, console)
+    sample = survey(tuple(map(found, recipe.sources)), recipe.held_out, recipe.max_bytes)
+    console.print(f"learning from {sample.num_documents:,} documents, {sample.num_bytes / 1e6:.1f} MB")
+    tokenizer = recipe.vocabulary.learn(sample.texts(), sample.characters, recipe.max_length)
+    judged = [paragraph for document in sample.held_out for paragraph in document.paragraphs]
+    measures = [measure(label, one, judged) for label, one in [(recipe.name, tokenizer), *other.items()]]
+    notes = remarks(recipe, tokenizer, sample)
+    with built_aside(folder) as aside:
+        write(aside, recipe, tokenizer, sample, measures, notes, stamp, time.perf_counter() - start)
+    console.print(table(f"on {len(sample.held_out):,} held-out documents", measures))
+    for note in notes:
+        console.print(note, soft_wrap=True)
+    print(f"{folder / 'tokenizer'}  {tokenizer_hash(tokenizer)}")
+
+
+def stamp_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides the result: the recipe, less where it goes, and the content of the sources."""
+    decisive = {key: value for key, value in resolved(recipe).items() if key not in ("runs", "overwrite")}
+    return {**decisive, "fingerprints": [fingerprint(found(source)) for source in recipe.sources]}
+
+
+def found(source: Source) -> Source:
+    """Return the source with its files looked up in $CLOZE_DATA and the working folder."""
+    if source.kind in ("hub", "docstrings"):
+        return source
+    if not set(source.path) & set("*?["):
+        return replace(source, path=str(data_path(source.path)))
+    root, pattern = glob_root(Path(source.path))
+    return replace(source, path=str(data_path(str(root)) / pattern))
+
+
+def is_done(folder: Path, stamp: dict[str, Any], overwrite: bool) -> bool:
+    """Whether `folder` holds this result whole. Errors: FileExistsError if it holds anything else, unless told to."""
+    if overwrite or not folder.exists() or not any(folder.iterdir()):
+        return False
+    report = json.loads((folder / "report.json").read_text()) if (folder / "report.json").exists() else {}
+    if "stamp" not in report:
+        names = ", ".join(sorted(path.name for path in folder.iterdir())[:5])
+        raise FileExistsError(
+            f"{folder} holds other files ({names}); give another name, or --overwrite true to replace them"
+        )
+    if differing := [key for key in stamp if report["stamp"].get(key) != stamp[key]]:
+        raise FileExistsError(
+            f"{folder} holds a tokenizer of another {' and '.join(differing)}; give another name, or --overwrite true "
+            "to replace it"
+        )
+    if tokenizer_hash(load_tokenizer(folder / "tokenizer")) != report["tokenizer_hash"]:
+        raise FileExistsError(
+            f"{folder / 'tokenizer'} was changed after it was written; --overwrite true learns it anew"
+        )
+    return True
+
+
+def opened(name: str | None, console: Console) -> dict[str, PreTrainedTokenizerFast]:
+    """Return the tokenizer to compare with, by its name; nothing, and a word about it, where it is not at hand."""
+    if name is None:
+        return {}
+    try:
+        return {name: load_tokenizer(name)}
+    except FileNotFoundError as error:
+        console.print(f"not compared: {error}", soft_wrap=True, markup=False)
+        return {}
+
+
+def remarks(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, sample: Sample) -> list[str]:
+    """What a reader of the figures must know."""
+    notes = []
+    if len(tokenizer) < recipe.vocabulary.size:
+        notes.append(
+            f"The text fills only {len(tokenizer):,} of the {recipe.vocabulary.size:,} tokens asked for: no pair of "
+            f"pieces is left that occurs {recipe.vocabulary.min_frequency} times. Give more text, or lower "
+            "vocabulary.size."
+        )
+    if not sample.held_out:
+        notes.append(
+            f"No document was held out (held_out: {recipe.held_out}, {sample.num_documents:,} documents), so nothing "
+            "is measured."
+        )
+    if sample.skipped:
+        notes.append("Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sample.skipped.items()) + ".")
+    return notes
+
+
+@contextmanager
+def built_aside(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into that takes the place of `folder` at the end, and leaves nothing if that fails."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        written = aside / "new"
+        written.mkdir()
+        yield written
+        if folder.exists():
+            folder.rename(aside / "old")
+        written.rename(folder)
+    finally:
+        shutil.rmtree(aside)
+
+
+def write(
+    folder: Path,
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerFast,
+    sample: Sample,
+    measures: list[Measure],
+    notes: list[str],
+    stamp: dict[str, Any],
+    seconds: float,
+) -> None:
+    """Fill the folder of a run, and open the tokenizer again to see that it is the one that was learned."""
+    tokenizer.save_pretrained(folder / "tokenizer")
+    stamped = tokenizer_hash(tokenizer)
+    assert tokenizer_hash(load_tokenizer(folder / "tokenizer")) == stamped
+    facts = {
+        "tokenizer": stamped,
+        "learned from": f"{sample.num_documents:,} documents, {sample.num_bytes / 1e6:.1f} MB",
+        "judged on": f"{len(sample.held_out):,} documents",
+        "took": f"{seconds:.0f} s, {peak_rss_mb():.0f} MB, tokenizers {version('tokenizers')}, {hardware()}",
+        "commit": str(commit()),
+    }
+    about = {
+        "tokenizer_hash": stamped,
+        "num_documents": sample.num_documents,
+        "num_bytes": sample.num_bytes,
+        "num_held_out": len(sample.held_out),
+        "skipped": sample.skipped,
+        "measures": [one.as_dict() for one in measures],
+        "notes": notes,
+        "facts": facts,
+        "stamp": stamp,
+    }
+    head = "".join(f"# {name} {value}\n" for name, value in facts.items())
+    text = yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
+    (folder / "recipe.yaml").write_text(head + text, encoding="utf-8")
+    (folder / "report.md").write_text(markdown(f"Tokenizer {recipe.name}", measures, notes, facts), encoding="utf-8")
+    (folder / "report.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
