@@ -1,8 +1,8 @@
 """What English is there on every machine that can run this?  The docstrings of the packages it runs on.
 
-The default corpus, so that a first model can be pretrained without a download: real prose by thousands of authors, read
-from the installed packages' source with `ast`.  Nothing is imported, nothing is committed; `stamp` says which text it was.
-A module is a document, and what stands in two modules is kept in one of them only.
+The default corpus, so that a first model can be pretrained without a download: real prose by thousands of authors,
+read from the installed packages' source with `ast`. Nothing is imported, nothing is committed; `stamp` says which text
+it was. A module is a document, and what stands in two modules is kept in one of them only.
 """
 
 import ast
@@ -21,19 +21,18 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from hashlib import md5, sha256
 from pathlib import Path
-from typing import Literal
 
 from corpus import numpydoc
-from corpus.document import Document
+from corpus.document import Document, draw
 from corpus.numpydoc import Parameter, plain
 from corpus.sentences import sentences
-
 
 PACKAGES = {  # name in an import: name of the distribution
     "accelerate": "accelerate",
     "datasets": "datasets",
     "evaluate": "evaluate",
     "huggingface_hub": "huggingface_hub",
+    "matplotlib": "matplotlib",
     "networkx": "networkx",
     "numpy": "numpy",
     "pandas": "pandas",
@@ -43,18 +42,20 @@ PACKAGES = {  # name in an import: name of the distribution
     "torch": "torch",
     "transformers": "transformers",
 }
-LEFT_OUT = {"tests", "test", "testing", "_testing", "conftest.py"}  # parts of a path
+LEFT_OUT = {"tests", "test", "testing", "_testing", "conftest"}  # parts of a path
+SKIPPED = (
+    "test_",
+    "modular_",
+)  # beginnings of a file's name; transformers writes its modeling_ files from modular_ ones
 CACHE = Path("runs/.cache")
 PROCESSES = 2
 
-Kind = Literal["module", "class", "function", "method"]
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
 class Docstring:
     qualname: str  # "" for the module's own
-    kind: Kind
     signature: tuple[str, ...]  # names of the parameters, without self and cls; a class has those of its __init__
     blocks: tuple[str | Parameter, ...]  # in the author's order; a paragraph is marked (see numpydoc.plain)
 
@@ -65,6 +66,10 @@ class Module:
     classes: tuple[str, ...]  # names of all that it defines, with or without a docstring
     functions: tuple[str, ...]
     docstrings: tuple[Docstring, ...]
+
+    @property
+    def package(self) -> str:
+        return self.name.partition(".")[0]
 
     @property
     def document_id(self) -> str:
@@ -86,9 +91,15 @@ def documents() -> Iterator[Document]:
         paragraphs: list[str] = []
         for docstring in module.docstrings:
             for block in docstring.blocks:
-                paragraphs += [term(block), plain(block.description)] if isinstance(block, Parameter) else [plain(block)]
+                paragraphs += as_text(block)
         if paragraphs:
             yield Document(module.document_id, tuple(paragraphs))
+
+
+def as_text(block: str | Parameter) -> list[str]:
+    if isinstance(block, Parameter):
+        return [term(block), plain(block.description)]
+    return [plain(block)]
 
 
 def term(parameter: Parameter) -> str:
@@ -100,7 +111,7 @@ def term(parameter: Parameter) -> str:
 def read() -> Harvest:
     """Read the docstrings of PACKAGES, or what an earlier process wrote down of them.
 
-    About 10 s the first time.  The cache's name is a hash of the packages' versions and of this reader's own code.
+    About 10 s the first time. The cache's name is a hash of the packages' versions and of this reader's own code.
     ValueError: a package is not installed.
     """
     file = CACHE / f"docstrings-{origin()[:16]}.jsonl.gz"
@@ -125,7 +136,7 @@ def module_files(package: str) -> Iterator[tuple[str, Path]]:
     for folder in map(Path, spec.submodule_search_locations or () if spec else ()):
         for file in folder.rglob("*.py"):
             parts = file.relative_to(folder.parent).with_suffix("").parts
-            if not LEFT_OUT.intersection(parts) and not file.name.startswith("test_"):
+            if not LEFT_OUT.intersection(parts) and not file.name.startswith(SKIPPED):
                 yield ".".join(parts).removesuffix(".__init__"), file
 
 
@@ -138,30 +149,30 @@ def read_module(name: str, file: Path) -> Module:
     except (SyntaxError, ValueError):
         return Module(name, (), (), ())
     found = list(definitions(tree, ""))
-    docstrings = (read_docstring(node, qualname, kind) for node, qualname, kind in [(tree, "", "module"), *found])
+    docstrings = (read_docstring(node, qualname) for node, qualname in [(tree, ""), *found])
     return Module(
         name,
-        classes=tuple(node.name for node, _, kind in found if kind == "class"),
-        functions=tuple(node.name for node, _, kind in found if kind != "class"),
+        classes=tuple(node.name for node, _ in found if isinstance(node, ast.ClassDef)),
+        functions=tuple(node.name for node, _ in found if not isinstance(node, ast.ClassDef)),
         docstrings=tuple(docstring for docstring in docstrings if docstring.blocks),
     )
 
 
-def definitions(node: ast.AST, owner: str) -> Iterator[tuple[Definition, str, Kind]]:
-    """Yield (node, qualified name, kind) of the classes, functions and methods below `node`; functions' bodies are closed."""
+def definitions(node: ast.AST, owner: str) -> Iterator[tuple[Definition, str]]:
+    """Yield (node, qualified name) of the classes, functions and methods below `node`, not inside functions."""
     for child in getattr(node, "body", ()):
         if isinstance(child, ast.ClassDef):
-            yield child, owner + child.name, "class"
+            yield child, owner + child.name
             yield from definitions(child, f"{owner}{child.name}.")
         elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield child, owner + child.name, "method" if owner else "function"
+            yield child, owner + child.name
         elif isinstance(child, ast.If | ast.Try | ast.With):
             yield from definitions(child, owner)
 
 
-def read_docstring(node: ast.Module | Definition, qualname: str, kind: Kind) -> Docstring:
+def read_docstring(node: ast.Module | Definition, qualname: str) -> Docstring:
     text = ast.get_docstring(node, clean=False) or ""
-    return Docstring(qualname, kind, signature(node), tuple(numpydoc.read(text)))
+    return Docstring(qualname, signature(node), tuple(numpydoc.read(text)))
 
 
 def signature(node: ast.AST) -> tuple[str, ...]:
@@ -182,24 +193,19 @@ def signature(node: ast.AST) -> tuple[str, ...]:
 def without_repeats(modules: list[Module]) -> Iterator[Module]:
     """Drop every block of which a sentence stands in another block already; yield the modules in the same order.
 
-    Of two copies the one stays whose module is the less likely to be held out, whatever the rate: so no sentence that is
-    held out also stands in the training part.
+    Of two copies the one stays whose module is the less likely to be held out, whatever the rate: so no sentence that
+    is held out also stands in the training part.
     """
     seen: set[bytes] = set()
     kept = {}
-    for module in sorted(modules, key=place_when_held_out, reverse=True):
-        docstrings = (replace(docstring, blocks=tuple(unseen(docstring.blocks, seen))) for docstring in module.docstrings)
-        kept[module.name] = replace(module, docstrings=tuple(docstring for docstring in docstrings if docstring.blocks))
+    for module in sorted(modules, key=lambda module: draw(module.document_id), reverse=True):
+        docstrings = [replace(given, blocks=tuple(unseen(given.blocks, seen))) for given in module.docstrings]
+        kept[module.name] = replace(module, docstrings=tuple(filter(lambda docstring: docstring.blocks, docstrings)))
     return (kept[module.name] for module in modules)
 
 
-def place_when_held_out(module: Module) -> bytes:
-    """Rises as `corpus.store.is_held_out` does: a module is held out at any rate above its place in this order."""
-    return sha256(module.document_id.encode()).digest()
-
-
 def unseen(blocks: Iterable[str | Parameter], seen: set[bytes]) -> Iterator[str | Parameter]:
-    """Yield the blocks whose sentences are all new, and note all sentences.  Case, digits and punctuation do not count."""
+    """Yield the blocks whose sentences are all new, and note them. Case, digits and punctuation do not count."""
     for block in blocks:
         text = block.description if isinstance(block, Parameter) else block
         keys = {wording(sentence) for sentence in sentences(text)}
@@ -219,14 +225,15 @@ def fingerprint() -> str:
 
 
 def origin() -> str:
-    """sha256 (hex) of all that the harvest depends on: the versions of Python and the packages, and the code that reads them."""
+    """sha256 (hex) of all that the harvest depends on: the versions of Python and the packages, and our code."""
     try:
         versions = [f"{name} {importlib.metadata.version(name)}" for name in ("nupunkt", *PACKAGES.values())]
     except importlib.metadata.PackageNotFoundError as error:
         raise ValueError(
-            f"the docstring corpus needs the package {error.name}, which is not installed: pip install -r requirements.txt"
+            f"the docstring corpus reads the package {error.name}, which is not installed; "
+            "mend it with: pip install -r requirements.txt"
         ) from error
-    code = [Path(file).read_text() for file in (__file__, numpydoc.__file__)]
+    code = [Path(__file__).with_name(f"{name}.py").read_text() for name in ("docstrings", "numpydoc", "sentences")]
     return sha256("\n".join([sys.version, *versions, *code]).encode()).hexdigest()
 
 
@@ -247,7 +254,6 @@ def from_json(line: str) -> Module:
     docstrings = tuple(
         Docstring(
             given["qualname"],
-            given["kind"],
             tuple(given["signature"]),
             tuple(Parameter(**block) if isinstance(block, dict) else block for block in given["blocks"]),
         )

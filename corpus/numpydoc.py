@@ -1,12 +1,13 @@
 """What does a docstring say: its prose, and what it tells of each parameter?
 
-Python's authors write three dialects, and all three are read here: numpydoc (a heading underlined, `axis : int` on a line
-of its own, its description below it), Google's (`Args:`, then `dim (int): the dimension`) and Hugging Face's (Google's,
-with the description below).  What is not prose goes: doctests, code, tables, figures, formulas, references.  Of the
-markup one pair of backticks stays around each word that its author marked as a name, whatever role or link it was
-written with; `plain` takes the backticks away too.
+Python's authors write three dialects, and all three are read here: numpydoc (an underlined heading, `axis : int` on a
+line of its own, its description below it), Google's (`Args:`, then `dim (int): the dimension`) and Hugging Face's
+(Google's, with the description below). What is not prose goes: doctests, code, tables, figures, formulas, references.
+Of the markup one pair of backticks stays around each word that its author marked as a name, whatever role or link it
+was written with; `plain` takes the backticks away too.
 
-https://numpydoc.readthedocs.io/en/latest/format.html, https://google.github.io/styleguide/pyguide.html#383-functions-and-methods
+https://numpydoc.readthedocs.io/en/latest/format.html
+https://google.github.io/styleguide/pyguide.html#383-functions-and-methods
 """
 
 import inspect
@@ -56,7 +57,7 @@ def plain(marked: str) -> str:
 
 
 def sections(lines: list[str]) -> Iterator[Section]:
-    """Cut at headings.  An underlined one holds until the next, one with a colon until the text is back at its indent."""
+    """Cut at headings. An underlined one holds until the next, one with a colon until the text is as far out."""
     section, margin = Section("", underlined=False, lines=[]), -1
     for line, below in pairwise([*lines, ""]):
         underlined = bool(UNDERLINE.fullmatch(below.strip()))
@@ -97,7 +98,8 @@ def paragraphs(lines: list[str]) -> Iterator[str]:
         bullet = BULLET.match(line)
         hangs = margin is None and paragraph and indent(line) > indent(paragraph[0])
         if not line.strip() or bullet or not (hangs or indent(line) == margin):
-            yield from prose(paragraph)
+            if paragraph:
+                yield from prose(paragraph)
             paragraph, margin = [], None if bullet else indent(line)
         elif hangs:
             margin = indent(line)
@@ -171,15 +173,17 @@ GOOGLE_ENTRY = re.compile(
     r"(?:[-*] )?(?P<name>[`*]*\w[`*\w.]*)\s*(?:\((?P<type>.*?)\))?\s*(?::|--)(?:\s+(?P<rest>.*))?"
 )
 BULLET = re.compile(r"^\s*(?:[-*+•]|\(?\d{1,2}[.)])\s+")
-FENCE = re.compile(r"\s*(?:```|~~~)")
+FENCE = re.compile(r"\s*```(?!.*```)")
 CODE_BLOCK = re.compile(r"\s*(?:>>>|In \[\d|\$ |\|.*\||\+[-=]+\+|={2,}\s+=|-{2,}\s+-)")
 DIRECTIVE = re.compile(r"\s*\.\. (?:(?P<name>[\w-]+)::)?\s*(?P<rest>.*)")
 WORD = re.compile(r"[A-Za-z][a-z]+")
-CODE = re.compile(r"[\\{}<>$^|~@]|://|www\.|==|::|\(\)\.|__|\):$| [,.;]|\( *\)|\*\*")
+CODE = re.compile(
+    r"[\\{}<>$^|~@\ud800-\udfff]|://|www\.|==|::|\(\)\.|__|\):$| [,.;]|\( *\)|\*\*|\b(?:by|from|in|of|see)[,.;]"
+)
 MARKS = re.compile(r"[`*\[<]")
 MARKUP = [
     (re.compile(r"</?\w+/?>"), ""),
-    (re.compile(r"\[#?\w+\]_"), ""),  # a footnote
+    (re.compile(r"\s*\[#?\w+\]_"), ""),  # a footnote
     (re.compile(r":[\w:+-]+:(?=`)"), ""),  # a role
     (re.compile(r"\[(`[^`]*`)\](?:\([^)\s]*\))?"), r"\1"),  # Hugging Face's link to a name
     (re.compile(r"\[([^\]]+)\]\([^)\s]*\)"), r"\1"),  # Markdown's link

@@ -74,7 +74,7 @@ def prepare(
         "tokenizer": tokenizer_hash,
         "held_out": held_out,
         "splitter": f"nupunkt {version('nupunkt')}",
-        "dtype": "uint16" if len(tokenizer) <= 1 << 16 else "uint32",
+        "dtype": "uint16" if max(tokenizer.get_vocab().values()) < 1 << 16 else "uint32",
     }
     home = folder / digest({**origin, "sources": None})[:16]
     with locked(home.with_suffix(".lock")):
@@ -95,9 +95,7 @@ def build(
         writers[split].append(encoded)
         tally.update(encoded.skipped)
     if writers["train"].counts["documents"] == 0:
-        raise ValueError(
-            f"no document to train on: all are held out (held_out: {origin['held_out']}) or without tokens"
-        )
+        raise ValueError(f"no document left to train on: held_out is {origin['held_out']}, left out: {dict(+tally)}")
     for writer in writers.values():
         writer.close({**origin, "skipped": +tally})
 
@@ -152,6 +150,7 @@ class Writer:
             json.dump({**about, "counts": self.counts, "files": sizes}, manifest, indent=2)
             manifest.flush()
             os.fsync(manifest.fileno())
+        sync_folder(self.folder)
 
 
 @contextmanager
@@ -161,6 +160,7 @@ def appearing_whole(home: Path) -> Iterator[Path]:
     shutil.rmtree(aside, ignore_errors=True)  # left by a build that was killed
     try:
         yield aside
+        sync_folder(aside)
         aside.rename(home)
         sync_folder(home.parent)
     finally:

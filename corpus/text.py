@@ -28,6 +28,7 @@ from corpus.document import Document, OnError, Tally, refuse
 from corpus.lines import lines
 from engine.recipe import data_path
 
+Kind = Literal["wikipedia", "books", "docstrings", "text", "jsonl", "parquet", "hub"]
 PACKINGS = ("", ".gz", ".zst")
 SUFFIXES = {
     "wikipedia": tuple(".jsonl" + packing for packing in PACKINGS),
@@ -42,7 +43,7 @@ SUFFIXES = {
 class Source:
     """One place where text comes from.  `config`, `split` and `revision` are for the Hub alone."""
 
-    kind: Literal["wikipedia", "books", "docstrings", "text", "jsonl", "parquet", "hub"]
+    kind: Kind
     path: str = ""  # a file, a folder (searched through) or a glob; for the Hub, the data set's name
     field: str = "text"
     config: str | None = None
@@ -227,25 +228,28 @@ READERS = {
 
 def files(source: Source) -> list[tuple[str, Path]]:
     """(name within the source, path) of every file of the source, sorted by name."""
-    wanted = SUFFIXES[source.kind]
+    suffixes = ", ".join(SUFFIXES[source.kind])
+    wanted = f"a {source.kind} source is a file, or a folder or glob that has {suffixes}"
     if not source.path:
-        raise ValueError(f"a {source.kind} source needs a path: a file, a folder or a glob of {', '.join(wanted)}")
-    folder, pattern = glob_root(Path(source.path)) if set(source.path) & set("*?[") else (source.path, "**/*")
-    path = data_path(str(folder))
-    if path.is_file():
-        return [(path.name, path)]
-    root = path
-    found = sorted(file for file in root.glob(pattern) if file.is_file() and file.name.endswith(wanted))
+        raise ValueError(f"the {source.kind} source has no path: {wanted}")
+    folder, pattern = glob_root(source.path) if set(source.path) & set("*?[") else (source.path, "**/*")
+    try:
+        root = data_path(folder)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}: {wanted}") from None
+    if root.is_file():
+        return [(root.name, root)]
+    found = sorted(file for file in root.glob(pattern) if file.is_file() and file.name.endswith(SUFFIXES[source.kind]))
     if not found:
-        looked_for = f"a {source.kind} source is a file, or a folder or glob that has {', '.join(wanted)}"
-        raise FileNotFoundError(f"{path}: nothing found here; {looked_for}")
+        raise FileNotFoundError(f"nothing to read in {root / pattern}: {wanted}")
     return [(file.relative_to(root).as_posix(), file) for file in found]
 
 
-def glob_root(path: Path) -> tuple[Path, str]:
+def glob_root(path: str) -> tuple[str, str]:
     """A glob in two: the folder before the first wildcard, and the pattern from there."""
-    fixed = next((index for index, part in enumerate(path.parts) if set(part) & set("*?[")), len(path.parts) - 1)
-    return Path(*path.parts[:fixed]), str(Path(*path.parts[fixed:]))
+    parts = Path(path).parts
+    fixed = next(index for index, part in enumerate(parts) if set(part) & set("*?["))
+    return str(Path(*parts[:fixed])), str(Path(*parts[fixed:]))
 
 
 def of_files(source: Source) -> str:

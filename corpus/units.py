@@ -41,10 +41,13 @@ class SegmentPairs:
     def __init__(self, store: Store, length: int, short_seq_rate: float, seed: int, epoch: int):
         self.store, self.length = store, length
         if len(store.documents) < 3:
-            raise ValueError("sentence pairs need two documents or more: a stranger comes from another document")
+            raise ValueError(
+                f"{store.folder} has {len(store)} document(s); sentence pairs need two or more, since a stranger comes "
+                "from another document: give more documents, or change the share corpus.held_out"
+            )
         self.rows, self.tokens_left_out = _pair_up(store, length - NUM_SPECIAL, short_seq_rate, seed, epoch)
         if not len(self.rows):
-            raise ValueError("sentence pairs need documents of two sentences or more, and there is none")
+            raise ValueError(f"{store.folder} has no document of two sentences or more, which sentence pairs need")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,8 +57,8 @@ class SegmentPairs:
         strangers = int(self.rows[:, 4].sum())
         share = self.tokens_left_out / max(1, len(self.store.ids))
         return [
-            f"Sentence pairs: {len(self):,}, of which {strangers:,} with a stranger as B ({strangers / len(self):.2%}). "
-            f"In no pair: {self.tokens_left_out:,} tokens ({share:.2%}), sentences left alone at a document's end."
+            f"Sentence pairs: {len(self):,}, of which {strangers:,} with a stranger as B ({strangers / len(self):.2%}). In "
+            f"no pair: {self.tokens_left_out:,} tokens ({share:.2%}), sentences left alone at a document's end."
         ]
 
     def take(self, index: npt.NDArray[np.int64]) -> Segments:
@@ -81,7 +84,8 @@ def _pair_up(
     """
     random = Random(f"segments {seed} {epoch}")
     sentences, documents = store.sentences.tolist(), store.documents.tolist()
-    rows, left_out, label = [], 0, 0
+    rows: list[tuple[int, ...]] = []
+    left_out, label = 0, 0
     for document, (first, last) in enumerate(pairwise(documents)):
         while last - first >= 2:
             # Labels come in pairs, one of each: exactly half true, and the order within a pair is chance.

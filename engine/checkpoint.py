@@ -11,6 +11,7 @@ A state is safetensors and JSON: nothing that is loaded can execute code.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -22,6 +23,7 @@ import yaml
 from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.batches import Position
@@ -67,46 +69,54 @@ class Run:
         self.accelerator.wait_for_everyone()
 
     def save_state(
-        self, position: Position, model: PreTrainedModel, optimizer: torch.optim.Optimizer, keep: int
+        self, position: Position, model: nn.Module, optimizer: torch.optim.Optimizer, keep: int, window: dict[str, Any]
     ) -> None:
-        """Write `state/step-N/`, then delete all but the `keep` newest. Other processes wait."""
+        """Write `state/step-N/`, then delete all but the `keep` newest. Other processes wait.
+
+        `window` is plain JSON: what the log has gathered since its last line.
+        """
         if self.accelerator.is_main_process:
             name = f"step-{position.step}"
             with _whole_folder(self.folder / "state" / name) as folder:
                 weights, moments = _weights(model), _moments(model, optimizer)
                 save_file(weights, folder / "weights.safetensors")
                 save_file(moments, folder / "optimizer.safetensors")
-                about = {"position": vars(position), "seconds": self.seconds}
+                about = {"position": vars(position), "seconds": self.seconds, "window": window}
                 (folder / "position.json").write_text(json.dumps(about))
                 _write_manifest(folder)
-            for old in self._states()[:-keep]:
-                shutil.rmtree(old)
+            # What claims to be newer was damaged and passed over: counted as kept, it would displace a whole one.
+            passed_over = [state for state in self._states() if _step(state) > position.step]
+            older = [state for state in self._states() if _step(state) <= position.step][:-keep]
+            for state in passed_over + older:
+                shutil.rmtree(state)
         self.accelerator.wait_for_everyone()
 
-    def resume(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> Position:
+    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Position, dict[str, Any]]:
         """Load the newest complete state into `model` and `optimizer`; the beginning if there is none.
 
-        A damaged state is named and the one before it is taken. Errors: ValueError if there are states, none whole.
+        Return its position and log window. A damaged state is named and the one before it is taken. Errors: ValueError
+        if there are states, none whole, or if the state is of another architecture.
         """
         states = self._states()
         for folder in reversed(states):
             if problem := _damage(folder):
-                print(f"{folder} is damaged ({problem}); trying the state before it")
+                if self.accelerator.is_main_process:
+                    print(f"{folder} is damaged ({problem}); trying the state before it")
                 continue
             about = json.loads((folder / "position.json").read_text())
-            model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
+            _load_weights(model, folder / "weights.safetensors")
             _load_moments(model, optimizer, load_file(folder / "optimizer.safetensors"))
             self._seconds_before = about["seconds"]
             position = Position(**about["position"])
             if self.accelerator.is_main_process:
                 _cut_metrics(self.folder / "metrics.jsonl", position.step)
                 print(f"going on from step {position.step} ({folder})")
-            return position
+            return position, about.get("window", {})
         if states:
             raise ValueError(f"every state in {self.folder / 'state'} is damaged; start anew with --overwrite True")
         if self.accelerator.is_main_process:
             _cut_metrics(self.folder / "metrics.jsonl", 0)
-        return Position()
+        return Position(), {}
 
     def export(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Path:
         """Write `model/`, whole or not at all, as transformers and the Hub expect it. Return its path."""
@@ -121,7 +131,11 @@ class Run:
     def _states(self) -> list[Path]:
         """Complete-looking state folders, oldest first."""
         found = (self.folder / "state").glob("step-*")
-        return sorted(found, key=lambda folder: int(folder.name.removeprefix("step-")))
+        return sorted(found, key=_step)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
 def _refuse_strangers(folder: Path, recipe: dict[str, Any]) -> None:
@@ -156,7 +170,7 @@ def _differences(before: Any, now: Any, key: str = "") -> list[str]:
     return [] if before == now else [f"{key}: {before!r} there, {now!r} here"]
 
 
-def _weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """Every parameter and saved buffer once, tied ones under their first name (safetensors refuses shared memory)."""
     first: dict[int, str] = {}
     state = model.state_dict()
@@ -165,12 +179,22 @@ def _weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {name: state[name].detach().cpu().contiguous() for name in first.values()}
 
 
-def _names(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.Tensor]]:
+def _load_weights(model: nn.Module, path: Path) -> None:
+    tensors = load_file(path)
+    if differing := sorted(tensors.keys() ^ _weights(model).keys()):
+        raise ValueError(
+            f"{path} does not fit the model: {len(differing)} names differ, such as {differing[0]}; go on with the "
+            "version of transformers that wrote it, or start anew with --overwrite True"
+        )
+    model.load_state_dict(tensors, strict=False)  # a tied weight is stored under its first name only
+
+
+def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.Tensor]]:
     by_identity = {id(parameter): name for name, parameter in model.named_parameters()}
     return [(by_identity[id(p)], p) for group in optimizer.param_groups for p in group["params"]]
 
 
-def _moments(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The optimizer's tensors as `parameter|key`."""
     return {
         f"{name}|{key}": value.detach().cpu().contiguous()
@@ -179,7 +203,7 @@ def _moments(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[s
     }
 
 
-def _load_moments(model: PreTrainedModel, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+def _load_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
     for name, parameter in _names(model, optimizer):
         own = {key: value for key, value in tensors.items() if key.startswith(f"{name}|")}
         for key, value in own.items():
@@ -254,5 +278,12 @@ def _sha256(path: Path) -> str:
 def _cut_metrics(path: Path, step: int) -> None:
     """Forget lines of steps that will be taken again."""
     if path.exists():
-        lines = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
-        _write_whole(path, "".join(lines).encode())
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        _write_whole(path, "".join(line for line in lines if _step_of(line) <= step).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf  # torn by a crash: as good as never written

@@ -26,7 +26,7 @@ def uniform(key: np.uint64, *coordinates: npt.ArrayLike) -> npt.NDArray[np.float
     state = np.asarray(key, np.uint64)
     for coordinate in coordinates:
         state = _mix(state, np.asarray(coordinate, np.int64).view(np.uint64))
-    return (state >> np.uint64(11)) * 2.0**-53
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def integers(key: np.uint64, bound: npt.ArrayLike, *coordinates: npt.ArrayLike) -> npt.NDArray[np.int64]:

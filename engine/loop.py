@@ -46,8 +46,8 @@ def train(
     finite gradient (the parameters are as they were before them).
     """
     judgement, adamw = accelerator.prepare(Judgement(model, loss), build_optimizer(model, optimizer))
-    start = run.resume(model, adamw)
-    window = Window(accelerator)
+    start, open_window = run.resume(model, adamw)
+    window = Window(accelerator, open_window)
     skipped = 0
     with StopSignal() as signal, tracker.progress(plan.steps, start.step):
         for position, micro_batches in batches.since(start, plan.steps):
@@ -81,7 +81,7 @@ def train(
                     tracker.log(step, **evaluate(model))
             if plan.saves_at(step) or asked_to_stop:
                 with window.paused():
-                    run.save_state(position, model, adamw, keep=plan.keep)
+                    run.save_state(position, model, adamw, plan.keep, window.carried())
             if asked_to_stop:
                 raise Stopped(
                     f"stopped at step {step} of {plan.steps}, state saved; the same command goes on from here"
@@ -130,30 +130,36 @@ def backward(
 
 
 class Window:
-    """Sums and counts since the last line of the log, so that each line is exact over all its steps."""
+    """Sums and counts since the last line of the log, so that each line is exact over all its steps.
 
-    def __init__(self, accelerator: Accelerator):
+    `carried` is what a state kept of the window that was open when it was saved.
+    """
+
+    def __init__(self, accelerator: Accelerator, carried: dict[str, dict[str, float]]):
         self.accelerator = accelerator
         self._clear()
+        share = float(accelerator.is_main_process)  # sums are each process's own: one takes over what was kept
+        self.sums = {term: self._number(share * total) for term, total in carried.get("sums", {}).items()}
+        self.counts = {term: self._number(count) for term, count in carried.get("counts", {}).items()}
 
     def add(self, sums: dict[str, Tensor], counts: dict[str, Tensor], tokens: Tensor) -> None:
         for term, count in counts.items():
-            self.sums[term] = self.sums.get(term, torch.zeros_like(sums[term])) + sums[term]
-            self.counts[term] = self.counts.get(term, torch.zeros_like(count)) + count
+            self.sums[term] = self.sums.get(term, self._number(0.0)) + sums[term].double()
+            self.counts[term] = self.counts.get(term, self._number(0.0)) + count
         self.tokens = self.tokens + tokens
 
     def close(self) -> dict[str, float]:
         """Return `{term}_loss` (a mean, in nats), their sum `loss`, and tokens a second; begin a new window."""
-        if not self.sums:
-            return {}
-        sums = self.accelerator.reduce(torch.stack(list(self.sums.values())).double(), "sum").tolist()
-        means = {
-            f"{term}_loss": total / max(float(count), 1.0)
-            for (term, count), total in zip(self.counts.items(), sums, strict=True)
-        }
+        found = self.carried()
+        means = {f"{term}_loss": total / max(found["counts"][term], 1.0) for term, total in found["sums"].items()}
         rate = float(self.tokens) / (time.perf_counter() - self.began)
         self._clear()
-        return {"loss": sum(means.values()), **means, "tokens_per_second": rate}
+        return {"loss": sum(means.values()), **means, "tokens_per_second": rate} if means else {}
+
+    def carried(self) -> dict[str, dict[str, float]]:
+        """The sums over all processes, and the counts, as numbers."""
+        sums = {term: float(self.accelerator.reduce(own, "sum")) for term, own in self.sums.items()}
+        return {"sums": sums, "counts": {term: float(count) for term, count in self.counts.items()}}
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -162,8 +168,11 @@ class Window:
         yield
         self.began += time.perf_counter() - stopped
 
+    def _number(self, value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
+
     def _clear(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, Tensor] = {}
-        self.tokens: Tensor | float = 0.0
+        self.tokens = self._number(0.0)
         self.began = time.perf_counter()

@@ -187,15 +187,19 @@ class _Reader:
 
     def _free(self, node: yaml.Node, key: str) -> dict[str, Any]:
         """A section that is handed on unchanged; only doubled keys are refused, and 1e-4 is read as a number."""
-        values = {}
-        for name, (_, value) in self._pairs(node, key).items():
-            if isinstance(value, yaml.MappingNode):
-                values[name] = self._free(value, _join(key, name))
-            else:
-                loader = yaml.SafeLoader("")
-                plain = loader.construct_object(value, deep=True)
-                values[name] = _number(plain) if isinstance(plain, str) and not value.style else plain
-        return values
+        return {name: self._plain(value, _join(key, name)) for name, (_, value) in self._pairs(node, key).items()}
+
+    def _plain(self, node: yaml.Node, key: str) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self._free(node, key)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._plain(item, key) for item in node.value]
+        assert isinstance(node, yaml.ScalarNode)
+        try:
+            value = yaml.SafeLoader("").construct_object(node)
+        except yaml.YAMLError:  # a tag, such as !!python/name
+            self.fail(node, f"{key} is tagged {node.tag}; only plain values are allowed")
+        return _number(value) if isinstance(value, str) and not node.style else value
 
     def _scalar(self, kind: Any, node: yaml.Node, key: str) -> Any:
         if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:null":

@@ -57,7 +57,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One system's cells; `None` where it has no score."""
+    """One system and its cells; a measure that it has no score for is not among them."""
 
     system: str
     kind: Literal["published", "majority", "random", "pretrained"]

@@ -15,6 +15,8 @@ from datasets.exceptions import DatasetNotFoundError
 from engine.recipe import data_path
 from finetune.task import DataSource, HubData, Rows
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
 
 def find_files(
     task: str, source: DataSource, official: Mapping[str, str], needed: set[str], advice: str = ""
@@ -78,13 +80,21 @@ def hub_rows(task: str, source: DataSource, hub: HubData, splits: Mapping[str, s
     try:
         builder = load_dataset_builder(repo, name=hub.config or None, revision=revision)
         builder.download_and_prepare()
+    except RuntimeError as error:  # `datasets` runs no loading scripts
+        raise ValueError(
+            f"{task}: {repo} at {revision}: {error}; name a revision of parquet files in data.revision"
+        ) from error
     except (ConnectionError, DatasetNotFoundError) as error:
         raise FileNotFoundError(
             f"{task}: cannot read {repo} at {revision} from the Hub ({error}); "
             "without a network, use the official files: data.source: folder"
         ) from error
-    if not re.fullmatch(r"[0-9a-f]{40}", builder.hash or ""):
+    if not COMMIT.fullmatch(builder.hash or ""):
         raise ValueError(f"{task}: the Hub gave no commit for {repo} at {revision}, only {builder.hash!r}")
+    if COMMIT.fullmatch(revision) and builder.hash != revision:  # offline, `datasets` takes the copy it read last
+        raise ValueError(
+            f"{task}: only commit {builder.hash} of {repo} is on this machine, not {revision}; get it online"
+        )
     loaded = builder.as_dataset()
     lost = sorted(set(splits.values()) - set(loaded))
     if lost:

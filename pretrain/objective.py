@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from corpus.store import Store
 from engine.batch import Batch
@@ -72,6 +72,20 @@ class Objective(ABC):
     @abstractmethod
     def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
         """Show each example of a batch to a person: a Markdown line or more for each."""
+
+
+def configuration(settings: dict[str, Any]) -> Any:
+    """Return the transformers config of the recipe's `model:` section. Errors: ValueError for a key it does not know.
+
+    transformers itself keeps an unknown key and goes on with the default of the one that was meant.
+    """
+    known = set(AutoConfig.for_model(settings["model_type"]).to_dict()) | {"attn_implementation"}
+    for key in settings:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ValueError(f"unknown key 'model.{key}'{hint} (keys: {', '.join(sorted(known))})")
+    return AutoConfig.for_model(**settings)
 
 
 def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:

@@ -52,6 +52,10 @@ class WordPiece(Learner):
     lowercase: bool = True  # also drops accents
     alphabet: int = 1_000  # the commonest characters are kept, a rarer one makes its word [UNK]
 
+    def __post_init__(self) -> None:
+        if self.alphabet < 1:
+            raise ValueError(f"alphabet is {self.alphabet}; a word needs letters: give 1 or more, such as 1000")
+
     def learn(self, texts: Iterator[list[str]], characters: Counter[str], max_length: int) -> PreTrainedTokenizerFast:
         """See `Learner.learn`. The ids: special tokens, letters, letters within a word, pieces as they were found."""
         blank = BertTokenizer(do_lower_case=self.lowercase).backend_tokenizer

@@ -1,11 +1,14 @@
 """How good is this vocabulary?  Held-out text written in it, beside the same text in another one."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
 from transformers import PreTrainedTokenizerFast
+
+from tokenizer.load import tokenizer_hash
 
 HEADINGS = ("vocabulary", "size", "tokens a word", "characters a token", "unknown tokens")
 _AT_ONCE = 512  # paragraphs
@@ -16,6 +19,7 @@ class Measure:
     """One vocabulary on one text. A word is what stands between blanks; [UNK] counts as a token."""
 
     label: str
+    tokenizer_hash: str
     size: int  # tokens in the vocabulary
     num_words: int
     num_characters: int  # blanks included
@@ -32,10 +36,6 @@ class Measure:
             "unknown_rate": self.num_unknown / self.num_tokens,
         }
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return counts and figures for report.json."""
-        return {**asdict(self), **self.figures()}
-
     def row(self) -> tuple[str, ...]:
         """Return the cells under HEADINGS."""
         figures = self.figures()
@@ -50,6 +50,40 @@ class Measure:
         )
 
 
+@dataclass(frozen=True)
+class Report:
+    """What is known of a learned tokenizer: report.json, report.md and the table on the terminal."""
+
+    name: str
+    measures: tuple[Measure, ...]  # this vocabulary, then the one it is compared with
+    notes: tuple[str, ...]  # what a reader of the figures must know
+    facts: dict[str, Any]  # what it was learned from, where and how fast
+    stamp: dict[str, Any]  # what decides the result: the same stamp, the same tokenizer
+
+    def json(self) -> str:
+        """Return report.json."""
+        measures = [{**asdict(one), **one.figures()} for one in self.measures]
+        whole = {**self.facts, "measures": measures, "notes": self.notes, "stamp": self.stamp}
+        return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+    def markdown(self) -> str:
+        """Return report.md."""
+        rows = [HEADINGS, ("---", "---:", "---:", "---:", "---:"), *(one.row() for one in self.measures)]
+        lines = [f"# Tokenizer {self.name}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+        lines += [f"- {note}" for note in self.notes]
+        lines += [f"- {name}: {_shown(value)}" for name, value in self.facts.items()]
+        return "\n".join(lines) + "\n"
+
+    def table(self) -> Table:
+        """Return the comparison for the terminal."""
+        shown = Table()
+        for heading in HEADINGS:
+            shown.add_column(heading, justify="left" if heading == HEADINGS[0] else "right", overflow="fold")
+        for one in self.measures:
+            shown.add_row(*one.row())
+        return shown
+
+
 def measure(label: str, tokenizer: PreTrainedTokenizerFast, paragraphs: Sequence[str]) -> Measure:
     """Write `paragraphs` in the tokenizer's vocabulary, without special tokens or truncation, and count."""
     num_tokens = num_unknown = 0
@@ -58,28 +92,14 @@ def measure(label: str, tokenizer: PreTrainedTokenizerFast, paragraphs: Sequence
             num_tokens += len(ids)
             num_unknown += ids.count(tokenizer.unk_token_id)
     num_words = sum(len(paragraph.split()) for paragraph in paragraphs)
-    return Measure(label, len(tokenizer), num_words, sum(map(len, paragraphs)), num_tokens, num_unknown)
-
-
-def table(title: str, measures: Sequence[Measure]) -> Table:
-    """Return the comparison for the terminal."""
-    shown = Table(title=title)
-    for heading in HEADINGS:
-        shown.add_column(heading, justify="left" if heading == HEADINGS[0] else "right")
-    for one in measures:
-        shown.add_row(*one.row())
-    return shown
-
-
-def markdown(title: str, measures: Sequence[Measure], notes: Sequence[str], facts: dict[str, str]) -> str:
-    """Return report.md: the comparison, what to know about it, and where it comes from."""
-    rows = [HEADINGS, ("---", "---:", "---:", "---:", "---:"), *(one.row() for one in measures)]
-    lines = [f"# {title}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
-    lines += [*(f"- {note}" for note in notes), ""] if notes else []
-    lines += [f"{name}: {value}  " for name, value in facts.items()]
-    return "\n".join(lines) + "\n"
+    num_characters = sum(map(len, paragraphs))
+    return Measure(label, tokenizer_hash(tokenizer), len(tokenizer), num_words, num_characters, num_tokens, num_unknown)
 
 
 def _batches(paragraphs: Sequence[str]) -> Iterator[list[str]]:
     for start in range(0, len(paragraphs), _AT_ONCE):
         yield list(paragraphs[start : start + _AT_ONCE])
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

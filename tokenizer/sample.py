@@ -5,7 +5,6 @@ until `max_bytes` are reached. So a bounded sample is spread over all sources in
 neither choice depends on the order in which the documents come.
 """
 
-import hashlib
 import heapq
 import sys
 from array import array
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from corpus.document import Document, Tally
+from corpus.document import Document, Tally, draw
 from corpus.text import Source, documents
 
 _JUDGED_BYTES = 8_000_000  # held-out text kept in memory; more does not make the figures better
@@ -31,14 +30,14 @@ class Sample:
     last: float
     num_documents: int
     num_bytes: int  # UTF-8
-    characters: Counter[str]
+    characters: Counter[str]  # of all documents that are not held out
     held_out: tuple[Document, ...]
-    skipped: dict[str, int]  # reason → documents
+    skipped: dict[str, int]  # what was left out of the sources → how often
 
     def texts(self) -> Iterator[list[str]]:
         """Yield the paragraphs of each training document, in a second reading."""
         for document in _all_documents(self.sources, Tally()):
-            if self.first <= place(document.id) < self.last:
+            if self.first <= draw(document.id) < self.last:
                 yield list(document.paragraphs)
 
 
@@ -50,7 +49,7 @@ def survey(sources: tuple[Source, ...], held_out: float, max_bytes: int | None) 
     tally, sizes, places = Tally(), array("q"), array("d")
     characters, kept = _Characters(), _Kept(_JUDGED_BYTES)
     for document in _all_documents(sources, tally):
-        here, size = place(document.id), _size_of(document)
+        here, size = draw(document.id), _size_of(document)
         if here < held_out:
             kept.offer(here, size, document)
         else:
@@ -66,11 +65,6 @@ def survey(sources: tuple[Source, ...], held_out: float, max_bytes: int | None) 
     return Sample(sources, held_out, last, num_documents, num_bytes, characters.counts(), kept.documents(), dict(tally))
 
 
-def place(document_id: str) -> float:
-    """Return the document's place in [0, 1): a hash of its id, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(document_id.encode()).digest()[:8], "big") / 2**64
-
-
 def _all_documents(sources: tuple[Source, ...], tally: Tally) -> Iterator[Document]:
     for source in sources:
         yield from documents(source, tally)
@@ -84,7 +78,7 @@ def _bounded(
     places: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64], max_bytes: int | None
 ) -> tuple[float, int, int]:
     """Return the place to stop before, and how many documents and bytes come before it."""
-    order = np.argsort(places)
+    order = np.argsort(places, kind="stable")
     total = np.cumsum(sizes[order])
     most = len(order) if max_bytes is None else int(np.searchsorted(total, max_bytes, side="right"))
     last = 1.0 if most == len(order) else float(places[order[most]])

@@ -2,7 +2,7 @@
 
 It reads the sources twice, once to choose documents and count characters and once to learn, and leaves in `runs/NAME/`:
 tokenizer/ (a fast tokenizer, which `AutoTokenizer.from_pretrained` opens), recipe.yaml, report.json and report.md.
-The same recipe on the same text gives the same files on any machine.
+The same recipe on the same text gives the same tokenizer/, byte for byte, in any process and on any threads.
 """
 
 import json
@@ -20,12 +20,12 @@ import yaml
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
-from corpus.text import Source, fingerprint, glob_root
-from engine.recipe import data_path, read, resolved
+from corpus.text import Source, fingerprint, pinned
+from engine.recipe import read, resolved
 from engine.runtime import commit, hardware, peak_rss_mb, program
 from tokenizer.learn import Learner
 from tokenizer.load import load_tokenizer, tokenizer_hash
-from tokenizer.report import Measure, markdown, measure, table
+from tokenizer.report import Report, measure
 from tokenizer.sample import Sample, survey
 
 
@@ -44,6 +44,8 @@ class Recipe:
     overwrite: bool = False  # replace whatever runs/NAME holds
 
     def __post_init__(self) -> None:
+        if self.name in ("", "..") or Path(self.name).name != self.name:
+            raise ValueError(f"name is {self.name!r}; it names one folder, such as bert-wordpiece")
         if not self.sources:
             raise ValueError("sources is empty; name at least one")
         if not 0 <= self.held_out < 1:
@@ -55,42 +57,37 @@ class Recipe:
 @program
 def main(argv: list[str]) -> None:
     recipe = read(Recipe, argv)
+    recipe = replace(recipe, sources=tuple(map(pinned, recipe.sources)))
     folder = recipe.runs / recipe.name
     stamp = stamp_of(recipe)
     if is_done(folder, stamp, recipe.overwrite):
         print(f"{folder} holds this very tokenizer already: nothing to do")
         return
     start = time.perf_counter()
-    console = Console()
-    other = opened(recipe.compare, console)
-    sample = survey(tuple(map(found, recipe.sources)), recipe.held_out, recipe.max_bytes)
-    console.print(f"learning from {sample.num_documents:,} documents, {sample.num_bytes / 1e6:.1f} MB")
+    other = opened(recipe.compare)
+    sample = survey(recipe.sources, recipe.held_out, recipe.max_bytes)
+    print(f"learning from {sample.num_documents:,} documents, {sample.num_bytes / 1e6:.1f} MB", flush=True)
     tokenizer = recipe.vocabulary.learn(sample.texts(), sample.characters, recipe.max_length)
     judged = [paragraph for document in sample.held_out for paragraph in document.paragraphs]
-    measures = [measure(label, one, judged) for label, one in [(recipe.name, tokenizer), *other.items()]]
-    notes = remarks(recipe, tokenizer, sample)
+    report = Report(
+        recipe.name,
+        tuple(measure(label, one, judged) for label, one in [(recipe.name, tokenizer), *other.items()]),
+        tuple(remarks(recipe, tokenizer, sample)),
+        facts(tokenizer, sample, time.perf_counter() - start),
+        stamp,
+    )
     with built_aside(folder) as aside:
-        write(aside, recipe, tokenizer, sample, measures, notes, stamp, time.perf_counter() - start)
-    console.print(table(f"on {len(sample.held_out):,} held-out documents", measures))
-    for note in notes:
-        console.print(note, soft_wrap=True)
-    print(f"{folder / 'tokenizer'}  {tokenizer_hash(tokenizer)}")
+        write(aside, recipe, tokenizer, report)
+    Console().print(report.table())
+    for note in report.notes:
+        print(note)
+    print(f"{folder / 'tokenizer'} is written, {tokenizer_hash(tokenizer)}")
 
 
 def stamp_of(recipe: Recipe) -> dict[str, Any]:
     """Return what decides the result: the recipe, less where it goes, and the content of the sources."""
     decisive = {key: value for key, value in resolved(recipe).items() if key not in ("runs", "overwrite")}
-    return {**decisive, "fingerprints": [fingerprint(found(source)) for source in recipe.sources]}
-
-
-def found(source: Source) -> Source:
-    """Return the source with its files looked up in $CLOZE_DATA and the working folder."""
-    if source.kind in ("hub", "docstrings"):
-        return source
-    if not set(source.path) & set("*?["):
-        return replace(source, path=str(data_path(source.path)))
-    root, pattern = glob_root(Path(source.path))
-    return replace(source, path=str(data_path(str(root)) / pattern))
+    return {**decisive, "fingerprints": [fingerprint(source) for source in recipe.sources]}
 
 
 def is_done(folder: Path, stamp: dict[str, Any], overwrite: bool) -> bool:
@@ -101,33 +98,33 @@ def is_done(folder: Path, stamp: dict[str, Any], overwrite: bool) -> bool:
     if "stamp" not in report:
         names = ", ".join(sorted(path.name for path in folder.iterdir())[:5])
         raise FileExistsError(
-            f"{folder} holds other files ({names}); give another name, or --overwrite true to replace them"
+            f"{folder} holds other files ({names}); give another name, or --overwrite True to replace them"
         )
     if differing := [key for key in stamp if report["stamp"].get(key) != stamp[key]]:
         raise FileExistsError(
-            f"{folder} holds a tokenizer of another {' and '.join(differing)}; give another name, or --overwrite true "
+            f"{folder} holds a tokenizer of another {' and '.join(differing)}; give another name, or --overwrite True "
             "to replace it"
         )
     if tokenizer_hash(load_tokenizer(folder / "tokenizer")) != report["tokenizer_hash"]:
         raise FileExistsError(
-            f"{folder / 'tokenizer'} was changed after it was written; --overwrite true learns it anew"
+            f"{folder / 'tokenizer'} was changed after it was written; --overwrite True learns it anew"
         )
     return True
 
 
-def opened(name: str | None, console: Console) -> dict[str, PreTrainedTokenizerFast]:
+def opened(name: str | None) -> dict[str, PreTrainedTokenizerFast]:
     """Return the tokenizer to compare with, by its name; nothing, and a word about it, where it is not at hand."""
     if name is None:
         return {}
     try:
         return {name: load_tokenizer(name)}
     except FileNotFoundError as error:
-        console.print(f"not compared: {error}", soft_wrap=True, markup=False)
+        print(f"not compared: {error}", flush=True)
         return {}
 
 
 def remarks(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, sample: Sample) -> list[str]:
-    """What a reader of the figures must know."""
+    """Return what a reader of the figures must know."""
     notes = []
     if len(tokenizer) < recipe.vocabulary.size:
         notes.append(
@@ -143,6 +140,21 @@ def remarks(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, sample: Sample) 
     if sample.skipped:
         notes.append("Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sample.skipped.items()) + ".")
     return notes
+
+
+def facts(tokenizer: PreTrainedTokenizerFast, sample: Sample, seconds: float) -> dict[str, Any]:
+    """Return what goes on record beside the figures."""
+    return {
+        "tokenizer_hash": tokenizer_hash(tokenizer),
+        "num_documents": sample.num_documents,
+        "num_bytes": sample.num_bytes,
+        "num_held_out": len(sample.held_out),
+        "seconds": round(seconds, 1),
+        "peak_rss_mb": round(peak_rss_mb()),
+        "tokenizers": version("tokenizers"),
+        "hardware": hardware(),
+        "commit": commit(),
+    }
 
 
 @contextmanager
@@ -161,43 +173,15 @@ def built_aside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(aside)
 
 
-def write(
-    folder: Path,
-    recipe: Recipe,
-    tokenizer: PreTrainedTokenizerFast,
-    sample: Sample,
-    measures: list[Measure],
-    notes: list[str],
-    stamp: dict[str, Any],
-    seconds: float,
-) -> None:
+def write(folder: Path, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, report: Report) -> None:
     """Fill the folder of a run, and open the tokenizer again to see that it is the one that was learned."""
     tokenizer.save_pretrained(folder / "tokenizer")
-    stamped = tokenizer_hash(tokenizer)
-    assert tokenizer_hash(load_tokenizer(folder / "tokenizer")) == stamped
-    facts = {
-        "tokenizer": stamped,
-        "learned from": f"{sample.num_documents:,} documents, {sample.num_bytes / 1e6:.1f} MB",
-        "judged on": f"{len(sample.held_out):,} documents",
-        "took": f"{seconds:.0f} s, {peak_rss_mb():.0f} MB, tokenizers {version('tokenizers')}, {hardware()}",
-        "commit": str(commit()),
-    }
-    about = {
-        "tokenizer_hash": stamped,
-        "num_documents": sample.num_documents,
-        "num_bytes": sample.num_bytes,
-        "num_held_out": len(sample.held_out),
-        "skipped": sample.skipped,
-        "measures": [one.as_dict() for one in measures],
-        "notes": notes,
-        "facts": facts,
-        "stamp": stamp,
-    }
-    head = "".join(f"# {name} {value}\n" for name, value in facts.items())
-    text = yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
-    (folder / "recipe.yaml").write_text(head + text, encoding="utf-8")
-    (folder / "report.md").write_text(markdown(f"Tokenizer {recipe.name}", measures, notes, facts), encoding="utf-8")
-    (folder / "report.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+    assert tokenizer_hash(load_tokenizer(folder / "tokenizer")) == tokenizer_hash(tokenizer)
+    facts = "".join(f"# {name} {value}\n" for name, value in report.facts.items())
+    text = yaml.safe_dump(resolved(replace(recipe, overwrite=False)), sort_keys=False, allow_unicode=True)
+    (folder / "recipe.yaml").write_text(facts + text, encoding="utf-8")
+    (folder / "report.md").write_text(report.markdown(), encoding="utf-8")
+    (folder / "report.json").write_text(report.json(), encoding="utf-8")
 
 
 if __name__ == "__main__":

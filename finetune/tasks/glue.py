@@ -19,7 +19,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, Features, Value
 
 from finetune.origin import find_files, hub_rows, read_text, said, table, unknown_source
-from finetune.task import DataSource, HubData, Rows, Task
+from finetune.task import DataSource, Head, HubData, Rows, Task
 
 REPO = "nyu-mll/glue"
 PAIR = ("sentence1", "sentence2")  # our names for the two texts of a pair, whatever the files call them
@@ -124,7 +124,7 @@ def read_hub_split(sheet: Sheet, split: str, rows: Dataset) -> Dataset:
     for ours, theirs in zip(sheet.columns, sheet.hub_texts, strict=True):
         columns[ours] = rows[theirs][:]
     if not is_test(split):
-        codes = {code: name for code, name in enumerate(sheet.written)}
+        codes = dict(enumerate(sheet.written))
         written = ((row, codes.get(label, str(label))) for row, label in enumerate(rows["label"]))
         columns["label"] = read_labels(sheet, written, lambda row: f"{where}, row {row}")
     return table(columns, sheet.features(split), where)
@@ -147,7 +147,7 @@ def read_tsv(path: Path, header: tuple[str, ...]) -> tuple[list[str], dict[int, 
     """The column names and, by line number, the fields of each row. A file without a header is given one."""
     reader = csv.reader(io.StringIO(read_text(path), newline="\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
-        lines = {reader.line_num: row for row in reader}
+        lines = dict(enumerate(reader, 1))  # nothing is quoted, so a row is a line
     except csv.Error as error:
         raise ValueError(f"{path}:{reader.line_num}: {error}") from error
     names = list(header) or lines.pop(1)
@@ -177,13 +177,12 @@ def column_of(path: Path, fields: dict[str, tuple[str, ...]], name: str) -> tupl
     return fields[name]
 
 
-def read_labels(sheet: Sheet, written: Iterable[tuple[int, str]], place: Callable[[int], str]) -> list[int] | list[float]:
+def read_labels(sheet: Sheet, written: Iterable[tuple[int, str]], place: Callable[[int], str]) -> list[float]:
     """The labels as numbers: positions in `sheet.labels`, or the score itself. `place` says where a bad one stands."""
     codes = {name: code for code, name in enumerate(sheet.written)}
-    read = codes.get if codes else score_of
-    labels = []
+    labels: list[float] = []
     for row, text in written:
-        label = read(text)
+        label = codes.get(text) if codes else score_of(text)
         if label is None:
             allowed = ", ".join(map(repr, codes)) if codes else f"a number from 0 to {LARGEST_SCORE:g}"
             hidden = "; a split with hidden labels (-1) can only be a test split" * (text == "-1")
@@ -237,7 +236,7 @@ AX = Sheet(
 
 def task(sheet: Sheet, scores: str, headline: str, **special: Any) -> Task:
     """The task that a sheet holds, judged by a configuration of `glue_scores`."""
-    head = "classification" if sheet.labels else "regression"
+    head: Head = "classification" if sheet.labels else "regression"
     metric = f"glue_scores/{scores}"
     return Task(sheet.task, head, sheet.labels, sheet.columns, metric, headline, partial(load, sheet), **special)
 

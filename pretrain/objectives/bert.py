@@ -6,19 +6,20 @@ vocabulary: of a mini model's step that projection is the larger part, and six o
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import AutoConfig, BertForPreTraining, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import BertForPreTraining, PreTrainedModel, PreTrainedTokenizerFast
 
 from corpus.store import Store
 from corpus.units import SegmentPairs, Segments
 from engine import draws
 from engine.batch import Batch
-from pretrain.objective import Objective, correct_sum, cross_entropy_sum
+from pretrain.initialisation import start_locally
+from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum
 from pretrain.vocabulary import Vocabulary
 
 
@@ -28,15 +29,13 @@ class Bert(Objective):
 
     mask_rate: float = 0.15  # share of the real tokens that are hidden; special tokens never are
     short_seq_rate: float = 0.1  # share of the pairs that aim at a random shorter length
-    position_init: str = "normal"  # start of the learnt position embeddings: the paper's normal, or sinusoids
+    start: Literal["paper", "local"] = "paper"  # local: the first layer looks at neighbours (pretrain.initialisation)
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_rate < 1:
             raise ValueError(f"mask_rate is {self.mask_rate}; it is a share between 0 and 1, such as 0.15")
         if not 0 <= self.short_seq_rate <= 1:
             raise ValueError(f"short_seq_rate is {self.short_seq_rate}; it is a share from 0 to 1, such as 0.1")
-        if self.position_init not in ("normal", "sinusoidal"):
-            raise ValueError(f"position_init is {self.position_init!r}; allowed: normal, sinusoidal")
 
     def units(self, store: Store, length: int, seed: int, epoch: int) -> SegmentPairs:
         return SegmentPairs(store, length, self.short_seq_rate, seed, epoch)
@@ -65,12 +64,12 @@ class Bert(Objective):
                 f"model.vocab_size is {settings['vocab_size']}, smaller than the tokenizer's {vocabulary.size} "
                 "entries; leave it out to take the tokenizer's"
             )
-        bert = BertForPreTraining(AutoConfig.for_model(**settings))
-        if self.position_init == "sinusoidal":
-            place_sinusoids(bert.bert.embeddings.position_embeddings.weight, bert.config.initializer_range)
+        bert = BertForPreTraining(configuration(settings))
+        if self.start == "local":
+            start_locally(bert.bert)
         return bert
 
-    def loss(self, model: BertForPreTraining, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         encoded = model.bert(**batch.x)
         states, pooled = encoded.last_hidden_state, encoded.pooler_output  # (B, T, H) (B, H)
         masked = states.flatten(0, 1)[batch.y["positions"]]  # (M, H): only what is judged meets the vocabulary
@@ -116,7 +115,7 @@ class Bert(Objective):
         lines = []
         for row, ids in enumerate(shown.tolist()):
             length = int(batch.x["attention_mask"][row].sum())
-            words = tokenizer.convert_ids_to_tokens(ids[:length])
+            words = list(tokenizer.convert_ids_to_tokens(ids[:length]))
             answers = {place - row * len(ids): token for place, token in asked.items() if place // len(ids) == row}
             for place, token in answers.items():
                 words[place] += f"<{tokenizer.convert_ids_to_tokens(token)}>"
@@ -168,16 +167,3 @@ def corrupted(
     shown = ids.copy()
     shown[row, column] = np.where(fate < 0.8, vocabulary.mask, np.where(fate < 0.9, word, ids[row, column]))
     return shown
-
-
-def place_sinusoids(weight: Tensor, std: float) -> None:
-    """Start position embeddings (T, H) as sinusoids of the given standard deviation (Vaswani et al. 2017, section 3.5).
-
-    They stay learnt parameters. Attention to position then need not be discovered before words can be predicted, which
-    in a short run is most of the time.
-    """
-    length, size = weight.shape
-    angle = torch.arange(length)[:, None] / 10_000 ** (torch.arange(0, size, 2) / size)  # (T, H / 2)
-    waves = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)  # (T, H), of mean square 1/2
-    with torch.no_grad():
-        weight.copy_(waves * std * math.sqrt(2))

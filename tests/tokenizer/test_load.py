@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tokenizers.implementations import ByteLevelBPETokenizer
+from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoTokenizer, BertTokenizer
 
 from tokenizer.load import BERT_SPECIAL_TOKENS, load_tokenizer, tokenizer_hash

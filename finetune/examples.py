@@ -1,0 +1,81 @@
+"""Which labelled examples stand together?  Batches of like lengths, so that little is padded."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from engine import draws
+from engine.batch import Batch
+from finetune.heads import Head
+
+INPUTS = ("input_ids", "token_type_ids")
+
+
+class LabelledEpoch:
+    """One pass over encoded rows, in an order that is a function of (seed, epoch).
+
+    The order is random, then sorted by length within groups of `GROUP` batches, whose batches are shuffled again: a
+    batch holds like lengths, and which rows meet still changes from epoch to epoch.
+    """
+
+    GROUP = 50
+
+    def __init__(
+        self, columns: dict[str, Sequence[Any]], head: Head, pad: int, global_batch: int, seed: int, number: int
+    ):
+        self.columns, self.head, self.pad = columns, head, pad
+        lengths = np.array([len(ids) for ids in columns["input_ids"]])
+        self.order = _like_lengths_together(lengths, global_batch, self.GROUP, seed, number)
+
+    def batch(self, index: npt.NDArray[np.int64]) -> Batch:
+        x = padded(self.columns, index, self.pad)
+        y = self.head.target(self.columns, index.tolist(), x["input_ids"].shape[1])
+        return Batch(x, y, {"loss": self.head.count(y)})
+
+
+def epochs(
+    columns: dict[str, Sequence[Any]], head: Head, tokenizer: PreTrainedTokenizerFast, global_batch: int, seed: int
+) -> Callable[[int], LabelledEpoch]:
+    """Return a function that opens epoch `number`."""
+    pad = tokenizer.pad_token_id
+    return lambda number: LabelledEpoch(columns, head, pad, global_batch, seed, number)
+
+
+def evaluation_batches(
+    columns: dict[str, Sequence[Any]], tokenizer: PreTrainedTokenizerFast, size: int
+) -> tuple[list[Batch], npt.NDArray[np.int64]]:
+    """Return batches without y, longest first, and the row of each example in them."""
+    lengths = np.array([len(ids) for ids in columns["input_ids"]])
+    rows = np.argsort(-lengths, kind="stable")
+    pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return [Batch(padded(columns, piece, tokenizer.pad_token_id), {}, {}) for piece in pieces], rows
+
+
+def padded(columns: dict[str, Sequence[Any]], index: npt.NDArray[np.int64], pad: int) -> dict[str, torch.Tensor]:
+    """Lay the inputs of the examples `index` out as (B, T), T the longest of them, with their attention mask."""
+    width = max(len(columns["input_ids"][row]) for row in index)
+    x = {name: np.full((len(index), width), pad if name == "input_ids" else 0) for name in INPUTS if name in columns}
+    mask = np.zeros((len(index), width), np.int64)
+    for place, row in enumerate(index):
+        length = len(columns["input_ids"][row])
+        mask[place, :length] = 1
+        for name, table in x.items():
+            table[place, :length] = columns[name][row]
+    return {name: torch.from_numpy(table) for name, table in {**x, "attention_mask": mask}.items()}
+
+
+def _like_lengths_together(
+    lengths: npt.NDArray[np.int64], batch: int, group: int, seed: int, number: int
+) -> npt.NDArray[np.int64]:
+    order = draws.permutation(draws.stream("order", seed, number), len(lengths))
+    size = batch * group
+    groups = [order[start : start + size] for start in range(0, len(order), size)]
+    grouped = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in groups])
+    whole = len(grouped) // batch
+    shuffled = draws.permutation(draws.stream("batches", seed, number), whole)
+    batches = grouped[: whole * batch].reshape(whole, batch)[shuffled].ravel()
+    return np.concatenate([batches, grouped[whole * batch :]])  # the smaller last batch stays last

@@ -1,0 +1,141 @@
+"""From a model folder to scores: fine-tune one model on tasks, each with several seeds.
+
+    accelerate launch --config_file accelerate_configs/cpu.yaml -m finetune.run RECIPE.yaml --model M --task glue/rte
+
+A job is a task with a seed. Finished jobs, the lines of runs/NAME/results.jsonl, are not run again; the same command
+goes on where it was stopped.
+"""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+
+from engine.batches import Batches
+from engine.checkpoint import Run
+from engine.evaluation import predict
+from engine.loop import train
+from engine.recipe import read, resolved
+from engine.runtime import commit, hardware, make_accelerator, peak_rss_mb, program, seed_weights
+from engine.tracking import Tracker
+from finetune.baselines import majority
+from finetune.encode import encode
+from finetune.examples import epochs, evaluation_batches
+from finetune.heads import HEADS
+from finetune.model import located, open_model
+from finetune.recipe import FinetuneRecipe
+from finetune.score import score
+from finetune.task import Rows, Task, find_task, provenance
+from tokenizer.load import load_tokenizer
+
+
+@program
+def main(argv: list[str]) -> None:
+    recipe = read(FinetuneRecipe, argv)
+    tasks = [find_task(name) for name in recipe.task]
+    accelerator = make_accelerator(seed=0)
+    # Tasks and seeds may be added to a run; all else is what makes its results comparable.
+    shared = replace(recipe, task=(), seeds=(), overwrite=False)
+    run = Run(Path("runs") / recipe.name, shared, accelerator, recipe.overwrite)
+    for task in tasks:
+        todo = [seed for seed in recipe.seeds if not is_finished(run.folder, task, seed)]
+        rows = task.load(recipe.data) if todo else {}
+        for seed in todo:
+            line = run_job(replace(recipe, task=(task.name,), seeds=(seed,), overwrite=False), task, rows, accelerator)
+            if accelerator.is_main_process:
+                with (run.folder / "results.jsonl").open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+            accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        print(f"results: {run.folder / 'results.jsonl'}")
+
+
+def is_finished(folder: Path, task: Task, seed: int) -> bool:
+    """Whether results.jsonl has this job's line."""
+    path = folder / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return any(line["task"] == task.name and line["seed"] == seed for line in lines)
+
+
+def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: Accelerator) -> dict[str, Any]:
+    """Fine-tune and judge one job; return its results line."""
+    seed, head = recipe.seeds[0], HEADS[task.head]
+    folder = Path("runs") / recipe.name / task.name.replace("/", "-") / f"seed-{seed}"
+    run = Run(folder, recipe, accelerator)
+    tracker = Tracker(folder, accelerator)
+    source = located(recipe.model)
+    tokenizer = load_tokenizer(source)
+
+    seed_weights(seed)
+    model, fresh = open_model(source, head, task, tokenizer, recipe.config, recipe.init == "random")
+    refuse_too_long(recipe.max_length, model)
+    tracker.note(f"{task.name}, seed {seed}: starting random: {', '.join(fresh)}")
+    columns = encode(task, rows[task.train_split], tokenizer, recipe.max_length).answered()
+    open_epoch = epochs(columns, head, tokenizer, recipe.plan.global_batch, seed)
+    steps_per_epoch = -(-len(columns["input_ids"]) // recipe.plan.global_batch)
+    plan = recipe.plan.plan(steps_per_epoch)
+    batches = Batches(open_epoch, plan, accelerator)
+    train(model, head.loss, batches, plan, recipe.optimizer, recipe.schedule, seed, run, tracker, accelerator)
+
+    model.eval()
+    metrics = {}
+    for split in task.dev_splits:
+        answers = answers_for(model, task, rows, split, recipe, accelerator)
+        metrics[split] = score(task, answers, rows[split])
+        tracker.log(plan.steps, **{f"{split}_{name}": value for name, value in metrics[split].items()})
+    if recipe.save_model:
+        run.export(model, tokenizer)
+    line = {
+        "task": task.name,
+        "model": recipe.model,
+        "label": recipe.label or recipe.model.removesuffix("/model").rsplit("/", 1)[-1],
+        "init": recipe.init,
+        "seed": seed,
+        "metrics": metrics,
+        "headline": {"name": task.headline, "value": metrics[task.dev_splits[0]][task.headline]},
+        "majority": {split: majority(task, rows[task.train_split], rows[split]) for split in task.dev_splits},
+        "sizes": {split: len(rows[split]) for split in (task.train_split, *task.dev_splits)},
+        "seconds": round(run.seconds, 1),
+        "peak_rss_mb": round(peak_rss_mb()),
+        "hyperparameters": hyperparameters(recipe),
+        "commit": commit(),
+        "hardware": hardware(),
+        "data": provenance(rows),
+    }
+    run.finish(**metrics)
+    accelerator.free_memory()
+    return line
+
+
+def answers_for(
+    model: PreTrainedModel, task: Task, rows: Rows, split: str, recipe: FinetuneRecipe, accelerator: Accelerator
+) -> Any:
+    """Predict a split: what `finetune.score` judges."""
+    tokenizer = load_tokenizer(located(recipe.model))
+    encoded = encode(task, rows[split], tokenizer, recipe.max_length)
+    batches, order = evaluation_batches(encoded.columns, tokenizer, 4 * recipe.plan.device_batch)
+    found = predict(model, HEADS[task.head].read, batches, accelerator)
+    in_order = [answer for _, answer in sorted(zip(order.tolist(), found, strict=True), key=lambda pair: pair[0])]
+    return encoded.decode(in_order)
+
+
+def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:
+    """What was chosen, as against what was given."""
+    plan = asdict(recipe.plan)
+    chosen = {name: plan[name] for name in ("epochs", "global_batch", "max_grad_norm")}
+    settings = resolved(recipe)
+    return chosen | {name: settings[name] for name in ("optimizer", "schedule", "max_length", "config")}
+
+
+def refuse_too_long(length: int, model: PreTrainedModel) -> None:
+    """Refuse inputs that the model has no positions for, before the first step."""
+    positions = model.config.max_position_embeddings
+    if length > positions:
+        raise ValueError(f"max_length is {length}, but the model has {positions} positions; lower max_length")
+
+
+if __name__ == "__main__":
+    main()

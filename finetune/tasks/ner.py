@@ -1,0 +1,118 @@
+"""What is CoNLL-2003, and how are its sentences read and checked?
+
+Tjong Kim Sang & De Meulder 2003, "Introduction to the CoNLL-2003 Shared Task: Language-Independent Named Entity
+Recognition". A line is a word with its part of speech, chunk and entity tag; an empty line ends a sentence. The files
+are IOB1 (an entity begins with B- only right after another of its type); here every entity begins with B- (IOB2).
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Dataset, Features, List, Value
+
+from finetune.origin import find_files, hub_rows, read_text, said, table, unknown_source
+from finetune.task import DataSource, HubData, Rows, Task
+
+NAME = "conll2003"
+TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")  # the Hub's order
+FILES = {"train": "eng.train", "dev": "eng.testa", "test": "eng.testb"}
+# Its main branch is a loading script, which `datasets` no longer runs; this is the Hub's own conversion of it.
+HUB = HubData("eriktks/conll2003", revision="refs/convert/parquet")
+HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+NUM_COLUMNS = 4
+FEATURES = Features(
+    {"id": Value("string"), "words": List(Value("string")), "label": List(ClassLabel(names=list(TAGS)))},
+)
+
+
+def load(source: DataSource) -> Rows:
+    """Split name → rows with "id", "words" and "label", a tag a word. The test split has its tags too.
+
+    Raises FileNotFoundError for a missing file, and ValueError, naming file and line, for a line without four columns
+    or with an unknown tag.
+    """
+    if source.source == "hub":
+        return {split: from_hub(part) for split, part in hub_rows(NAME, source, HUB, HUB_SPLITS).items()}
+    if source.source == "folder":
+        paths = find_files(NAME, source, FILES, {"train", "dev"})
+        return {split: from_file(path, said(source, path)) for split, path in paths.items()}
+    raise unknown_source(NAME, source)
+
+
+def from_file(path: Path, description: str) -> Dataset:
+    """One official file."""
+    codes = {tag: code for code, tag in enumerate(TAGS)}
+    words, labels = [], []
+    for sentence in sentences(path):
+        words.append([word for word, _ in sentence])
+        labels.append([codes[tag] for tag in iob2([tag for _, tag in sentence])])
+    if not words:
+        raise ValueError(f"{path} holds no sentences")
+    return table({"id": numbered(words), "words": words, "label": labels}, FEATURES, description)
+
+
+def sentences(path: Path) -> Iterator[list[tuple[str, str]]]:
+    """The sentences of a file, each a list of (word, IOB1 tag). The lines that part documents are left out."""
+    sentence: list[tuple[str, str]] = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        fields = line.rstrip(" \t\r").split(" ")  # no other white space parts columns: a word may hold it
+        if fields == [""]:
+            if sentence:
+                yield sentence
+            sentence = []
+        elif fields[0] != "-DOCSTART-":
+            sentence.append(read_word(fields, f"{path}:{number}"))
+    if sentence:
+        yield sentence
+
+
+def read_word(fields: list[str], place: str) -> tuple[str, str]:
+    """A line's word and entity tag."""
+    if len(fields) != NUM_COLUMNS:
+        raise ValueError(
+            f"{place}: {NUM_COLUMNS} columns expected (word, part of speech, chunk, entity), {len(fields)} found"
+        )
+    if fields[-1] not in TAGS:
+        raise ValueError(f"{place}: entity tag {fields[-1]!r}; allowed: {', '.join(TAGS)}")
+    return fields[0], fields[-1]
+
+
+def iob2(tags: Sequence[str]) -> list[str]:
+    """The tags with every entity's first one written B-. Tags that are IOB2 already stay as they are.
+
+    >>> iob2(["I-LOC", "I-LOC", "B-LOC", "O", "I-ORG", "I-PER"])
+    ['B-LOC', 'I-LOC', 'B-LOC', 'O', 'B-ORG', 'B-PER']
+    """
+    follows = [left[1:] == right[1:] for left, right in zip(["O", *tags], tags)]  # noqa: B905, one pair a tag
+    return [tag if tag == "O" or goes_on else f"B{tag[1:]}" for tag, goes_on in zip(tags, follows, strict=True)]
+
+
+def from_hub(rows: Dataset) -> Dataset:
+    """One split of the Hub's copy: its tags are numbers, and IOB2."""
+    where = rows.info.description
+    names = getattr(getattr(rows.features["ner_tags"], "feature", None), "names", None)
+    if names is None or set(names) != set(TAGS):
+        raise ValueError(f"{where}: its tags are {names}; expected {', '.join(TAGS)}")
+    codes = [TAGS.index(name) for name in names]
+    words = rows["tokens"][:]
+    labels = [[codes[tag] for tag in tags] for tags in rows["ner_tags"]]
+    return table({"id": numbered(words), "words": words, "label": labels}, FEATURES, where)
+
+
+def numbered(words: list[Any]) -> list[str]:
+    """An id a sentence: its number in the split, from 0, as on the Hub."""
+    return [str(number) for number in range(len(words))]
+
+
+TASKS = {
+    NAME: Task(
+        name=NAME,
+        head="tagging",
+        labels=TAGS,
+        columns=("words",),
+        metric="entity_scores",
+        headline="f1",
+        load=load,
+    )
+}

@@ -1,0 +1,265 @@
+"""Do the stored ids say what the documents say, and is a store there whole or not at all?"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from corpus import store as store_module
+from corpus.document import Tally
+from corpus.encoding import encode_all
+from corpus.sentences import sentences
+from corpus.store import Store, prepare
+from corpus.text import Source, documents
+
+
+@pytest.fixture(scope="session")
+def characters() -> PreTrainedTokenizerFast:
+    """A WordPiece of letters: lower case, blanks invisible, as in BERT."""
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,!?[]"]
+    words = ["[UNK]", "[MASK]", *letters, *("##" + letter for letter in letters)]
+    backend = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", mask_token="[MASK]")
+
+
+@pytest.fixture(scope="session")
+def bytewise() -> PreTrainedTokenizerFast:
+    """A byte-level BPE without merges, as in GPT-2: every byte is a token, blanks included."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: index for index, letter in enumerate([*alphabet, "<|endoftext|>"])}
+    backend = Tokenizer(models.BPE(vocabulary, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>")
+
+
+@pytest.fixture
+def source(tmp_path) -> Source:
+    rows = [f"Number {index} is here. It is {'very ' * (index % 5)}odd!\nHeading.\nThe end?" for index in range(400)]
+    return rows_source(tmp_path, rows)
+
+
+def rows_source(folder: Path, texts: list[str], **options) -> Source:
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return Source("jsonl", str(folder / "rows.jsonl"), **options)
+
+
+def sentence_ids(store: Store, document: int) -> list[list[int]]:
+    first, last = store.documents[document : document + 2]
+    bounds = store.sentences[first : last + 1]
+    return [store.ids[start:end].tolist() for start, end in pairwise(bounds)]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.suffix in (".bin", ".json"))
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+# What is inside?
+
+
+def test_every_sentence_of_every_document_is_stored_in_order(tmp_path, source, characters):
+    train, held_out = prepare([source], characters, "hash", tmp_path, held_out=0)
+    assert len(held_out) == 0
+    assert len(train) == 400
+    for number, document in enumerate(documents(source, Tally())):
+        expected = [sentence for paragraph in document.paragraphs for sentence in sentences(paragraph)]
+        assert sentence_ids(train, number) == characters(expected, add_special_tokens=False)["input_ids"]
+
+
+def test_bytes_decode_to_the_very_text(tmp_path, bytewise):
+    texts = ["One. Two? \u05e9\u05dc\u05d5\u05dd!\nA new paragraph, \U0001f600 too.", "<|endoftext|> is said here."]
+    train, _ = prepare([rows_source(tmp_path, texts)], bytewise, "hash", tmp_path, held_out=0)
+    found = [bytewise.decode([i for ids in sentence_ids(train, number) for i in ids]) for number in range(2)]
+    assert found == texts
+    assert bytewise.eos_token_id not in train.ids
+
+
+def test_text_that_looks_like_a_special_token_is_text(tmp_path, characters):
+    train, _ = prepare([rows_source(tmp_path, ["the [MASK] token"])], characters, "hash", tmp_path, held_out=0)
+    assert characters.mask_token_id not in train.ids
+    assert "".join(characters.convert_ids_to_tokens(train.ids)).replace("##", "") == "the[mask]token"
+
+
+def test_the_tokenizers_truncation_does_not_cut_the_corpus(tmp_path, characters):
+    characters.backend_tokenizer.enable_truncation(3)
+    try:
+        train, _ = prepare([rows_source(tmp_path, ["a rather long sentence"])], characters, "x", tmp_path, held_out=0)
+        assert len(train.ids) == len("aratherlongsentence")
+    finally:
+        characters.backend_tokenizer.no_truncation()
+
+
+def test_the_manifest_counts_what_is_in_and_what_was_left_out(tmp_path, characters):
+    texts = ["One. Two.", "", "\u200b\nThree\0."]
+    train, held_out = prepare([rows_source(tmp_path, texts)], characters, "hash of it", tmp_path, held_out=0)
+    assert train.manifest["counts"] == {"documents": 2, "sentences": 3, "tokens": 14, "bytes": 19}
+    assert train.manifest["skipped"] == {"empty documents": 1, "NUL characters": 1, "sentences without tokens": 1}
+    assert train.manifest["tokenizer"] == "hash of it"
+    assert train.manifest["sources"][0]["path"] == str(tmp_path / "rows.jsonl")
+    assert held_out.manifest["counts"]["documents"] == 0
+    assert sentence_ids(train, 1) == characters(["three."])["input_ids"]
+
+
+def test_a_large_vocabulary_gets_wider_ids(tmp_path, characters):
+    wide = Tokenizer(models.WordLevel({"one": 70_000, "two": 1, "[UNK]": 0}, unk_token="[UNK]"))
+    wide.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=wide, unk_token="[UNK]")
+    source = rows_source(tmp_path, ["one two"])
+    assert prepare([source], tokenizer, "wide", tmp_path, held_out=0)[0].ids.tolist() == [70_000, 1]
+    assert prepare([source], characters, "narrow", tmp_path, held_out=0)[0].ids.dtype == np.uint16
+
+
+# Which documents are held out?
+
+
+def test_the_split_is_by_document_and_stable_as_the_corpus_grows(tmp_path, source, characters):
+    train, held_out = prepare([source], characters, "hash", tmp_path, held_out=0.2)
+    assert len(train) + len(held_out) == 400
+    assert 50 < len(held_out) < 110
+    grown_by = [f"New {index}." for index in range(100)]
+    old = [json.loads(line)["text"] for line in Path(source.path).read_text().splitlines()]
+    grown = rows_source(tmp_path, old + grown_by)
+    _, held_out_then = prepare([grown], characters, "hash", tmp_path, held_out=0.2)
+    assert held_out_then.ids[: len(held_out.ids)].tolist() == held_out.ids.tolist()
+    assert len(held_out_then) > len(held_out)
+
+
+def test_no_document_left_to_train_on_is_an_error(tmp_path, source, characters):
+    with pytest.raises(ValueError, match="no document left to train on: held_out is 1"):
+        prepare([source], characters, "hash", tmp_path, held_out=1)
+
+
+# Is it built once, whole, and the same?
+
+
+def test_the_number_of_processes_changes_nothing(tmp_path, source, characters, monkeypatch):
+    monkeypatch.setattr(store_module, "BATCH_CHARACTERS", 1000)  # so that there is work for three
+    for processes in (1, 3):
+        prepare([source], characters, "hash", tmp_path / str(processes), held_out=0.1, processes=processes)
+    assert contents(tmp_path / "1") == contents(tmp_path / "3")
+
+
+def test_a_store_is_built_once_and_anew_when_corpus_or_tokenizer_change(tmp_path, source, characters, monkeypatch):
+    built = []
+    monkeypatch.setattr(store_module, "encode_all", lambda *args: built.append(1) or encode_all(*args))
+    home = tmp_path / "stores"
+    first, _ = prepare([source], characters, "hash", home)
+    again, _ = prepare([source], characters, "hash", home)
+    assert (len(built), again.folder) == (1, first.folder)
+    assert prepare([source], characters, "another hash", home)[0].folder != first.folder
+    rows_source(tmp_path, ["Changed. Text.", "And more."])
+    assert prepare([source], characters, "hash", home)[0].folder != first.folder
+    assert len(built) == 3
+
+
+def test_a_failed_build_leaves_nothing_and_the_next_succeeds(tmp_path, source, characters):
+    good = Path(source.path).read_text()
+    Path(source.path).write_text(good + "not JSON\n")
+    with pytest.raises(ValueError, match=r"rows\.jsonl:401: not JSON"):
+        prepare([source], characters, "hash", tmp_path / "stores")
+    assert not [path for path in (tmp_path / "stores").iterdir() if path.is_dir()]
+    Path(source.path).write_text(good)
+    assert sum(map(len, prepare([source], characters, "hash", tmp_path / "stores"))) == 400
+
+
+def test_a_killed_build_leaves_no_store_and_the_next_succeeds(tmp_path, source, characters, monkeypatch):
+    def never_ending(work, tokenizer, processes):
+        yield from encode_all(work, tokenizer, processes)
+        (tmp_path / "reached").touch()
+        time.sleep(60)
+
+    home = tmp_path / "stores"
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "encode_all", never_ending)
+        context = multiprocessing.get_context("fork")
+        builder = context.Process(target=prepare, args=([source], characters, "hash", home))
+        builder.start()
+        while not (tmp_path / "reached").exists():
+            time.sleep(0.02)
+        os.kill(builder.pid, signal.SIGKILL)
+        builder.join()
+    assert [path.suffix for path in home.iterdir() if path.is_dir()] == [".building"]
+    assert sum(map(len, prepare([source], characters, "hash", home))) == 400
+    assert [path.suffix for path in home.iterdir() if path.is_dir()] == [""]
+
+
+def test_two_builders_at_once_build_one_store(tmp_path, source, characters):
+    context = multiprocessing.get_context("fork")
+    home = tmp_path / "stores"
+    builders = [context.Process(target=prepare, args=([source], characters, "hash", home)) for _ in range(3)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join()
+    assert [builder.exitcode for builder in builders] == [0, 0, 0]
+    assert len([path for path in home.iterdir() if path.is_dir()]) == 1
+
+
+# Is damage seen when a store is opened?
+
+
+@pytest.mark.parametrize("name", ["ids.bin", "sentences.bin", "documents.bin"])
+def test_a_damaged_file_is_named(tmp_path, source, characters, name):
+    train, _ = prepare([source], characters, "hash", tmp_path)
+    file = train.folder / name
+    os.truncate(file, file.stat().st_size - 1)
+    with pytest.raises(ValueError, match=rf"train/{name}: damaged, \d+ bytes .* says \d+; remove .* built again"):
+        prepare([source], characters, "hash", tmp_path)
+    file.unlink()
+    with pytest.raises(ValueError, match=rf"train/{name}: damaged, 0 bytes"):
+        Store(train.folder)
+
+
+def test_a_missing_or_damaged_manifest_is_named(tmp_path, source, characters):
+    train, _ = prepare([source], characters, "hash", tmp_path)
+    (train.folder / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest\.json: damaged"):
+        Store(train.folder)
+    with pytest.raises(FileNotFoundError, match=r"no store here: manifest\.json is missing"):
+        Store(tmp_path / "nowhere")
+
+
+def test_a_worker_is_sent_the_place_and_not_the_ids(tmp_path, source, characters):
+    train, _ = prepare([source], characters, "hash", tmp_path)
+    sent = pickle.dumps(train)
+    assert len(sent) < 1000
+    assert pickle.loads(sent).ids.tolist() == train.ids.tolist()
+
+
+# The real ones
+
+
+def test_a_real_corpus_round_trips_under_bert_and_gpt2_vocabularies(data, tmp_path):
+    wiki = Source("wikipedia", str(data / "wikipedia" / "wiki-05.jsonl.gz"))
+    bert = PreTrainedTokenizerFast(tokenizer_object=bert_uncased(data), unk_token="[UNK]")
+    train, held_out = prepare([wiki], bert, "bert", tmp_path)
+    assert len(train) + len(held_out) == sum(1 for _ in documents(wiki, Tally()))
+    assert train.ids.max() < len(bert)
+    assert np.mean(train.ids[:] == bert.unk_token_id) < 0.002
+    gpt2 = Tokenizer(models.BPE.from_file(*(str(data / "vocab/gpt2" / name) for name in ("vocab.json", "merges.txt"))))
+    gpt2.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    gpt2.decoder = decoders.ByteLevel()
+    train, _ = prepare([wiki], PreTrainedTokenizerFast(tokenizer_object=gpt2), "gpt2", tmp_path, held_out=0)
+    for number, document in enumerate(documents(wiki, Tally())):
+        first, last = train.sentences[train.documents[number : number + 2]]
+        assert gpt2.decode(train.ids[first:last].tolist()) == "\n".join(document.paragraphs)
+
+
+def bert_uncased(data: Path) -> Tokenizer:
+    backend = Tokenizer(models.WordPiece.from_file(str(data / "vocab/bert-base-uncased/vocab.txt"), unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return backend

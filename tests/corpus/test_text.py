@@ -1,0 +1,283 @@
+"""Does every kind of source yield its documents, and is bad input named instead of learnt?"""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import datasets
+import pyarrow
+import pyarrow.parquet
+import pytest
+import zstandard
+
+from corpus import docstrings
+from corpus.document import Document, Tally
+from corpus.text import Kind, Source, documents, fingerprint, pinned
+
+ARTICLES = [
+    {"id": "12", "title": "Anarchism", "text": "Anarchism is a philosophy.\nEtymology.\nThe term is Greek."},
+    {"id": 25, "title": "Autism", "text": "Autism is a disorder.\n\n  \nIt begins early."},
+]
+
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".zst": zstandard.compress,
+    ".jsonl": bytes,
+}
+
+
+def write_rows(file: Path, rows: list[dict]) -> Path:
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    file.write_bytes(PACK[file.suffix](text))
+    return file
+
+
+def read(kind: Kind, path: Path, **options) -> list[Document]:
+    return list(documents(Source(kind, str(path), **options), Tally()))
+
+
+def skipped(kind: Kind, path: Path) -> tuple[list[tuple[str, ...]], dict[str, int]]:
+    tally = Tally()
+    found = documents(Source(kind, str(path), on_error="skip"), tally)
+    return [document.paragraphs for document in found], dict(tally)
+
+
+# What is a document, and what a paragraph?
+
+
+@pytest.mark.parametrize("name", ["wiki.jsonl", "wiki.jsonl.gz", "wiki.jsonl.zst"])
+def test_a_line_of_an_article_is_a_paragraph(tmp_path, name):
+    write_rows(tmp_path / name, ARTICLES)
+    assert read("wikipedia", tmp_path) == [
+        Document("wikipedia:12", ("Anarchism is a philosophy.", "Etymology.", "The term is Greek.")),
+        Document("wikipedia:25", ("Autism is a disorder.", "It begins early.")),
+    ]
+
+
+def test_a_book_loses_its_title_and_author_and_nothing_else(tmp_path):
+    (tmp_path / "emma.txt").write_text(
+        "Emma\nJane Austen\n\nCHAPTER I.\n\nEmma Woodhouse,\nhandsome and rich.\n\n\nShe.\n"
+    )
+    (tmp_path / "INDEX.tsv").write_text("not a book")
+    assert read("books", tmp_path) == [
+        Document("books:emma.txt", ("CHAPTER I.", "Emma Woodhouse, handsome and rich.", "She."))
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It was a bright day.\nThe clocks struck.\n\nWinston slipped in.\n",  # sentences
+        "Call me Ishmael\n\nSome years ago\n",  # one line
+        "One\nTwo\nThree\n\nFour\n",  # three lines
+        f"{'A long line ' * 20}\nand a short one\n\nText.\n",
+    ],
+)
+def test_a_book_without_a_title_keeps_its_first_lines(tmp_path, text):
+    (tmp_path / "book.txt").write_text(text)
+    assert read("books", tmp_path)[0].paragraphs == read("text", tmp_path)[0].paragraphs
+
+
+def test_a_text_file_is_a_document_wherever_it_lies(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "b.txt").write_text("Two\nlines.\n\nNext.")
+    (tmp_path / "deep" / "a.txt.gz").write_bytes(gzip.compress("Zipped.\r\n".encode("utf-8-sig")))
+    both = [Document("text:b.txt", ("Two lines.", "Next.")), Document("text:deep/a.txt.gz", ("Zipped.",))]
+    assert read("text", tmp_path) == both
+    assert read("text", tmp_path / "*" / "*.txt.gz") == [Document("text:deep/a.txt.gz", ("Zipped.",))]
+    assert read("text", tmp_path / "b.txt") == both[:1]
+
+
+def test_rows_of_json_lines_and_parquet_are_documents(tmp_path):
+    rows = [{"body": "One.\nTwo."}, {"body": "Three."}]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    expected = [("One.", "Two."), ("Three.",)]
+    assert [document.paragraphs for document in read("jsonl", tmp_path, field="body")] == expected
+    assert [document.paragraphs for document in read("parquet", tmp_path, field="body")] == expected
+    assert [document.id for document in read("jsonl", tmp_path, field="body")] == [
+        "jsonl:rows.jsonl:1",
+        "jsonl:rows.jsonl:2",
+    ]
+
+
+def test_docstrings_are_those_of_the_docstrings_reader(monkeypatch):
+    found = [Document("docstrings:numpy", ("Arrays.",)), Document("docstrings:empty", ())]
+    monkeypatch.setattr(docstrings, "documents", lambda: iter(found))
+    monkeypatch.setattr(docstrings, "fingerprint", lambda: "stamp")
+    source, tally = Source("docstrings"), Tally()
+    assert list(documents(source, tally)) == found[:1]
+    assert tally == {"empty documents": 1}
+    before = fingerprint(source)
+    monkeypatch.setattr(docstrings, "fingerprint", lambda: "another stamp")
+    assert fingerprint(source) != before
+
+
+def test_a_hub_data_set_is_read_at_the_commit_it_is_stamped_with(monkeypatch):
+    commits = {None: "a" * 40, "v2": "b" * 40}
+    asked = []
+
+    def load_dataset(path, config, split, revision, streaming):
+        asked.append((path, config, split, revision, streaming))
+        return iter([{"id": "12", "title": "Anarchism", "text": "One.\n\nTwo."}])
+
+    monkeypatch.setattr(
+        datasets, "load_dataset_builder", lambda path, config, revision: SimpleNamespace(hash=commits[revision])
+    )
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    newest = Source("hub", "wikimedia/wikipedia", config="20231101.en")
+    source = pinned(newest)
+    assert source.revision == "a" * 40
+    assert pinned(source) == source
+    (document,) = documents(source, Tally())
+    assert document == Document("hub:wikimedia/wikipedia:20231101.en:train:0", ("One.", "Two."))
+    assert asked == [("wikimedia/wikipedia", "20231101.en", "train", "a" * 40, True)]
+    assert fingerprint(newest) == fingerprint(source) != fingerprint(replace(newest, revision="v2"))
+
+
+def test_right_to_left_text_is_untouched(tmp_path):
+    text = "\u200fשלום עולם. \u202bمرحبا بالعالم\u202c"
+    write_rows(tmp_path / "a.jsonl", [{"text": text}])
+    assert read("jsonl", tmp_path)[0].paragraphs == (text,)
+
+
+# What is bad, and where is it?
+
+
+def test_a_missing_path_says_what_was_looked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing at .*nowhere.*: a wikipedia source is .*\.jsonl\.gz"):
+        read("wikipedia", tmp_path / "nowhere")
+    (tmp_path / "a.csv").write_text("text")
+    with pytest.raises(FileNotFoundError, match=r"nothing to read in .*: .* \.txt, \.txt\.gz, \.txt\.zst"):
+        read("text", tmp_path)
+    with pytest.raises(ValueError, match="the books source has no path: "):
+        list(documents(Source("books"), Tally()))
+
+
+def test_an_empty_file_is_named_and_an_empty_document_counted(tmp_path):
+    (tmp_path / "a.txt").write_text("Text.")
+    (tmp_path / "b.txt").write_text(" \n\n")
+    assert skipped("text", tmp_path) == ([("Text.",)], {"empty documents": 1})
+    (tmp_path / "c.txt").write_text("")
+    with pytest.raises(ValueError, match=r"c\.txt: the file is empty"):
+        read("text", tmp_path)
+    assert skipped("text", tmp_path) == ([("Text.",)], {"empty documents": 2, "empty files": 1})
+
+
+def test_a_source_without_a_document_is_an_error(tmp_path):
+    write_rows(tmp_path / "a.jsonl", [{"text": ""}, {"text": " \n"}])
+    with pytest.raises(ValueError, match=r"no document with text .*2 empty documents"):
+        read("jsonl", tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_truncated_archive_is_named(tmp_path, suffix):
+    rows = [{"text": f"{number} {number * 7919 % 10007} is a number."} for number in range(200_000)]
+    file = write_rows(tmp_path / f"a.jsonl{suffix}", rows)
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(ValueError, match=rf"a\.jsonl{suffix}: damaged or cut off after line \d+"):
+        read("jsonl", tmp_path)
+    found, tally = skipped("jsonl", tmp_path)
+    assert 0 < len(found) < len(rows)
+    assert tally["damaged files"] == 1
+
+
+def test_bytes_that_are_not_utf8_are_named(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"Fine.\n\nCaf\xe9.\n\nFine too.\n")
+    with pytest.raises(ValueError, match=r"a\.txt:3: byte 10 of the file \(0xe9\) is not UTF-8"):
+        read("text", tmp_path)
+    assert skipped("text", tmp_path) == ([("Fine.", "Fine too.")], {"lines not UTF-8": 1})
+
+
+def test_an_overlong_line_is_named_in_little_memory(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"Fine.\n\n" + b"long " * 10_000_000 + b"\n\nFine too.\n")
+    with pytest.raises(ValueError, match=r"a\.txt:3: the line is longer than 1 MB"):
+        read("text", tmp_path)
+    script = f"""
+import resource
+from corpus.document import Tally
+from corpus.text import Kind, Source, documents
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+tally = Tally()
+(document,) = documents(Source("text", {str(tmp_path)!r}, on_error="skip"), tally)
+assert document.paragraphs == ("Fine.", "Fine too."), document
+assert tally == {{"lines over 1 MB": 1}}, tally
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    grown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert int(grown) < 20_000  # KB
+
+
+def test_a_nul_is_dropped_and_counted(tmp_path):
+    write_rows(tmp_path / "a.jsonl", [{"text": "a\0b\0.\n\0"}])
+    assert skipped("jsonl", tmp_path) == ([("ab.",)], {"NUL characters": 3})
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "reason"),
+    [
+        ('{"text": "cut', r"a\.jsonl:2: not JSON: .*column", "rows not JSON"),
+        ('["text"]', r"a\.jsonl:2: JSON, but not an object", "rows not JSON"),
+        ('{"body": "b", "id": 3}', r"a\.jsonl:2: no key 'text'; the row has body, id", "rows without text"),
+        ('{"text": null}', r"a\.jsonl:2: 'text' is null, not text; the row has text", "rows without text"),
+        (r'{"text": "\ud83d"}', r"a\.jsonl:2: 'text' holds '\\ud83d', half a character", "rows with half a character"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_line_and_keys(tmp_path, line, message, reason):
+    (tmp_path / "a.jsonl").write_text('{"text": "One."}\n' + line + '\n{"text": "Three."}\n')
+    with pytest.raises(ValueError, match=message):
+        read("jsonl", tmp_path)
+    assert skipped("jsonl", tmp_path) == ([("One.",), ("Three.",)], {reason: 1})
+
+
+def test_an_article_without_an_id_and_a_table_without_the_column_are_named(tmp_path):
+    write_rows(tmp_path / "a.jsonl", [{"text": "One.", "title": "Two"}])
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: no key 'id'; the row has text, title"):
+        read("wikipedia", tmp_path)
+    pyarrow.parquet.write_table(pyarrow.table({"body": ["One."]}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet: no column 'text'; its columns are body"):
+        read("parquet", tmp_path)
+    (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-7])
+    with pytest.raises(ValueError, match=r"a\.parquet: not a whole Parquet file"):
+        read("parquet", tmp_path, field="body")
+
+
+# Is it the same corpus?
+
+
+def test_the_fingerprint_follows_the_content_and_not_the_place(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write_rows(tmp_path / folder / "a.jsonl", ARTICLES)
+    one, two = (Source("wikipedia", str(tmp_path / folder)) for folder in ("one", "two"))
+    assert fingerprint(one) == fingerprint(two)
+    assert fingerprint(one) != fingerprint(Source("jsonl", one.path))
+    write_rows(tmp_path / "two" / "a.jsonl", ARTICLES[:1])
+    assert fingerprint(one) != fingerprint(two)
+
+
+# The real ones
+
+
+def test_the_real_wikipedia_is_read_whole(data):
+    found = read("wikipedia", data / "wikipedia")
+    assert len(found) == len({document.id for document in found}) == 3644
+    assert all(paragraph == paragraph.strip() != "" for document in found for paragraph in document.paragraphs)
+    with gzip.open(data / "wikipedia" / "wiki-00.jsonl.gz", "rt", encoding="utf-8") as file:
+        for line, document in zip(file, found, strict=False):
+            assert json.loads(line)["text"].split() == " ".join(document.paragraphs).split()
+
+
+def test_every_real_book_loses_two_lines_and_no_word_more(data):
+    found = read("books", data / "books")
+    assert len(found) == 83
+    for document in found:
+        title, author, text = (data / "books" / document.id.removeprefix("books:")).read_text("utf-8").split("\n", 2)
+        assert text.split() == " ".join(document.paragraphs).split(), (title, author)

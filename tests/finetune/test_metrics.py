@@ -1,0 +1,181 @@
+"""Do the metrics give values that were worked by hand or published, and is nothing undefined passed on in silence?"""
+
+import math
+import warnings
+
+import pytest
+from datasets import Dataset
+
+from finetune.score import metric, score
+from finetune.task import find_task
+
+
+def compute(name, references, predictions):
+    return metric(name).compute(predictions=predictions, references=references)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a metric reached for the network")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    metric.cache_clear()
+
+
+class TestGlue:
+    right = (1, 1, 1, 1, 0, 0, 0, 0)
+    guess = (1, 1, 1, 0, 0, 0, 1, 1)  # 3 true and 2 false positives, 2 true and 1 false negative
+
+    def test_matthews(self):
+        expected = (3 * 2 - 2 * 1) / math.sqrt((3 + 2) * (3 + 1) * (2 + 2) * (2 + 1))
+        assert compute("glue_scores/matthews", self.right, self.guess) == {
+            "matthews_correlation": pytest.approx(expected)
+        }
+
+    def test_f1_and_accuracy(self):
+        assert compute("glue_scores/f1_and_accuracy", self.right, self.guess) == {
+            "f1": pytest.approx(2 * 3 / (2 * 3 + 2 + 1)), "accuracy": 5 / 8
+        }  # fmt: skip
+        assert compute("glue_scores/accuracy", self.right, self.guess) == {"accuracy": 5 / 8}
+
+    def test_f1_is_of_label_1(self):
+        scores = compute("glue_scores/f1_and_accuracy", [0, 0, 0, 1], [0, 0, 0, 0])
+        assert scores == {"f1": 0.0, "accuracy": 0.75}
+
+    def test_pearson_of_anscombes_first_set(self):
+        """Anscombe 1973: r = 0.816."""
+        x = [10, 8, 13, 9, 11, 14, 6, 4, 12, 7, 5]
+        y = [8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68]
+        assert compute("glue_scores/correlations", x, y)["pearson"] == pytest.approx(0.81642, abs=1e-5)
+
+    def test_spearman_is_of_ranks_and_shares_ties(self):
+        # Squared rank differences of these sum to 194: rho = 1 - 6 * 194 / (10 * 99) = -29/165.
+        iq = [106, 100, 86, 101, 99, 103, 97, 113, 112, 110]
+        hours = [7, 27, 2, 50, 28, 29, 20, 12, 6, 17]
+        assert compute("glue_scores/correlations", iq, hours)["spearmanr"] == pytest.approx(-29 / 165)
+        tied = compute("glue_scores/correlations", [1, 2, 3, 4], [1, 2, 2, 3])["spearmanr"]
+        assert tied == pytest.approx(4.5 / math.sqrt(5 * 4.5))
+
+    def test_a_monotone_curve_has_rho_1_and_a_smaller_r(self):
+        scores = compute("glue_scores/correlations", [0, 1, 2, 3], [1, 10, 100, 1000])
+        assert scores["spearmanr"] == pytest.approx(1)
+        assert scores["pearson"] < 0.9
+
+    @pytest.mark.parametrize(("right", "guess"), [([0, 1, 5], [2.5] * 3), ([2] * 3, [1, 2, 3]), ([1.0], [2.0])])
+    def test_an_undefined_correlation_is_zero_and_says_so(self, right, guess):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            scores = compute("glue_scores/correlations", right, guess)
+        assert scores == {"pearson": 0.0, "spearmanr": 0.0, "undefined": 1.0}
+
+    @pytest.mark.parametrize(("right", "guess"), [([0, 1, 1], [1, 1, 1]), ([1, 1], [0, 1])])
+    def test_an_undefined_matthews_is_zero_and_says_so(self, right, guess):
+        assert compute("glue_scores/matthews", right, guess) == {"matthews_correlation": 0.0, "undefined": 1.0}
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_a_spoiled_prediction_is_an_error(self, value):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            compute("glue_scores/correlations", [1, 2], [1, value])
+
+    def test_an_unknown_configuration_is_an_error(self):
+        with pytest.raises(ValueError, match="no configuration 'bleu'; there are matthews, accuracy"):
+            metric("glue_scores/bleu")
+
+
+class TestSquad:
+    """The rules of the official script, evaluate-v1.1.py."""
+
+    @pytest.mark.parametrize(
+        ("guess", "right"),
+        [
+            ("The Eiffel Tower!", "eiffel tower"),
+            ("an  apple, a day", "apple day"),
+            ("U.S.", "us"),
+            ("rock-n-roll", "rocknroll"),  # punctuation goes without leaving a blank
+            ("there", "there"),  # an article is a whole word
+            ("The", ""),
+            ("…", "…"),  # only ASCII punctuation goes
+        ],
+    )
+    def test_exact_match_after_normalising(self, guess, right):
+        assert compute("squad_scores", [[right]], [guess])["exact_match"] == 1.0
+
+    def test_f1_is_over_bags_of_words(self):
+        # "cat sat down down" and "cat down": two words shared, precision 2/4, recall 2/2.
+        scores = compute("squad_scores", [["cat down"]], ["the cat sat down down"])
+        assert scores == {"exact_match": 0.0, "f1": pytest.approx(2 * (2 / 4) * 1 / (2 / 4 + 1))}
+
+    def test_the_best_reference_counts_and_questions_weigh_the_same(self):
+        scores = compute("squad_scores", [["dog", "a black cat", "cat"], ["x"]], ["the cat", "y"])
+        assert scores == {"exact_match": 0.5, "f1": 0.5}
+        partial = compute("squad_scores", [["dog", "a black cat"]], ["the cat"])
+        assert partial == {"exact_match": 0.0, "f1": pytest.approx(2 / 3)}
+
+    def test_an_empty_answer_shares_no_word(self):
+        assert compute("squad_scores", [["cat"]], [""]) == {"exact_match": 0.0, "f1": 0.0}
+        assert compute("squad_scores", [["the"]], ["a"]) == {"exact_match": 1.0, "f1": 0.0}
+
+
+class TestEntities:
+    def test_seqevals_published_example(self):
+        right = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
+        guess = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
+        scores = compute("entity_scores", right, guess)
+        assert scores == {
+            "precision": 0.5, "recall": 0.5, "f1": 0.5,
+            "precision_MISC": 0.0, "recall_MISC": 0.0, "f1_MISC": 0.0,
+            "precision_PER": 1.0, "recall_PER": 1.0, "f1_PER": 1.0,
+        }  # fmt: skip
+
+    def test_by_hand(self):
+        # Four entities; three are predicted: one right, one with a wrong end, one of a wrong type.
+        right = [["B-PER", "I-PER", "O", "B-LOC"], ["B-ORG", "B-ORG", "O"]]
+        guess = [["B-PER", "O", "O", "B-ORG"], ["B-ORG", "O", "O"]]
+        scores = compute("entity_scores", right, guess)
+        assert scores["precision"] == pytest.approx(1 / 3)
+        assert scores["recall"] == pytest.approx(1 / 4)
+        assert scores["f1"] == pytest.approx(2 * 1 / (3 + 4))
+        assert scores["f1_ORG"] == pytest.approx(2 * 1 / (2 + 2))
+        assert scores["f1_LOC"] == 0.0
+
+    @pytest.mark.parametrize("stray", [["I-PER", "I-PER"], ["O", "I-PER"], ["B-LOC", "I-PER"]])
+    def test_a_stray_inside_begins_no_entity(self, stray):
+        assert compute("entity_scores", [["B-PER", "I-PER"]], [stray])["f1_PER"] == 0.0
+
+    def test_two_adjacent_entities_of_a_type_are_two(self):
+        scores = compute("entity_scores", [["B-PER", "B-PER"]], [["B-PER", "I-PER"]])
+        assert scores["recall"] == 0.0
+
+    @pytest.mark.parametrize("right", [["O", "O"], ["B-PER", "I-PER"]])
+    def test_without_a_prediction_every_number_is_zero(self, right):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            scores = compute("entity_scores", [right], [["O", "O"]])
+        assert set(scores.values()) == {0.0}
+
+
+class TestScore:
+    def test_tags_are_judged_by_name(self):
+        task = find_task("conll2003")
+        rows = Dataset.from_dict({"id": ["0"], "words": [["EU", "rejects"]], "label": [[3, 0]]})
+        assert score(task, [[3, 0]], rows)["f1_ORG"] == 1.0
+        with pytest.raises(ValueError, match="1 predicted tags for the 2 words of row 0"):
+            score(task, [[3]], rows)
+
+    def test_every_row_needs_a_prediction(self):
+        rows = Dataset.from_dict({"id": ["0", "1"], "label": [0, 1]})
+        assert score(find_task("glue/rte"), [0, 0], rows) == {"accuracy": 0.5}
+        with pytest.raises(ValueError, match="1 predictions for 2 rows"):
+            score(find_task("glue/rte"), [0], rows)
+
+    def test_a_split_without_answers_has_no_score(self):
+        with pytest.raises(ValueError, match="no answers to judge by"):
+            score(find_task("glue/rte"), [0], Dataset.from_dict({"id": ["0"]}))
+
+    def test_answers_are_found_by_id(self):
+        answers = [{"text": ["cat"], "answer_start": [0]}, {"text": ["dog"], "answer_start": [0]}]
+        rows = Dataset.from_dict({"id": ["q1", "q2"], "answers": answers})
+        assert score(find_task("squad/v1.1"), {"q2": "dog", "q1": "cat"}, rows)["exact_match"] == 1.0
+        with pytest.raises(ValueError, match="no prediction for question 'q2'"):
+            score(find_task("squad/v1.1"), {"q3": "dog", "q1": "cat"}, rows)

@@ -1,0 +1,103 @@
+"""Is the best span the best of all, and read off the window with most context?"""
+
+import time
+from itertools import product
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from finetune.spans import Windows, best_spans, decode_spans, most_central
+
+
+def one_window(num_windows=1, length=12, first=3, num_context=8):
+    """Windows of single letters, each the only one of its row."""
+    windows = Windows()
+    for row in range(num_windows):
+        offsets = np.zeros((length, 2), np.int32)
+        offsets[first : first + num_context] = np.stack([np.arange(num_context), np.arange(1, num_context + 1)], 1)
+        windows.row.append(row)
+        windows.offsets.append(offsets)
+        windows.first.append(first)
+        windows.num_context.append(num_context)
+    windows.central += most_central(np.array(windows.row), np.array(windows.num_context), 0)
+    ids = [f"q{row}" for row in range(num_windows)]
+    return windows, Dataset.from_dict({"id": ids, "context": ["abcdefghijklmnopqrstuvwxyz" * 20] * num_windows})
+
+
+def test_the_best_spans_are_those_of_an_exhaustive_search():
+    windows, rows = one_window(num_windows=5)
+    logits = np.random.default_rng(0).normal(size=(2, 5, 12)).astype(np.float32)
+    found = best_spans(*logits, windows, rows, num_best=6, longest=4)
+    for row in range(5):
+        scores = {
+            (start, end): logits[0, row, start] + logits[1, row, end]
+            for start, end in product(range(3, 11), range(3, 11))
+            if start <= end < start + 4
+        }
+        best = sorted(scores, key=scores.__getitem__, reverse=True)[:6]
+        assert [span.text for span in found[f"q{row}"]] == ["abcdefgh"[start - 3 : end - 2] for start, end in best]
+        assert [span.score for span in found[f"q{row}"]] == [pytest.approx(scores[place]) for place in best]
+
+
+def test_no_span_stands_outside_the_context_or_ends_before_it_starts():
+    windows, rows = one_window()
+    start, end = np.zeros((1, 12), np.float32), np.zeros((1, 12), np.float32)
+    start[0, 0], end[0, 11], start[0, 8], end[0, 4] = 50, 50, 5, 5  # outside, outside, and crossed
+    start[0, 3], end[0, 5] = 4, 6
+    assert decode_spans(start, end, windows, rows) == {"q0": "abc"}
+
+
+def test_a_span_has_a_longest_length():
+    windows, rows = one_window(length=50, first=2, num_context=45)
+    start, end = np.zeros((1, 50), np.float32), np.zeros((1, 50), np.float32)
+    start[0, 2], end[0, 2 + 30] = 9, 9  # 31 tokens
+    start[0, 12], end[0, 12 + 29] = 8, 8  # 30 tokens
+    assert len(decode_spans(start, end, windows, rows)["q0"]) == 30
+
+
+def test_most_central_is_devlins_example():
+    """Appendix of their script: "bought" has min(4, 0) context left and right in one span, min(1, 3) in the other."""
+    words = ["the", "man", "went", "to", "the", "store", "and", "bought", "a", "gallon", "of", "milk"]
+    central = most_central(np.array([0, 0, 0]), np.array([5, 5, 6]), 2)  # tokens 0–4, 3–7, 6–11
+    assert words[7] == "bought"
+    assert not central[1][7 - 3]
+    assert central[2][7 - 6]
+    assert [len(part) for part in central] == [5, 5, 6]
+    # Every token is most central in one window.
+    counts = np.zeros(12, int)
+    for start, part in zip((0, 3, 6), central, strict=True):
+        counts[start : start + len(part)] += part
+    assert (counts == 1).all()
+
+
+def test_rows_do_not_share_windows():
+    central = most_central(np.array([0, 1, 1]), np.array([4, 4, 3]), 2)
+    assert central[0].all()
+    assert [part.tolist() for part in central[1:]] == [[True, True, True, False], [False, True, True]]
+
+
+def test_the_window_with_most_context_is_believed():
+    windows, rows = one_window(num_windows=2, length=8, first=2, num_context=5)
+    windows.row = [0, 0]  # two windows of one row: letters 0–4 and 3–7
+    windows.offsets[1][2:7] += 3
+    windows.central = most_central(np.array(windows.row), np.array(windows.num_context), 2)
+    logits = np.zeros((2, 2, 8), np.float32)
+    logits[:, 1, 2] = 9  # "d" at the very edge of the second window, where the first knows it better
+    logits[:, 0, 4] = 5  # "c" in the first
+    assert decode_spans(*logits, windows, rows.select([0])) == {"q0": "c"}
+
+
+def test_a_nan_is_an_error():
+    windows, rows = one_window()
+    logits = np.zeros((1, 12), np.float32)
+    with pytest.raises(ValueError, match="NaN"):
+        decode_spans(logits * np.nan, logits, windows, rows)
+
+
+def test_ten_thousand_questions_take_seconds():
+    windows, rows = one_window(num_windows=2500, length=384, first=20, num_context=360)
+    logits = np.random.default_rng(0).normal(size=(2, 2500, 384)).astype(np.float32)
+    start = time.perf_counter()
+    assert len(decode_spans(*logits, windows, rows)) == 2500
+    assert time.perf_counter() - start < 2.5  # a quarter of ten thousand
