@@ -57,8 +57,8 @@ class SegmentPairs:
         strangers = int(self.rows[:, 4].sum())
         share = self.tokens_left_out / max(1, len(self.store.ids))
         return [
-            f"Sentence pairs: {len(self):,}, of which {strangers:,} with a stranger as B ({strangers / len(self):.2%}). In "
-            f"no pair: {self.tokens_left_out:,} tokens ({share:.2%}), sentences left alone at a document's end."
+            f"Sentence pairs: {len(self):,}, of which {strangers:,} with a stranger as B ({strangers / len(self):.2%})."
+            f" In no pair: {self.tokens_left_out:,} tokens ({share:.2%}), sentences left alone at a document's end."
         ]
 
     def take(self, index: npt.NDArray[np.int64]) -> Segments:

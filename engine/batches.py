@@ -8,7 +8,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ class Epoch(Protocol):
     order: npt.NDArray[np.int64]  # the examples in the order in which they are seen
 
     def batch(self, index: npt.NDArray[np.int64]) -> Batch: ...
+
+
+E = TypeVar("E", bound=Epoch)
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,13 @@ class _Slice:
     silent: bool
 
 
-class Batches(Dataset[Batch]):
+class Batches(Dataset[Batch], Generic[E]):
     """The endless sequence of global batches; the last one of an epoch may be smaller.
 
     `open_epoch(number)` gives an epoch. Errors: ValueError if the sizes do not divide.
     """
 
-    def __init__(self, open_epoch: Callable[[int], Epoch], plan: Plan, accelerator: Accelerator):
+    def __init__(self, open_epoch: Callable[[int], E], plan: Plan, accelerator: Accelerator):
         world = accelerator.num_processes
         if plan.global_batch % (plan.device_batch * world):
             raise ValueError(
@@ -64,9 +67,9 @@ class Batches(Dataset[Batch]):
         self.rank, self.world = accelerator.process_index, world
         self.pin_memory = accelerator.device.type == "cuda"
         self._open_epoch = open_epoch
-        self._opened: tuple[int, Epoch] | None = None
+        self._opened: tuple[int, E] | None = None
 
-    def epoch(self, number: int) -> Epoch:
+    def epoch(self, number: int) -> E:
         """Open epoch `number`, keeping the last one open."""
         if self._opened is None or self._opened[0] != number:
             self._opened = (number, self._open_epoch(number))

@@ -8,6 +8,7 @@ mean of means.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -30,7 +31,7 @@ MOST_SKIPPED = 3  # steps in a row whose gradient is not finite, before the run 
 def train(
     model: PreTrainedModel,
     loss: Loss,
-    batches: Batches,
+    batches: Batches[Any],
     plan: Plan,
     optimizer: Optimizer,
     schedule: Schedule,
@@ -135,10 +136,15 @@ class Window:
     `carried` is what a state kept of the window that was open when it was saved.
     """
 
+    sums: dict[str, Tensor]  # this process's
+    counts: dict[str, Tensor]  # everybody's
+    tokens: Tensor  # everybody's, since this launch
+    began: float
+
     def __init__(self, accelerator: Accelerator, carried: dict[str, dict[str, float]]):
         self.accelerator = accelerator
         self._clear()
-        share = float(accelerator.is_main_process)  # sums are each process's own: one takes over what was kept
+        share = float(accelerator.is_main_process)  # one process takes over the sums that were kept
         self.sums = {term: self._number(share * total) for term, total in carried.get("sums", {}).items()}
         self.counts = {term: self._number(count) for term, count in carried.get("counts", {}).items()}
 
@@ -172,7 +178,5 @@ class Window:
         return torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
 
     def _clear(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, Tensor] = {}
-        self.tokens = self._number(0.0)
+        self.sums, self.counts, self.tokens = {}, {}, self._number(0.0)
         self.began = time.perf_counter()

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import set_seed
+from transformers.utils import logging as transformers_logging
 
 USER_MISTAKE, STOPPED = 2, 3
 
@@ -77,6 +78,9 @@ def make_accelerator(seed: int) -> Accelerator:
             f"{accelerator.num_processes} process(es) on {hardware()}, precision {accelerator.mixed_precision}, "
             f"matrix products by {kernel}"
         )
+    # What transformers says while it loads (bars, unused heads) hides what matters, which we report ourselves.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     set_seed(seed)
     return accelerator
 

@@ -118,30 +118,32 @@ SHORT = {
 }
 
 
-def tables(results: Sequence[Result], published: bool = True) -> list[Table]:
+def tables(results: Sequence[Result]) -> list[Table]:
     """Return the GLUE table and the table of what lies beyond it, each only if there are results for it."""
     inside = [result for result in results if result.task in GLUE_TASKS]
     beyond = [result for result in results if result.task not in GLUE_TASKS]
-    return [*([glue_table(inside, published)] if inside else []), *([beyond_table(beyond)] if beyond else [])]
+    return [*([glue_table(inside)] if inside else []), *([beyond_table(beyond)] if beyond else [])]
 
 
-def glue_table(results: Sequence[Result], published: bool) -> Table:
-    """Return the nine columns of the paper and their average."""
-    theirs = published_rows() if published else []
+def glue_table(results: Sequence[Result]) -> Table:
+    """Return the nine columns of the paper and their average: the published rows, and under them ours, if any."""
     ours = [*majority_rows(results, GLUE), *system_rows(results, GLUE)]
     notes = [
+        "Published rows are scores of the GLUE test server (Devlin et al. 2019, arXiv 1810.04805v1, table 1); QNLI "
+        "there is its first version, since replaced.",
+        *(of_our_rows(ours) if ours else []),
+    ]
+    return Table("GLUE", GLUE, (*published_rows(), *ours), tuple(notes), averaged=True)
+
+
+def of_our_rows(ours: Sequence[Row]) -> list[str]:
+    """Say what our rows are scores of, and what they lack."""
+    return [
         "Rows of ours are scores on the development sets, the median over seeds. The column heads give the rows of the "
         "full training sets; what a run was really given stands in its results line.",
         *(missing_note(row, GLUE) for row in ours if row.kind != "majority" and row.average(GLUE) is None),
         *row_notes(ours),
     ]
-    if published:
-        notes.insert(
-            0,
-            "Published rows are scores of the GLUE test server (Devlin et al. 2019, arXiv 1810.04805v1, table 1), "
-            "so they and ours are not of the same examples; QNLI there is its first version, since replaced.",
-        )
-    return Table("GLUE", GLUE, (*theirs, *ours), tuple(notes), averaged=True)
 
 
 def beyond_table(results: Sequence[Result]) -> Table:

@@ -1,7 +1,7 @@
 """What is put on top of the encoder, how is it judged, and how is its answer read?  One head for each kind of task.
 
-The first three follow Devlin et al. 2019, section 4; the classes are transformers' own, so what is saved opens anywhere.
-A loss is a SUM over the answers that were asked for.
+After Devlin et al. 2019, section 4. The classes are transformers' own, so what is saved opens anywhere. A loss is a SUM
+over the answers that were asked for.
 """
 
 from abc import ABC, abstractmethod

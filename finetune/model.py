@@ -1,6 +1,5 @@
 """Which network answers, and which of its weights are not learnt yet?  Any AutoModel folder or Hub id, with a head."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +49,10 @@ def open_model(
 
 
 def _loaded(head: Head, folder: str, config: PreTrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
-    loader = logging.getLogger("transformers.modeling_utils")
-    level = loader.level
-    loader.setLevel(logging.ERROR)  # its table of unused pretraining heads hides the one fact that we report ourselves
     try:
         return head.auto_class.from_pretrained(folder, config=config, dtype=torch.float32, output_loading_info=True)
     except OSError as error:
         raise FileNotFoundError(f"{folder}: no model here that transformers opens ({error})") from None
-    finally:
-        loader.setLevel(level)
 
 
 def _change(config: PreTrainedConfig, changes: dict[str, Any], folder: str) -> None:

@@ -9,9 +9,9 @@ goes on where it was stopped.
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
+from datasets import Dataset
 from transformers import PreTrainedModel
 
 from engine.batches import Batches
@@ -28,14 +28,17 @@ from finetune.heads import HEADS
 from finetune.model import located, open_model
 from finetune.recipe import FinetuneRecipe
 from finetune.score import score
-from finetune.task import Rows, Task, find_task, provenance
+from finetune.task import Rows, Task, all_tasks, find_task, provenance
 from tokenizer.load import load_tokenizer
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @program
 def main(argv: list[str]) -> None:
     recipe = read(FinetuneRecipe, argv)
-    tasks = [find_task(name) for name in recipe.task]
+    tasks = [trainable(find_task(name)) for name in recipe.task]
     accelerator = make_accelerator(seed=0)
     # Tasks and seeds may be added to a run; all else is what makes its results comparable.
     shared = replace(recipe, task=(), seeds=(), overwrite=False)
@@ -53,6 +56,15 @@ def main(argv: list[str]) -> None:
         print(f"results: {run.folder / 'results.jsonl'}")
 
 
+def trainable(task: Task) -> Task:
+    """Refuse a task without training rows."""
+    if not task.train_split:
+        raise ValueError(
+            f"{task.name} has no training rows: run {task.trained_as} with --predict-test True, whose model predicts it"
+        )
+    return task
+
+
 def is_finished(folder: Path, task: Task, seed: int) -> bool:
     """Whether results.jsonl has this job's line."""
     path = folder / "results.jsonl"
@@ -60,7 +72,7 @@ def is_finished(folder: Path, task: Task, seed: int) -> bool:
     return any(line["task"] == task.name and line["seed"] == seed for line in lines)
 
 
-def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: Accelerator) -> dict[str, Any]:
+def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[str, Any]:
     """Fine-tune and judge one job; return its results line."""
     seed, head = recipe.seeds[0], HEADS[task.head]
     folder = Path("runs") / recipe.name / task.name.replace("/", "-") / f"seed-{seed}"
@@ -73,7 +85,10 @@ def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: Acceler
     model, fresh = open_model(source, head, task, tokenizer, recipe.config, recipe.init == "random")
     refuse_too_long(recipe.max_length, model)
     tracker.note(f"{task.name}, seed {seed}: starting random: {', '.join(fresh)}")
-    columns = encode(task, rows[task.train_split], tokenizer, recipe.max_length).answered()
+    encoded = encode(task, rows[task.train_split], tokenizer, recipe.max_length)
+    if encoded.num_lost:
+        tracker.note(f"{encoded.num_lost} words of the training rows lie beyond max_length {recipe.max_length}")
+    columns = encoded.answered()
     open_epoch = epochs(columns, head, tokenizer, recipe.plan.global_batch, seed)
     steps_per_epoch = -(-len(columns["input_ids"]) // recipe.plan.global_batch)
     plan = recipe.plan.plan(steps_per_epoch)
@@ -86,6 +101,8 @@ def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: Acceler
         answers = answers_for(model, task, rows, split, recipe, accelerator)
         metrics[split] = score(task, answers, rows[split])
         tracker.log(plan.steps, **{f"{split}_{name}": value for name, value in metrics[split].items()})
+    if recipe.predict_test:
+        predict_tests(model, task, rows, recipe, run, accelerator)
     if recipe.save_model:
         run.export(model, tokenizer)
     line = {
@@ -110,8 +127,37 @@ def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: Acceler
     return line
 
 
+def predict_tests(
+    model: PreTrainedModel, task: Task, rows: Rows, recipe: FinetuneRecipe, run: Run, accelerator: "Accelerator"
+) -> None:
+    """Write what the model says of the test splits, and of the tasks that its task stands in for (AX)."""
+    wards = [ward for ward in all_tasks().values() if ward.trained_as == task.name]
+    for judged, judged_rows in [(task, rows), *((ward, ward.load(recipe.data)) for ward in wards)]:
+        for split in judged.test_splits:
+            if split in judged_rows:
+                answers = answers_for(model, judged, judged_rows, split, recipe, accelerator)
+                write_predictions(
+                    run.folder / f"{judged.name.replace('/', '-')}-{split}.jsonl", judged, judged_rows[split], answers
+                )
+
+
+def write_predictions(path: Path, task: Task, rows: Dataset, answers: Any) -> None:
+    """One JSON line a row, in order: its id and the answer, a label by its name."""
+    with path.open("w", encoding="utf-8") as file:
+        for number, row_id in enumerate(rows["id"]):
+            answer = answers[row_id] if isinstance(answers, dict) else answers[number]
+            file.write(json.dumps({"id": row_id, "prediction": named(task, answer)}, ensure_ascii=False) + "\n")
+
+
+def named(task: Task, answer: Any) -> Any:
+    """A label or tag by its name; a score or a text as it is."""
+    if task.head == "tagging":
+        return [task.labels[tag] for tag in answer]
+    return task.labels[answer] if task.head == "classification" else answer
+
+
 def answers_for(
-    model: PreTrainedModel, task: Task, rows: Rows, split: str, recipe: FinetuneRecipe, accelerator: Accelerator
+    model: PreTrainedModel, task: Task, rows: Rows, split: str, recipe: FinetuneRecipe, accelerator: "Accelerator"
 ) -> Any:
     """Predict a split: what `finetune.score` judges."""
     tokenizer = load_tokenizer(located(recipe.model))

@@ -37,7 +37,9 @@ def start_locally(bert: BertModel) -> None:
 
 def frequencies(hidden_size: int) -> Tensor:
     """Radians a position of each pair of dimensions: geometric, the shortest wave first. (H / 2,)"""
-    return torch.logspace(math.log10(2 * math.pi / SHORTEST_WAVE), math.log10(2 * math.pi / LONGEST_WAVE), hidden_size // 2)
+    return torch.logspace(
+        math.log10(2 * math.pi / SHORTEST_WAVE), math.log10(2 * math.pi / LONGEST_WAVE), hidden_size // 2
+    )
 
 
 def place_sinusoids(weight: Tensor, waves: Tensor, std: float) -> None:

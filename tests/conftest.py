@@ -10,6 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # A test that would reach for the Hub fails at once instead of waiting for a network that may not be there.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Also on a machine with a GPU: the launchers that tests start would otherwise take it.
+os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 
 @pytest.fixture(scope="session")

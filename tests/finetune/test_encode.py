@@ -8,7 +8,8 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from finetune.encode import NO_LABEL, encode, framed
+from finetune.encode import encode, framed
+from finetune.spans import NO_LABEL
 from finetune.task import DataSource, find_task
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.?$"

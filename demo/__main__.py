@@ -1,0 +1,111 @@
+"""The whole road in a few minutes, on text that every installation has: `make demo`.
+
+Each step is a command that a user would type; a step that is finished is not repeated. What it leaves:
+runs/demo/results.json, and runs/demo/report.html to look at.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from demo.report import write_report
+from engine.runtime import program
+from finetune.results import read_all
+from finetune.score import score
+from finetune.shortcuts import shortcuts
+from finetune.task import DataSource, find_task
+
+FOLDER = Path("runs/demo")
+LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/cpu.yaml")
+FINETUNE = (*LAUNCH, "-m", "finetune.run", "recipes/finetune/demo.yaml")
+STEPS: dict[str, tuple[str, ...]] = {
+    "train a WordPiece vocabulary": ("-m", "tokenizer.train", "recipes/tokenizer/demo.yaml"),
+    "pretrain a small BERT": (*LAUNCH, "-m", "pretrain.run", "recipes/pretrain/demo.yaml"),
+    "fine-tune it on four tasks": (*FINETUNE, "--name", "demo/pretrained", "--init", "pretrained"),
+    "fine-tune the same network from random weights": (*FINETUNE, "--name", "demo/random", "--init", "random"),
+}
+SPLIT = "test"  # dev is for choosing
+
+
+@program
+def main(argv: list[str]) -> None:
+    if argv:
+        raise ValueError(f"`make demo` takes no options; found {' '.join(argv)}")
+    measured = FOLDER / "steps.json"
+    steps = json.loads(measured.read_text()) if measured.exists() else {}
+    for name, command in STEPS.items():
+        print(f"\n== {name}\n   python {' '.join(command)}", flush=True)
+        taken = run(command)
+        if name not in steps:  # a step that was done before takes no time now; what counts is what it took then
+            steps[name] = taken
+            measured.write_text(json.dumps(steps, indent=1))
+    results = {
+        "tasks": compared(),
+        "seconds": round(sum(step["seconds"] for step in steps.values()), 1),
+        "peak_rss_mb": max(step["peak_rss_mb"] for step in steps.values()),
+    }
+    (FOLDER / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    page = write_report(FOLDER, results, steps)
+    print("\n" + as_table(results["tasks"]))
+    print(f"\n{results['seconds'] / 60:.1f} minutes, at most {results['peak_rss_mb']:,} MB. See {page}")
+
+
+def run(command: tuple[str, ...]) -> dict[str, float]:
+    """Run one step to its end. Return its seconds and the most memory that one process of it held, in MB."""
+    began = time.perf_counter()
+    status, peak = measured_call([sys.executable, *command])
+    if status:
+        sys.exit(status)  # the step has said why
+    return {"seconds": round(time.perf_counter() - began, 1), "peak_rss_mb": round(peak)}
+
+
+def measured_call(command: list[str]) -> tuple[int, float]:
+    """Run a command in a process of its own that, as its only parent, learns what its children held at most."""
+    report = FOLDER / ".peak"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    code = (
+        "import pathlib, resource, subprocess, sys\n"
+        "status = subprocess.call(sys.argv[2:])\n"
+        "pathlib.Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))\n"
+        "sys.exit(status)"
+    )
+    status = subprocess.call([sys.executable, "-c", code, str(report), *command])
+    peak = float(report.read_text()) / (1e6 if sys.platform == "darwin" else 1e3)
+    report.unlink()
+    return status, peak
+
+
+def compared() -> dict[str, dict[str, Any]]:
+    """Each task's headline metric on the test rows: a constant answer, simple rules, random and pretrained weights."""
+    table: dict[str, dict[str, Any]] = {}
+    for result in read_all([FOLDER / "random", FOLDER / "pretrained"]):
+        row = table.setdefault(result.task, {"metric": result.headline})
+        row["majority"] = result.majority[SPLIT].get(result.headline, 0.0)
+        row.setdefault("rules", rules(result.task, result.headline))
+        row["random_init" if result.init == "random" else "pretrained"] = result.metrics[SPLIT][result.headline]
+    return table
+
+
+def rules(name: str, headline: str) -> dict[str, float]:
+    """What rules without understanding score on the same rows."""
+    task = find_task(name)
+    rows = task.load(DataSource("sample"))
+    answers = shortcuts(task, rows["train"], rows[SPLIT])
+    return {rule: round(score(task, answer, rows[SPLIT])[headline], 4) for rule, answer in answers.items()}
+
+
+def as_table(tasks: dict[str, dict[str, Any]]) -> str:
+    """The comparison in percent, as Markdown."""
+    lines = ["| task (metric) | majority | best simple rule | untrained | pretrained |", "|---|---:|---:|---:|---:|"]
+    for name, row in tasks.items():
+        rule, best = max(row["rules"].items(), key=lambda pair: pair[1])
+        values = f"{row['majority']:.1%} | {best:.1%} ({rule.replace('_', ' ')}) | {row['random_init']:.1%}"
+        lines.append(f"| {name} ({row['metric'].replace('_', ' ')}) | {values} | **{row['pretrained']:.1%}** |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

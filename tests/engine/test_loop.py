@@ -1,0 +1,179 @@
+"""Does the loop minimise the mean it says, survive a poisoned batch, and go on after a signal as if nothing had been?"""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from engine import draws
+from engine.batch import Batch
+from engine.batches import Batches
+from engine.checkpoint import Run
+from engine.loop import train
+from engine.optimizer import Optimizer, Schedule
+from engine.plan import Plan
+from engine.runtime import Stopped
+from engine.tracking import Tracker
+
+SIZE, LENGTH = 21, 6  # examples an epoch: two global batches of eight and one of five
+
+
+class Rows:
+    """Example n has 1 to 6 real tokens, every one of which is asked: counts differ in every slice."""
+
+    def __init__(self, epoch: int):
+        self.epoch = epoch
+        self.order = draws.permutation(draws.stream("order", epoch), SIZE)
+
+    def batch(self, index: np.ndarray) -> Batch:
+        ids = torch.from_numpy(draws.integers(draws.stream("ids", self.epoch), 10, index[:, None], np.arange(LENGTH)))
+        mask = torch.from_numpy(np.arange(LENGTH) <= (index % LENGTH)[:, None]).long()
+        counts = {"token": int(mask.sum()), "row": len(index)}
+        return Batch({"input_ids": ids, "attention_mask": mask}, {"odd": torch.from_numpy(index % 2)}, counts)
+
+
+class Net(nn.Module):
+    def __init__(self, dropout: float):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.drop, self.words, self.row = (
+            nn.Embedding(10, 8), nn.Dropout(dropout), nn.Linear(8, 10), nn.Linear(8, 2),
+        )  # fmt: skip
+
+
+def judge(model: Net, batch: Batch) -> dict[str, torch.Tensor]:
+    states, real = model.drop(model.embed(batch.x["input_ids"])), batch.x["attention_mask"].bool()
+    return {
+        "token": nn.functional.cross_entropy(model.words(states)[real], batch.x["input_ids"][real], reduction="sum"),
+        "row": nn.functional.cross_entropy(model.row(states.mean(1)), batch.y["odd"], reduction="sum"),
+    }
+
+
+def trained(folder: Path, loss: Callable = judge, dropout: float = 0.0, lr: float = 1e-2, **plan) -> Net:
+    accelerator = Accelerator(cpu=True)
+    plan = Plan(**{"steps": 8, "global_batch": 8, "device_batch": 8, "log_every": 3, **plan})
+    model = Net(dropout)
+    train(model, loss, Batches(Rows, plan, accelerator), plan, Optimizer(lr=lr), Schedule(), 0,
+          Run(folder, plan, accelerator), Tracker(folder, accelerator), accelerator)  # fmt: skip
+    return model
+
+
+def lines(folder: Path) -> list[dict]:
+    """The metrics, but for the speed."""
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "tokens_per_second"} for line in found]
+
+
+def assert_equal(one: nn.Module, other: nn.Module, **tolerance) -> None:
+    for (name, left), right in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(left, right, msg=name, **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+def test_what_is_logged_is_the_mean_over_all_answers_since_the_last_line(tmp_path):
+    trained(tmp_path, lr=1e-30, device_batch=2, steps=3)
+    epoch = Rows(0).batch(np.arange(SIZE))
+    sums = judge(Net(0.0), epoch)
+    expected = {f"{term}_loss": float(sums[term]) / count for term, count in epoch.counts.items()}
+    (line,) = lines(tmp_path)
+    assert {name: line[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    assert line["loss"] == pytest.approx(sum(expected.values()), rel=1e-6)
+
+
+@pytest.mark.parametrize("device_batch", [4, 1])
+def test_accumulation_changes_nothing(tmp_path, device_batch):
+    # With slices of one, the last global batch of an epoch leaves three of eight empty.
+    whole = trained(tmp_path / "whole")
+    cut = trained(tmp_path / "cut", device_batch=device_batch)
+    assert_equal(whole, cut, rtol=1e-5, atol=1e-6)
+    for left, right in zip(lines(tmp_path / "whole"), lines(tmp_path / "cut"), strict=True):
+        assert left == pytest.approx(right, rel=1e-5)
+
+
+class Nth:
+    """A loss with something done to its n-th calls."""
+
+    def __init__(self, calls: tuple[int, ...], act: Callable[[dict], None]):
+        self.calls, self.act, self.count = calls, act, 0
+
+    def __call__(self, model: Net, batch: Batch) -> dict[str, torch.Tensor]:
+        sums = judge(model, batch)
+        self.count += 1
+        if self.count in self.calls:
+            self.act(sums)
+        return sums
+
+
+def poison(value: float) -> Callable[[dict], None]:
+    return lambda sums: sums.update(token=sums["token"] * value)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e38])
+def test_a_poisoned_step_leaves_the_parameters_as_they_were(tmp_path, value, capsys):
+    before = trained(tmp_path / "before", steps=8, save_every=4)
+    model = trained(tmp_path / "poisoned", Nth((5, 6, 8), poison(value)), steps=8, device_batch=8)
+    assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
+    assert "step 5: the gradient is not finite; the step is skipped, parameters unchanged" in capsys.readouterr().out
+    assert all(np.isfinite(line["loss"]) for line in lines(tmp_path / "poisoned"))
+    assert not torch.equal(before.words.weight, model.words.weight)
+
+
+def test_three_in_a_row_stop_the_run_with_the_parameters_of_before(tmp_path):
+    seen = {}
+
+    def poison_and_look(sums):
+        sums.update(token=sums["token"] * float("nan"))
+
+    class Looking(Nth):
+        def __call__(self, model, batch):
+            seen[self.count + 1] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            return super().__call__(model, batch)
+
+    with pytest.raises(FloatingPointError, match="3 steps in a row, up to step 5"):
+        trained(tmp_path, Looking((3, 4, 5), poison_and_look))
+    assert max(seen) == 5
+    for name, tensor in seen[3].items():
+        assert torch.equal(tensor, seen[5][name])
+        assert not torch.equal(tensor, seen[1][name])
+
+
+def call_for_stop(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stops", [(1,), (3,), (4, 2), (2, 2, 3), (8,)], ids=str)
+def test_after_a_stop_the_same_command_goes_on_as_if_nothing_had_been(tmp_path, stops, workers):
+    # An epoch is three steps and a line of the log two or three, so these stops fall in the middle of both.
+    plan = {"dropout": 0.5, "workers": workers, "device_batch": 4, "log_every": 3}
+    whole = trained(tmp_path / "whole", **plan)
+    for steps in stops:
+        with pytest.raises(Stopped, match="state saved; the same command goes on"):
+            trained(tmp_path / "stopped", Nth((2 * steps,), call_for_stop), **plan)
+    assert_equal(whole, trained(tmp_path / "stopped", **plan))
+    assert lines(tmp_path / "stopped") == lines(tmp_path / "whole")
+
+
+def test_after_a_crash_the_newest_state_is_gone_on_from(tmp_path):
+    def crash(_):
+        raise KeyError
+
+    plan = {"dropout": 0.5, "save_every": 2, "keep": 1}
+    whole = trained(tmp_path / "whole", **plan)
+    for call in (6, 2, 4):  # in step 6 of the first launch; then in steps 6 and 8
+        with pytest.raises(KeyError):
+            trained(tmp_path / "crashed", Nth((call,), crash), **plan)
+    assert_equal(whole, trained(tmp_path / "crashed", **plan))
+    assert lines(tmp_path / "crashed") == lines(tmp_path / "whole")
+
+
+def test_outside_the_loop_signals_do_what_they_always_do(tmp_path):
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    trained(tmp_path)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
