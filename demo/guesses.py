@@ -50,7 +50,7 @@ def guess(recipe_path: Path, folder: Path, examples: int, best: int = 3) -> list
         for place, token in zip(batch.y["positions"].tolist(), batch.y["tokens"].tolist(), strict=True):
             names = tokenizer.convert_ids_to_tokens(likely.indices[place].tolist())
             guesses = tuple(zip(names, likely.values[place].tolist(), strict=True))
-            words[place] = Word(words[place].shown, tokenizer.convert_ids_to_tokens(token), guesses)
+            words[place] = Word(words[place].shown, str(tokenizer.convert_ids_to_tokens(token)), guesses)
         stranger = answer.seq_relationship_logits[0].softmax(-1)[1].item()
         found.append(Example(words, bool(batch.y["is_stranger"][0]), stranger))
     return found

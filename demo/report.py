@@ -10,17 +10,7 @@ from markupsafe import Markup
 from demo.guesses import guess
 from engine.curves import curves
 from engine.runtime import hardware
-
-PANELS = (
-    (
-        "Masked LM, nats",
-        {"training": "masked_lm_loss", "held out": "eval_masked_lm_loss", "unigram": "baseline_masked_lm_loss"},
-    ),
-    (
-        "Next sentence, accuracy",
-        {"held out": "eval_next_sentence_accuracy", "majority": "baseline_next_sentence_accuracy"},
-    ),
-)
+from pretrain.objectives.bert import Bert
 
 
 def write_report(folder: Path, results: dict[str, Any], steps: dict[str, Any]) -> Path:
@@ -31,7 +21,7 @@ def write_report(folder: Path, results: dict[str, Any], steps: dict[str, Any]) -
         results=results,
         steps=steps,
         hardware=hardware(),
-        curves=Markup(curves(metrics, PANELS)),  # our own drawing
+        curves=Markup(curves(metrics, Bert.panels)),  # our own drawing
         last=last_evaluation(metrics),
         examples=guess(Path("recipes/pretrain/demo.yaml"), folder / "pretrain" / "model", examples=8),
         percent=lambda share: f"{share:.1%}",

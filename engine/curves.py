@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,6 +13,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 Points = list[tuple[float, float]]
+Panels = Sequence[tuple[str, dict[str, str]]]  # (title, {label: metric's name}) each
 
 
 def read_metrics(path: Path, name: str) -> Points:
@@ -20,13 +22,18 @@ def read_metrics(path: Path, name: str) -> Points:
     return [(line["step"], line[name]) for line in lines if name in line]
 
 
-def curves(metrics: Path, panels: Sequence[tuple[str, dict[str, str]]], ink: str = "#808790") -> str:
+def curves(metrics: Path, panels: Panels, ink: str = "#808790") -> str:
     """Draw panels side by side and return an SVG without background, for a light page and a dark one.
 
     A panel is a title and {label: metric's name}; a metric whose name begins with `baseline_` is a dashed line.
     """
     inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
-    style = {**dict.fromkeys(inked, ink), "svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 10}
+    style: dict[Any, Any] = {
+        **dict.fromkeys(inked, ink),
+        "svg.fonttype": "none",
+        "svg.hashsalt": "curves",
+        "font.size": 10,
+    }
     with pyplot.rc_context(style):
         figure, axes = pyplot.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.4), squeeze=False)
         for axis, (title, series) in zip(axes[0], panels, strict=True):
@@ -34,7 +41,8 @@ def curves(metrics: Path, panels: Sequence[tuple[str, dict[str, str]]], ink: str
             axis.set_xlabel("step")
             for label, name in series.items():
                 _draw(axis, label, read_metrics(metrics, name), name)
-            axis.legend(frameon=False)
+            if axis.has_data():
+                axis.legend(frameon=False)
             axis.spines[["top", "right"]].set_visible(False)
         figure.tight_layout()
         drawn = io.StringIO()

@@ -59,13 +59,20 @@ def load(recipe_class: type[R], path: Path) -> R:
 
 def resolved(recipe: Any) -> dict[str, Any]:
     """Return the recipe as plain dicts, lists and scalars: what `recipe.yaml` in a run folder holds."""
-    return json.loads(json.dumps(dataclasses.asdict(recipe), default=str))
+    sections = recipe if isinstance(recipe, dict) else dataclasses.asdict(recipe)
+    return json.loads(json.dumps(sections, default=str))
 
 
 def hash_of(value: Any) -> str:
     """Return the SHA-256 (hex) of a value's canonical JSON. Dataclasses count as dicts, paths as strings."""
-    plain = resolved(value) if dataclasses.is_dataclass(value) else value
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(resolved(value), sort_keys=True).encode()).hexdigest()
+
+
+def check_name(name: str) -> None:
+    """Refuse a recipe's `name` that is not a folder inside runs/. Errors: ValueError."""
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts:
+        raise ValueError(f"name is {name!r}; it names one folder inside runs/, such as bert-mini or demo/pretrain")
 
 
 def data_path(name: str) -> Path:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from engine.optimizer import Optimizer, Schedule
 from engine.plan import Plan
+from engine.recipe import check_name
 from finetune.task import DataSource
 
 
@@ -51,3 +52,8 @@ class FinetuneRecipe:
     predict_test: bool = False  # also write predictions for the test splits
     save_model: bool = True  # keep each job's fine-tuned model
     overwrite: bool = False  # delete what the run's folder holds
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if not self.task or not self.seeds:
+            raise ValueError("task and seeds must name one each, or more, such as task: [glue/rte], seeds: [0]")

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     tasks = [trainable(find_task(name)) for name in recipe.task]
     accelerator = make_accelerator(seed=0)
     # Tasks and seeds may be added to a run; all else is what makes its results comparable.
-    shared = replace(recipe, task=(), seeds=(), overwrite=False)
+    shared = {key: value for key, value in resolved(recipe).items() if key not in ("task", "seeds", "overwrite")}
     run = Run(Path("runs") / recipe.name, shared, accelerator, recipe.overwrite)
     for task in tasks:
         todo = [seed for seed in recipe.seeds if not is_finished(run.folder, task, seed)]

@@ -7,12 +7,14 @@ weights' names and what is learnt are BERT's.
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
 from transformers import BertModel
+from transformers.models.bert.modeling_bert import BertLayer
 
-# In positions. The waves a head reads are so short that a word, which these dimensions also hold, does not match itself.
+# In positions. The waves a head reads are so short that a word, which these dimensions hold too, does not match itself.
 SHORTEST_WAVE, LONGEST_WAVE = 2.25, 225.0
 SHARPNESS = 1.7  # a neighbour head then gives its neighbour about two thirds of its attention
 
@@ -23,7 +25,7 @@ def start_locally(bert: BertModel) -> None:
     The product of a sinusoid at i, turned by an offset d, with one at j is largest at j = i + d (Vaswani et al. 2017,
     section 3.5); so a head that reads 32 such waves looks d to the right.
     """
-    config, attention = bert.config, bert.encoder.layer[0].attention.self
+    config, attention = bert.config, cast(BertLayer, bert.encoder.layer[0]).attention.self
     size = config.hidden_size // config.num_attention_heads
     waves = frequencies(config.hidden_size)  # (H / 2,)
     with torch.no_grad():

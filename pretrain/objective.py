@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from corpus.store import Store
 from engine.batch import Batch
+from engine.curves import Panels
 from pretrain.vocabulary import Vocabulary
 
 
@@ -26,6 +27,7 @@ class Objective(ABC):
     """One way to split t. The fields are the recipe's `objective:` section."""
 
     name: str
+    panels: ClassVar[Panels]  # which curves are worth a look, by panel
 
     @staticmethod
     def from_section(name: str) -> type["Objective"]:

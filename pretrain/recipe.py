@@ -1,12 +1,12 @@
 """What does a pretraining recipe say?"""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from corpus.text import Source
 from engine.optimizer import Optimizer, Schedule
 from engine.plan import Plan
+from engine.recipe import check_name
 from pretrain.objective import Objective
 
 
@@ -45,8 +45,7 @@ class PretrainRecipe:
     overwrite: bool = False  # delete what the run's folder holds
 
     def __post_init__(self) -> None:
-        if self.name in ("", "..") or Path(self.name).name != self.name:
-            raise ValueError(f"name is {self.name!r}; it names one folder under runs/, such as bert-mini")
+        check_name(self.name)
         if self.evaluation_examples < 1:
             raise ValueError(f"evaluation_examples is {self.evaluation_examples}; it must be 1 or more")
         positions = int(self.model.get("max_position_embeddings", 512))

@@ -13,6 +13,7 @@ from torch import nn
 from corpus.store import prepare
 from engine.batches import Batches
 from engine.checkpoint import Run
+from engine.curves import curves
 from engine.evaluation import measure
 from engine.loop import train
 from engine.recipe import read
@@ -66,6 +67,9 @@ def main(argv: list[str]) -> None:
     train(model, objective.loss, batches, recipe.plan, recipe.optimizer, recipe.schedule, recipe.seed, run, tracker,
           accelerator, evaluate)  # fmt: skip
     folder = run.export(model, tokenizer)
+    if accelerator.is_main_process:
+        picture = curves(run.folder / "metrics.jsonl", objective.panels)
+        (run.folder / "curves.svg").write_text(picture, encoding="utf-8")
     run.finish(steps=recipe.plan.steps, parameters=model.num_parameters())
     tracker.note(f"the model is {folder}")
 

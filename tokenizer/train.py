@@ -21,7 +21,7 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
 from corpus.text import Source, fingerprint, pinned
-from engine.recipe import read, resolved
+from engine.recipe import check_name, read, resolved
 from engine.runtime import commit, hardware, peak_rss_mb, program
 from tokenizer.learn import Learner
 from tokenizer.load import load_tokenizer, tokenizer_hash
@@ -44,8 +44,7 @@ class Recipe:
     overwrite: bool = False  # replace whatever runs/NAME holds
 
     def __post_init__(self) -> None:
-        if self.name in ("", "..") or Path(self.name).name != self.name:
-            raise ValueError(f"name is {self.name!r}; it names one folder, such as bert-wordpiece")
+        check_name(self.name)
         if not self.sources:
             raise ValueError("sources is empty; name at least one")
         if not 0 <= self.held_out < 1:

@@ -31,6 +31,17 @@ class Bert(Objective):
     short_seq_rate: float = 0.1  # share of the pairs that aim at a random shorter length
     start: Literal["paper", "local"] = "paper"  # local: the first layer looks at neighbours (pretrain.initialisation)
 
+    panels = (
+        (
+            "Masked LM, nats",
+            {"training": "masked_lm_loss", "held out": "eval_masked_lm_loss", "unigram": "baseline_masked_lm_loss"},
+        ),
+        (
+            "Next sentence, accuracy",
+            {"held out": "eval_next_sentence_accuracy", "majority": "baseline_next_sentence_accuracy"},
+        ),
+    )
+
     def __post_init__(self) -> None:
         if not 0 < self.mask_rate < 1:
             raise ValueError(f"mask_rate is {self.mask_rate}; it is a share between 0 and 1, such as 0.15")

@@ -80,7 +80,7 @@ def test_what_is_logged_is_the_mean_over_all_answers_since_the_last_line(tmp_pat
     trained(tmp_path, lr=1e-30, device_batch=2, steps=3)
     epoch = Rows(0).batch(np.arange(SIZE))
     sums = judge(Net(0.0), epoch)
-    expected = {f"{term}_loss": float(sums[term]) / count for term, count in epoch.counts.items()}
+    expected = {f"{term}_loss": sums[term].item() / count for term, count in epoch.counts.items()}
     (line,) = lines(tmp_path)
     assert {name: line[name] for name in expected} == pytest.approx(expected, rel=1e-6)
     assert line["loss"] == pytest.approx(sum(expected.values()), rel=1e-6)
@@ -116,8 +116,8 @@ def poison(value: float) -> Callable[[dict], None]:
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e38])
 def test_a_poisoned_step_leaves_the_parameters_as_they_were(tmp_path, value, capsys):
-    before = trained(tmp_path / "before", steps=8, save_every=4)
-    model = trained(tmp_path / "poisoned", Nth((5, 6, 8), poison(value)), steps=8, device_batch=8)
+    before = trained(tmp_path / "before")
+    model = trained(tmp_path / "poisoned", Nth((5, 6, 8), poison(value)))
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
     assert "step 5: the gradient is not finite; the step is skipped, parameters unchanged" in capsys.readouterr().out
     assert all(np.isfinite(line["loss"]) for line in lines(tmp_path / "poisoned"))
@@ -148,9 +148,9 @@ def call_for_stop(_):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("stops", [(1,), (3,), (4, 2), (2, 2, 3), (8,)], ids=str)
+@pytest.mark.parametrize("stops", [(1,), (2,), (3, 1), (1, 1, 2), (7,)], ids=str)
 def test_after_a_stop_the_same_command_goes_on_as_if_nothing_had_been(tmp_path, stops, workers):
-    # An epoch is three steps and a line of the log two or three, so these stops fall in the middle of both.
+    # A signal that comes in a step is heeded after the next one. An epoch is three steps, and so is a line of the log.
     plan = {"dropout": 0.5, "workers": workers, "device_batch": 4, "log_every": 3}
     whole = trained(tmp_path / "whole", **plan)
     for steps in stops:

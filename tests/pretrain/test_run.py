@@ -1,0 +1,200 @@
+"""Does a run end in the same model whatever happens on the way: signals, crashes, damage, one process or two?"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+CONFIGS = Path(__file__).parents[2] / "accelerate_configs"
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # each process draws its own
+
+
+def metrics(folder: Path) -> list[dict]:
+    """All reports, but for the speed."""
+    path = folder / "runs/small/metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [{name: value for name, value in line.items() if name != "tokens_per_second"} for line in lines]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "runs/small/model/model.safetensors").read_bytes()
+
+
+def assert_same_run(folder: Path, expected: Path) -> None:
+    assert metrics(folder) == metrics(expected)
+    assert weights(folder) == weights(expected)
+
+
+def once_at(folder: Path, step: int, number: int) -> Callable[[int], None]:
+    """Send the signal `number` as soon as `step` is reported."""
+    sent = []
+
+    def watch(pid: int) -> None:
+        if not sent and any(line["step"] >= step for line in metrics(folder)):
+            os.kill(pid, number)
+            sent.append(pid)
+
+    return watch
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, launch, write_recipe) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    write_recipe(folder)
+    ended = launch(folder, "recipe.yaml")
+    assert ended.status == 0, ended.said
+    return folder
+
+
+def test_a_run_leaves_a_model_its_metrics_and_a_report(uninterrupted):
+    run = uninterrupted / "runs/small"
+    assert {path.name for path in run.iterdir()} == {
+        "recipe.yaml", "data_report.md", "metrics.jsonl", "model", "finished.json",
+    }  # fmt: skip
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(run / "model"), AutoTokenizer.from_pretrained(run / "model")
+    assert model.config.vocab_size == len(tokenizer)
+    lines = metrics(uninterrupted)
+    assert [line["step"] for line in lines if "lr" in line] == list(range(2, 31, 2))
+    assert [line["step"] for line in lines if "eval_masked_lm_loss" in line] == [10, 20, 30]
+    assert lines[-2]["epoch"] >= 2  # so that what follows also crosses epochs
+    judged = [line["eval_masked_lm_loss"] for line in lines if "eval_masked_lm_loss" in line]
+    assert judged == sorted(judged, reverse=True)
+    assert json.loads((run / "finished.json").read_text())["steps"] == 30
+    assert "with a stranger as B (50.0" in (run / "data_report.md").read_text()
+
+
+def test_a_finished_run_is_left_alone_and_another_recipe_is_refused(uninterrupted, launch):
+    before = {path: path.stat().st_mtime_ns for path in (uninterrupted / "runs").rglob("*")}
+    ended = launch(uninterrupted, "recipe.yaml")
+    assert (ended.status, "is finished" in ended.said) == (0, True)
+    ended = launch(uninterrupted, "recipe.yaml", "--optimizer.lr", "0.5")
+    assert ended.status == 2
+    assert "optimizer.lr: 0.001 there, 0.5 here" in ended.said.splitlines()[-1]
+    assert before == {path: path.stat().st_mtime_ns for path in (uninterrupted / "runs").rglob("*")}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_stopped_by_a_signal_the_same_command_goes_on(tmp_path, uninterrupted, launch, write_recipe, workers):
+    write_recipe(tmp_path, plan={"workers": workers})
+    for step, number in ((4, signal.SIGTERM), (14, signal.SIGINT)):
+        ended = launch(tmp_path, "recipe.yaml", watch=once_at(tmp_path, step, number))
+        assert ended.status == 3, ended.said
+        assert ended.said.splitlines()[-1].endswith("state saved; the same command goes on from here")
+    assert launch(tmp_path, "recipe.yaml").status == 0
+    assert_same_run(tmp_path, uninterrupted)
+
+
+def test_killed_and_damaged_it_goes_on_from_what_is_whole(tmp_path, uninterrupted, launch, write_recipe):
+    write_recipe(tmp_path, plan={"save_every": 3})
+    state = tmp_path / "runs/small/state"
+    for step in (2, 8, 12, 20):
+        ended = launch(tmp_path, "recipe.yaml", watch=once_at(tmp_path, step, signal.SIGKILL))
+        assert ended.status == -signal.SIGKILL, ended.said
+    newest = max(state.glob("step-*"), key=lambda folder: int(folder.name[5:])) / "optimizer.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    ended = launch(tmp_path, "recipe.yaml")
+    assert ended.status == 0, ended.said
+    assert f"{newest.parent.name} is damaged (optimizer.safetensors has" in ended.said
+    assert_same_run(tmp_path, uninterrupted)
+
+
+def test_a_process_of_its_own_gives_the_same_run_and_overwrite_makes_it_anew(tmp_path, uninterrupted, write_recipe):
+    write_recipe(tmp_path)
+    junk = tmp_path / "runs/small"
+    junk.mkdir(parents=True)
+    (junk / "recipe.yaml").write_text("name: other\n")
+    (junk / "metrics.jsonl").write_text('{"step": 1}\n')
+    command = [sys.executable, "-m", "pretrain.run", "recipe.yaml", "--overwrite", "True"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert_same_run(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"tokenizer": "no/such"}, "no/such"),
+        ({"model": {"num_hiden_layers": 2}}, "unknown key 'model.num_hiden_layers'"),
+        ({"plan": {"device_batch": 5}}, "plan.global_batch 32 is not a multiple of plan.device_batch x processes = 5 x 1"),
+        ({"corpus": {"held_out": 0.0001}}, "sentence pairs need two or more"),
+    ],
+)
+def test_a_mistake_ends_with_status_2_and_one_line(tmp_path, launch, write_recipe, changes, complaint):
+    write_recipe(tmp_path, **changes)
+    ended = launch(tmp_path, "recipe.yaml")
+    assert ended.status == 2
+    assert ended.said.splitlines()[-1].startswith("error: ")
+    assert complaint in ended.said.splitlines()[-1]
+    assert "Traceback" not in ended.said
+
+
+# Processes
+
+SLICED = {"steps": 30, "global_batch": 32, "log_every": 1}
+
+
+@pytest.fixture(scope="module")
+def on_one_process(tmp_path_factory, launch, write_recipe) -> Path:
+    folder = tmp_path_factory.mktemp("one")
+    write_recipe(folder, model=NO_DROPOUT, plan={**SLICED, "device_batch": 32})
+    assert launch(folder, "recipe.yaml").status == 0
+    return folder
+
+
+def assert_equal_up_to_rounding(folder: Path, expected: Path) -> None:
+    for line, wanted in zip(metrics(folder), metrics(expected), strict=True):
+        assert line == pytest.approx(wanted, rel=2e-4), line["step"]
+        assert line.get("lr") == wanted.get("lr")
+    found, wanted = (load_file(path / "runs/small/model/model.safetensors") for path in (folder, expected))
+    # AdamW divides by the gradient's size, so rounding shows most where a gradient is all but zero.
+    for name, tensor in wanted.items():
+        assert (found[name] - tensor).abs().max() < 2e-4, name
+        assert (found[name] - tensor).abs().mean() < 1e-5, name
+
+
+def two_processes(folder: Path) -> subprocess.Popen:
+    config = ["--config_file", str(CONFIGS / "cpu_2.yaml"), "--main_process_port", "0"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", *config, "-m", "pretrain.run", "recipe.yaml"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_accumulation_gives_the_same_run(tmp_path, on_one_process, launch, write_recipe):
+    # In slices of two: the last global batch of an epoch leaves some of sixteen empty.
+    write_recipe(tmp_path, model=NO_DROPOUT, plan={**SLICED, "device_batch": 2})
+    assert launch(tmp_path, "recipe.yaml").status == 0
+    assert_equal_up_to_rounding(tmp_path, on_one_process)
+
+
+def test_two_processes_give_the_same_run(tmp_path, on_one_process, write_recipe):
+    write_recipe(tmp_path, model=NO_DROPOUT, plan={**SLICED, "device_batch": 2})
+    process = two_processes(tmp_path)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "2 process(es)" in said
+    assert "# processes 2" in (tmp_path / "runs/small/recipe.yaml").read_text()
+    assert_equal_up_to_rounding(tmp_path, on_one_process)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_one_goes_on(tmp_path, on_one_process, launch, write_recipe):
+    write_recipe(tmp_path, model=NO_DROPOUT, plan={**SLICED, "device_batch": 2})
+    process, watch = two_processes(tmp_path), once_at(tmp_path, 5, signal.SIGTERM)
+    while process.poll() is None:
+        watch(process.pid)
+        time.sleep(0.01)
+    assert process.returncode != 0
+    (state,) = (tmp_path / "runs/small/state").glob("step-*")
+    assert 5 <= int(state.name[5:]) < 30
+    ended = launch(tmp_path, "recipe.yaml")
+    assert f"going on from {state.name.replace('-', ' ')}" in ended.said
+    assert_equal_up_to_rounding(tmp_path, on_one_process)
