@@ -12,7 +12,6 @@ import importlib.metadata
 import importlib.util
 import json
 import multiprocessing
-import os
 import re
 import sys
 import warnings
@@ -26,6 +25,7 @@ from corpus import numpydoc
 from corpus.document import Document, draw
 from corpus.numpydoc import Parameter, plain
 from corpus.sentences import sentences
+from engine.disk import whole_file
 
 PACKAGES = {  # name in an import: name of the distribution
     "accelerate": "accelerate",
@@ -117,7 +117,7 @@ def read() -> Harvest:
     file = CACHE / f"docstrings-{origin()[:16]}.jsonl.gz"
     if not file.exists():
         lines = [to_json(module) for module in without_repeats(harvest())]
-        write_whole(file, gzip.compress("\n".join(lines).encode(), compresslevel=3))
+        whole_file(file, gzip.compress("\n".join(lines).encode(), compresslevel=3))
     text = gzip.decompress(file.read_bytes())
     modules = tuple(from_json(line) for line in text.decode().split("\n"))
     return Harvest(modules, sha256(text).hexdigest())
@@ -235,14 +235,6 @@ def origin() -> str:
         ) from error
     code = [Path(__file__).with_name(f"{name}.py").read_text() for name in ("docstrings", "numpydoc", "sentences")]
     return sha256("\n".join([sys.version, *versions, *code]).encode()).hexdigest()
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write aside and rename, so that no other process ever reads half a file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f"{file.name}.{os.getpid()}")
-    aside.write_bytes(content)
-    aside.replace(file)
 
 
 def to_json(module: Module) -> str:

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -28,6 +27,7 @@ from transformers import PreTrainedTokenizerFast
 from corpus.document import Document, Tally, draw
 from corpus.encoding import Encoded, encode_all
 from corpus.text import Source, documents, fingerprint, pinned
+from engine.disk import whole_folder
 
 SPLITS = ("train", "held_out")
 BATCH_CHARACTERS = 1 << 20  # of text a worker is handed at a time
@@ -79,7 +79,7 @@ def prepare(
     home = folder / digest({**origin, "sources": None})[:16]
     with locked(home.with_suffix(".lock")):
         if not home.exists():
-            with appearing_whole(home) as aside:
+            with whole_folder(home) as aside:
                 build(sources, tokenizer.backend_tokenizer, origin, aside, processes or len(os.sched_getaffinity(0)))
     train, held = (Store(home / split) for split in SPLITS)
     return train, held
@@ -142,35 +142,10 @@ class Writer:
 
     def close(self, about: dict[str, Any]) -> None:
         for file in self.files.values():
-            file.flush()
-            os.fsync(file.fileno())
             file.close()
         sizes = {path.name: path.stat().st_size for path in sorted(self.folder.glob("*.bin"))}
-        with (self.folder / "manifest.json").open("w") as manifest:
-            json.dump({**about, "counts": self.counts, "files": sizes}, manifest, indent=2)
-            manifest.flush()
-            os.fsync(manifest.fileno())
-        sync_folder(self.folder)
-
-
-@contextmanager
-def appearing_whole(home: Path) -> Iterator[Path]:
-    """A folder to build in, renamed to `home` at the end, or removed if the building fails."""
-    aside = home.with_suffix(".building")
-    shutil.rmtree(aside, ignore_errors=True)  # left by a build that was killed
-    try:
-        yield aside
-        sync_folder(aside)
-        aside.rename(home)
-        sync_folder(home.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+        manifest = {**about, "counts": self.counts, "files": sizes}
+        (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
 
 
 @contextmanager

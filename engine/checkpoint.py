@@ -9,14 +9,13 @@
 A state is safetensors and JSON: nothing that is loaded can execute code.
 """
 
-import hashlib
+import fcntl
 import json
 import math
-import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 import yaml
@@ -27,6 +26,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.batches import Position
+from engine.disk import sha256, whole_file, whole_folder
 from engine.recipe import resolved
 from engine.runtime import commit, hardware, peak_rss_mb
 
@@ -35,7 +35,11 @@ class Run:
     """The one place that touches a run's disk. The same recipe goes on; another recipe in its folder is refused."""
 
     def __init__(self, folder: Path, recipe: Any, accelerator: Accelerator, overwrite: bool = False):
-        """Claim `folder`. Errors: FileExistsError if it holds another recipe's run, or files that are no run."""
+        """Claim `folder`, for as long as this process lives.
+
+        Errors: FileExistsError if it holds another recipe's run, or files that are no run, or if another process is at
+        it: a launcher that is killed may leave its training behind.
+        """
         self.folder, self.accelerator = folder, accelerator
         self._began, self._seconds_before = time.perf_counter(), 0.0
         if accelerator.is_main_process and overwrite and folder.exists():
@@ -47,7 +51,9 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             text = yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
             facts = f"# commit {commit()}\n# hardware {hardware()}\n# processes {accelerator.num_processes}\n"
-            _write_whole(folder / "recipe.yaml", (facts + text).encode())
+            whole_file(folder / "recipe.yaml", (facts + text).encode())
+        if accelerator.is_main_process:
+            self._lock = _locked(folder)
 
     @property
     def finished(self) -> dict[str, Any] | None:
@@ -64,9 +70,22 @@ class Run:
         """Write `finished.json`: seconds, peak memory and `facts`; then drop the states, which are no longer needed."""
         if self.accelerator.is_main_process:
             facts = {"seconds": round(self.seconds, 1), "peak_rss_mb": round(peak_rss_mb()), **facts}
-            _write_whole(self.folder / "finished.json", json.dumps(facts, indent=1).encode())
+            whole_file(self.folder / "finished.json", json.dumps(facts, indent=1).encode())
             shutil.rmtree(self.folder / "state", ignore_errors=True)
         self.accelerator.wait_for_everyone()
+
+    def bind(self, **stamps: str) -> None:
+        """Tie the run to its data. Errors: ValueError if it began on data with other stamps."""
+        path = self.folder / "stamps.json"
+        before = json.loads(path.read_text()) if path.exists() else stamps
+        if changed := [name for name in stamps if before.get(name) != stamps[name]]:
+            raise ValueError(
+                f"the {' and the '.join(changed)} of {self.folder} changed since the run began; restore what it began "
+                "with, choose another --name, or start anew with --overwrite True"
+            )
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            whole_file(path, json.dumps(stamps, indent=1).encode())
 
     def save_state(
         self, position: Position, model: nn.Module, optimizer: torch.optim.Optimizer, keep: int, window: dict[str, Any]
@@ -77,7 +96,7 @@ class Run:
         """
         if self.accelerator.is_main_process:
             name = f"step-{position.step}"
-            with _whole_folder(self.folder / "state" / name) as folder:
+            with whole_folder(self.folder / "state" / name) as folder:
                 weights, moments = _weights(model), _moments(model, optimizer)
                 save_file(weights, folder / "weights.safetensors")
                 save_file(moments, folder / "optimizer.safetensors")
@@ -122,7 +141,7 @@ class Run:
         """Write `model/`, whole or not at all, as transformers and the Hub expect it. Return its path."""
         target = self.folder / "model"
         if self.accelerator.is_main_process:
-            with _whole_folder(target) as folder:
+            with whole_folder(target) as folder:
                 model.save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
         self.accelerator.wait_for_everyone()
@@ -152,6 +171,17 @@ def _refuse_strangers(folder: Path, recipe: dict[str, Any]) -> None:
             f"{folder} holds a run of another recipe ({changed}); choose another --name, or pass --overwrite True to "
             "delete that run"
         )
+
+
+def _locked(folder: Path) -> TextIO:
+    """Hold the folder's lock until the returned file is closed or the process ends, however it ends."""
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise FileExistsError(f"another process is training in {folder}; wait for it, or end it") from None
+    return file
 
 
 def _has_work(folder: Path) -> bool:
@@ -211,47 +241,8 @@ def _load_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: d
             optimizer.state[parameter][key.removeprefix(f"{name}|")] = on_device
 
 
-class _whole_folder:
-    """Write a folder aside, force it to disk, and give it its name in one rename; on an error nothing is left."""
-
-    def __init__(self, target: Path):
-        self.target, self.aside = target, target.with_name(f".{target.name}.writing")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.aside, ignore_errors=True)
-        self.aside.mkdir(parents=True)
-        return self.aside
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self.aside, ignore_errors=True)
-            return
-        for path in [*self.aside.rglob("*"), self.aside]:
-            _force_to_disk(path)
-        if self.target.exists():
-            shutil.rmtree(self.target)
-        self.aside.rename(self.target)
-        _force_to_disk(self.target.parent)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write one file aside and rename it."""
-    aside = path.with_name(f".{path.name}.writing")
-    aside.write_bytes(content)
-    _force_to_disk(aside)
-    aside.rename(path)
-
-
-def _force_to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _write_manifest(folder: Path) -> None:
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in sorted(folder.iterdir())}
     (folder / "manifest.json").write_text(json.dumps(files, indent=1))
 
 
@@ -263,23 +254,18 @@ def _damage(folder: Path) -> str | None:
             path = folder / name
             if path.stat().st_size != expected["bytes"]:
                 return f"{name} has {path.stat().st_size} bytes, not {expected['bytes']}"
-            if _sha256(path) != expected["sha256"]:
+            if sha256(path) != expected["sha256"]:
                 return f"{name} has changed since it was written"
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         return str(error)
     return None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _cut_metrics(path: Path, step: int) -> None:
     """Forget lines of steps that will be taken again."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        _write_whole(path, "".join(line for line in lines if _step_of(line) <= step).encode())
+        whole_file(path, "".join(line for line in lines if _step_of(line) <= step).encode())
 
 
 def _step_of(line: str) -> float:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from engine import draws
 from engine.batch import Batch
@@ -29,7 +28,7 @@ MOST_SKIPPED = 3  # steps in a row whose gradient is not finite, before the run 
 
 
 def train(
-    model: PreTrainedModel,
+    model: nn.Module,
     loss: Loss,
     batches: Batches[Any],
     plan: Plan,
@@ -92,7 +91,7 @@ def train(
 class Judgement(nn.Module):
     """A model and its loss as one module, since what data parallelism wraps must be exactly one forward pass."""
 
-    def __init__(self, model: PreTrainedModel, loss: Loss):
+    def __init__(self, model: nn.Module, loss: Loss):
         super().__init__()
         self.model, self.loss = model, loss
 

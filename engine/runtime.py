@@ -38,7 +38,7 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
         except Stopped as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(STOPPED)
-        except (ValueError, FloatingPointError, FileNotFoundError, FileExistsError) as error:
+        except (ValueError, FloatingPointError, OSError) as error:
             if os.environ.get("CLOZE_TRACEBACK"):
                 raise
             print(f"error: {error}", file=sys.stderr)
@@ -69,9 +69,13 @@ class StopSignal:
 def make_accelerator(seed: int) -> Accelerator:
     """Join the processes that `accelerate launch` started; choose kernels; seed the initial weights.
 
-    Errors: RuntimeError if a process does not join within five minutes.
+    Errors: ValueError for fp16; RuntimeError if a process does not join within five minutes.
     """
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=300))])
+    if accelerator.mixed_precision == "fp16":
+        raise ValueError(
+            "mixed precision fp16 needs a loss scale, which is not kept here; say bf16, or no on an older card"
+        )
     kernel = choose_cpu_matmul() if accelerator.device.type == "cpu" else "torch's default"
     if accelerator.is_main_process:
         print(

@@ -140,7 +140,8 @@ def framed(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """The tokenizer itself if it puts special tokens around texts, else one that puts its end-of-text token after each.
 
     GPT-2's adds none, and would run the two texts of a pair together. Radford et al. 2018, section 3.3, part them by a
-    delimiter and read the label at a token after the end; the end-of-text token, which the model knows, is both here.
+    delimiter; the end-of-text token, which the model knows, is that here. It also pads, if nothing else does: the label
+    is then read where transformers looks for the last token that is no padding, at the end of the text.
     """
     if tokenizer.num_special_tokens_to_add() or tokenizer.eos_token is None:
         return tokenizer
@@ -150,6 +151,7 @@ def framed(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     )
     before = own.backend_tokenizer.post_processor
     own.backend_tokenizer.post_processor = processors.Sequence([before, frame]) if before else frame
+    own.pad_token = own.pad_token or end
     return own
 
 

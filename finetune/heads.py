@@ -54,6 +54,10 @@ class Classification(Head):
     """One of K labels for a text or a pair; cross-entropy."""
 
     auto_class = AutoModelForSequenceClassification
+    problem_type = "single_label_classification"
+
+    def config(self, task: Task) -> dict[str, Any]:
+        return {**super().config(task), "problem_type": self.problem_type}
 
     def target(self, columns: dict[str, Sequence[Any]], index: Sequence[int], width: int) -> dict[str, Tensor]:
         return {"label": torch.tensor([columns["label"][row] for row in index])}  # (B,)
@@ -72,8 +76,7 @@ class Classification(Head):
 class Regression(Classification):
     """One number for a text or a pair; squared error."""
 
-    def config(self, task: Task) -> dict[str, Any]:
-        return {**super().config(task), "problem_type": "regression"}
+    problem_type = "regression"
 
     def target(self, columns: dict[str, Sequence[Any]], index: Sequence[int], width: int) -> dict[str, Tensor]:
         return {"label": torch.tensor([columns["label"][row] for row in index], dtype=torch.float32)}  # (B,)

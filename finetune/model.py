@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.recipe import data_path
@@ -27,14 +28,18 @@ def located(model: str) -> str:
 def open_model(
     folder: str, head: Head, task: Task, tokenizer: PreTrainedTokenizerFast, changes: dict[str, Any], fresh: bool
 ) -> tuple[PreTrainedModel, list[str]]:
-    """Open a network with a new head for `task`; `fresh`: the same architecture with random weights.
+    """Open a network with a head for `task`; `fresh`: the same architecture with random weights.
 
-    Return it with the names of the weights that start random. Errors: ValueError if a weight of the encoder is missing,
-    if the tokenizer has more entries than the embeddings, or if `changes` names a key that the config has not.
+    A head that the folder brings along stays if it was learnt for the same labels. Return the network with the names of
+    the weights that start random. Errors: ValueError if a weight of the encoder is missing or of another shape, if the
+    tokenizer has more entries than the embeddings, or if `changes` names a key that the config has not.
     """
     config = AutoConfig.from_pretrained(folder)
     _change(config, changes, folder)
+    labels_before = config.id2label
     config.update(head.config(task))
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id  # GPT-2 reads the label before the padding
     if len(tokenizer) > config.vocab_size:
         raise ValueError(
             f"{folder}: the tokenizer has {len(tokenizer)} entries, the model's embeddings only {config.vocab_size}; "
@@ -45,29 +50,53 @@ def open_model(
         return model, ["all"]
     model, info = _loaded(head, folder, config)
     _refuse_damage(model, info, folder)
-    return model, sorted(info["missing_keys"])
+    random = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
+    if config.id2label != labels_before:
+        random |= _renew_head(model, head, random)
+    return model, sorted(random)
 
 
 def _loaded(head: Head, folder: str, config: PreTrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
-        return head.auto_class.from_pretrained(folder, config=config, dtype=torch.float32, output_loading_info=True)
+        return head.auto_class.from_pretrained(
+            folder, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     except OSError as error:
         raise FileNotFoundError(f"{folder}: no model here that transformers opens ({error})") from None
+    except SafetensorError as error:
+        raise ValueError(f"{folder}: the weights are damaged ({error})") from None
+
+
+def _renew_head(model: PreTrainedModel, head: Head, random: set[str]) -> set[str]:
+    """Draw anew what was learnt for other labels: all beyond the encoder that is not `random`. Return its names."""
+    base = f"{model.base_model_prefix}."
+    learnt = {name for name in model.state_dict() if not name.startswith(base)} - random
+    if learnt:
+        new = head.auto_class.from_config(model.config).state_dict()
+        model.load_state_dict({name: new[name] for name in learnt}, strict=False)
+    return learnt
 
 
 def _change(config: PreTrainedConfig, changes: dict[str, Any], folder: str) -> None:
     for name, value in changes.items():
         if not hasattr(config, name):
             raise ValueError(f"config.{name}: the model in {folder} has no such setting ({type(config).__name__})")
-        setattr(config, name, value)
+        try:
+            setattr(config, name, value)
+        except Exception as error:  # transformers' checks of its settings raise a kind of their own
+            raise ValueError(f"config.{name}: {' '.join(str(error).split())}") from None
 
 
 def _refuse_damage(model: PreTrainedModel, info: dict[str, Any], folder: str) -> None:
     """Only a head may start random: a weight that is missing in the encoder, or has another shape, is damage."""
     base = f"{model.base_model_prefix}."
-    missing = [name for name in info["missing_keys"] if name.startswith(base) and ".pooler." not in name]
+    missing = sorted(name for name in info["missing_keys"] if name.startswith(base) and ".pooler." not in name)
     if missing:
         raise ValueError(f"{folder} lacks weights of the encoder, such as {missing[0]} ({len(missing)} in all)")
-    if info["mismatched_keys"]:
-        name = next(iter(info["mismatched_keys"]))
-        raise ValueError(f"{folder}: weights whose shape is not the config's: {name}")
+    misshapen = sorted(key for key in info["mismatched_keys"] if key[0].startswith(base))
+    if misshapen:
+        name, there, wanted = misshapen[0]
+        raise ValueError(
+            f"{folder}: {len(misshapen)} weights have not the shape that the config says, such as {name}: "
+            f"{tuple(there)} there, {tuple(wanted)} by the config"
+        )

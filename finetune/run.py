@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.batches import Batches
 from engine.checkpoint import Run
@@ -22,11 +22,12 @@ from engine.recipe import read, resolved
 from engine.runtime import commit, hardware, make_accelerator, peak_rss_mb, program, seed_weights
 from engine.tracking import Tracker
 from finetune.baselines import majority
-from finetune.encode import encode
+from finetune.encode import encode, framed
 from finetune.examples import epochs, evaluation_batches
 from finetune.heads import HEADS
 from finetune.model import located, open_model
 from finetune.recipe import FinetuneRecipe
+from finetune.results import read as read_results
 from finetune.score import score
 from finetune.task import Rows, Task, all_tasks, find_task, provenance
 from tokenizer.load import load_tokenizer
@@ -68,8 +69,8 @@ def trainable(task: Task) -> Task:
 def is_finished(folder: Path, task: Task, seed: int) -> bool:
     """Whether results.jsonl has this job's line."""
     path = folder / "results.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return any(line["task"] == task.name and line["seed"] == seed for line in lines)
+    results = read_results(path) if path.exists() else []
+    return any((result.task, result.seed) == (task.name, seed) for result in results)
 
 
 def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[str, Any]:
@@ -79,7 +80,8 @@ def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: "Accele
     run = Run(folder, recipe, accelerator)
     tracker = Tracker(folder, accelerator)
     source = located(recipe.model)
-    tokenizer = load_tokenizer(source)
+    tokenizer = framed(load_tokenizer(source))
+    tested = predicted(task, rows, recipe, tracker) if recipe.predict_test else []
 
     seed_weights(seed)
     model, fresh = open_model(source, head, task, tokenizer, recipe.config, recipe.init == "random")
@@ -98,17 +100,20 @@ def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: "Accele
     model.eval()
     metrics = {}
     for split in task.dev_splits:
-        answers = answers_for(model, task, rows, split, recipe, accelerator)
+        answers = answers_for(model, task, rows[split], tokenizer, recipe, accelerator)
         metrics[split] = score(task, answers, rows[split])
         tracker.log(plan.steps, **{f"{split}_{name}": value for name, value in metrics[split].items()})
-    if recipe.predict_test:
-        predict_tests(model, task, rows, recipe, run, accelerator)
+    for judged, split, split_rows in tested:
+        answers = answers_for(model, judged, split_rows, tokenizer, recipe, accelerator)
+        if accelerator.is_main_process:
+            path = folder / f"{judged.name.replace('/', '-')}-{split}.jsonl"
+            write_predictions(path, judged, split_rows, answers)
     if recipe.save_model:
         run.export(model, tokenizer)
     line = {
         "task": task.name,
         "model": recipe.model,
-        "label": recipe.label or recipe.model.removesuffix("/model").rsplit("/", 1)[-1],
+        "label": recipe.label or recipe.model.rstrip("/").removesuffix("/model").rsplit("/", 1)[-1],
         "init": recipe.init,
         "seed": seed,
         "metrics": metrics,
@@ -127,18 +132,20 @@ def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: "Accele
     return line
 
 
-def predict_tests(
-    model: PreTrainedModel, task: Task, rows: Rows, recipe: FinetuneRecipe, run: Run, accelerator: "Accelerator"
-) -> None:
-    """Write what the model says of the test splits, and of the tasks that its task stands in for (AX)."""
-    wards = [ward for ward in all_tasks().values() if ward.trained_as == task.name]
-    for judged, judged_rows in [(task, rows), *((ward, ward.load(recipe.data)) for ward in wards)]:
-        for split in judged.test_splits:
-            if split in judged_rows:
-                answers = answers_for(model, judged, judged_rows, split, recipe, accelerator)
-                write_predictions(
-                    run.folder / f"{judged.name.replace('/', '-')}-{split}.jsonl", judged, judged_rows[split], answers
-                )
+def predicted(task: Task, rows: Rows, recipe: FinetuneRecipe, tracker: Tracker) -> list[tuple[Task, str, Dataset]]:
+    """The test splits to predict: the task's own, and those of tasks that its model stands in for (AX)."""
+    found = [(task, split, rows[split]) for split in task.test_splits if split in rows]
+    for ward in all_tasks().values():
+        if ward.trained_as == task.name:
+            try:
+                loaded = ward.load(recipe.data)
+            except FileNotFoundError as error:  # as with every test file: only a submission needs it
+                tracker.note(f"{ward.name} is not predicted: {error}")
+                continue
+            found += [(ward, split, loaded[split]) for split in ward.test_splits]
+    if not any(judged is task for judged, *_ in found):
+        tracker.note(f"{task.name} has no test rows to predict in {recipe.data.path or recipe.data.source}")
+    return found
 
 
 def write_predictions(path: Path, task: Task, rows: Dataset, answers: Any) -> None:
@@ -157,11 +164,11 @@ def named(task: Task, answer: Any) -> Any:
 
 
 def answers_for(
-    model: PreTrainedModel, task: Task, rows: Rows, split: str, recipe: FinetuneRecipe, accelerator: "Accelerator"
-) -> Any:
-    """Predict a split: what `finetune.score` judges."""
-    tokenizer = load_tokenizer(located(recipe.model))
-    encoded = encode(task, rows[split], tokenizer, recipe.max_length)
+    model: PreTrainedModel, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, recipe: FinetuneRecipe,
+    accelerator: "Accelerator",
+) -> Any:  # fmt: skip
+    """Predict the rows of a split: what `finetune.score` judges."""
+    encoded = encode(task, rows, tokenizer, recipe.max_length)
     batches, order = evaluation_batches(encoded.columns, tokenizer, 4 * recipe.plan.device_batch)
     found = predict(model, HEADS[task.head].read, batches, accelerator)
     in_order = [answer for _, answer in sorted(zip(order.tolist(), found, strict=True), key=lambda pair: pair[0])]

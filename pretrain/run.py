@@ -38,15 +38,11 @@ def main(argv: list[str]) -> None:
         return
 
     tokenizer = load_tokenizer(recipe.tokenizer)
-    vocabulary = Vocabulary.of(tokenizer)
+    vocabulary, stamp, corpus = Vocabulary.of(tokenizer), tokenizer_hash(tokenizer), recipe.corpus
+    model = objective.build(recipe.model, vocabulary)
     with accelerator.main_process_first():
-        text, held_out = prepare(
-            recipe.corpus.sources,
-            tokenizer,
-            tokenizer_hash(tokenizer),
-            Path(recipe.corpus.stores),
-            recipe.corpus.held_out,
-        )
+        text, held_out = prepare(corpus.sources, tokenizer, stamp, Path(corpus.stores), corpus.held_out)
+    run.bind(corpus=text.manifest["fingerprint"], tokenizer=stamp)
     open_epoch = epochs(text, objective, vocabulary, recipe.length, recipe.seed)
     batches = Batches(open_epoch, recipe.plan, accelerator)
     unseen = epochs(held_out, objective, vocabulary, recipe.length, recipe.seed)(0)
@@ -56,7 +52,6 @@ def main(argv: list[str]) -> None:
         (run.folder / "data_report.md").write_text(report, encoding="utf-8")
         tracker.note(report)
 
-    model = objective.build(recipe.model, vocabulary)
     baselines = {f"baseline_{name}": value for name, value in objective.baselines(evaluation).items()}
 
     def evaluate(model: nn.Module) -> dict[str, float]:

@@ -1,9 +1,18 @@
-"""What does every test find in place?  One thread, no network, and the real corpora if this machine has them."""
+"""What does every test find in place?  One thread, no network, the real corpora if there are any, and a small text."""
 
 import os
+import random
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 # Before torch is imported: small tensors are faster on one thread, and two-process tests do not fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,3 +33,114 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"CLOZE_DATA names {folder}, which is not a folder: this test reads real corpora")
     return folder
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a launch ended: its status, negative for the signal that killed it, and all that it said."""
+
+    status: int
+    said: str
+
+
+@pytest.fixture(scope="session")
+def launch_program() -> Callable[..., Ended]:
+    """Run a program's `main` in a forked child, to spare the imports; `watch(pid)` is called until the child ends."""
+
+    def start(
+        main: Callable[[], None], folder: Path, *argv: str, watch: Callable[[int], None] = lambda pid: None
+    ) -> Ended:
+        log = folder / "log.txt"
+        child = os.fork()
+        if child == 0:
+            become_program(main, folder, log, argv)
+        while True:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return Ended(os.waitstatus_to_exitcode(status), log.read_text())
+            watch(child)
+            time.sleep(0.002)
+
+    return start
+
+
+def become_program(main: Callable[[], None], folder: Path, log: Path, argv: tuple[str, ...]) -> None:
+    """Never returns: what pytest holds open is not the child's to close."""
+    status = 1
+    try:
+        os.chdir(folder)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for stream in (1, 2):
+            os.dup2(output, stream)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+        sys.argv = [main.__module__, *argv]
+        main()
+        status = 0
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    """A folder of 40 documents of 4 to 30 sentences, of made-up words as unequally common as real ones."""
+    folder, chance = tmp_path_factory.mktemp("corpus"), random.Random(0)
+    syllables = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
+    words = ["".join(chance.choices(syllables, k=chance.randint(1, 3))) for _ in range(300)]
+    weights = [1 / rank for rank in range(1, 301)]
+    for number in range(40):
+        sentences = [
+            " ".join(chance.choices(words, weights, k=chance.randint(3, 15))).capitalize() + "."
+            for _ in range(chance.randint(4, 30))
+        ]
+        (folder / f"{number:02}.txt").write_text(" ".join(sentences), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(corpus, tmp_path_factory) -> Path:
+    from tokenizer.learn import WordPiece  # not before the environment is set
+
+    texts = [path.read_text(encoding="utf-8") for path in sorted(corpus.iterdir())]
+    tokenizer = WordPiece(name="wordpiece", size=500).learn(iter([texts]), Counter("".join(texts)), 512)
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_recipe(corpus, tokenizer_folder) -> Callable[..., Path]:
+    """Write `recipe.yaml` for the small text: two layers of 32, 30 steps over two epochs and a bit."""
+
+    def write(folder: Path, **changes: Any) -> Path:
+        folder.mkdir(exist_ok=True)
+        recipe: dict[str, Any] = {
+            "name": "small",
+            "corpus": {"sources": [{"kind": "text", "path": str(corpus)}], "held_out": 0.15},
+            "tokenizer": str(tokenizer_folder),
+            "model": {
+                "num_hidden_layers": 2,
+                "hidden_size": 32,
+                "num_attention_heads": 2,
+                "intermediate_size": 64,
+                "max_position_embeddings": 32,
+            },
+            "objective": {"name": "bert"},
+            "length": 32,
+            "optimizer": {"lr": 1e-3},
+            "schedule": {"warmup_rate": 0.1},
+            "plan": {"steps": 30, "global_batch": 32, "device_batch": 16, "log_every": 2, "evaluate_every": 10},
+            "evaluation_examples": 24,
+        }
+        for section, values in changes.items():
+            recipe[section] = {**recipe.get(section, {}), **values} if isinstance(values, dict) else values
+        path = folder / "recipe.yaml"
+        path.write_text(yaml.safe_dump(recipe))
+        return path
+
+    return write

@@ -6,11 +6,7 @@ The same recipe on the same text gives the same tokenizer/, byte for byte, in an
 """
 
 import json
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +17,7 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
 from corpus.text import Source, fingerprint, pinned
+from engine.disk import whole_folder
 from engine.recipe import check_name, read, resolved
 from engine.runtime import commit, hardware, peak_rss_mb, program
 from tokenizer.learn import Learner
@@ -75,7 +72,7 @@ def main(argv: list[str]) -> None:
         facts(tokenizer, sample, time.perf_counter() - start),
         stamp,
     )
-    with built_aside(folder) as aside:
+    with whole_folder(folder) as aside:
         write(aside, recipe, tokenizer, report)
     Console().print(report.table())
     for note in report.notes:
@@ -154,22 +151,6 @@ def facts(tokenizer: PreTrainedTokenizerFast, sample: Sample, seconds: float) ->
         "hardware": hardware(),
         "commit": commit(),
     }
-
-
-@contextmanager
-def built_aside(folder: Path) -> Iterator[Path]:
-    """Give a folder to write into that takes the place of `folder` at the end, and leaves nothing if that fails."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        written = aside / "new"
-        written.mkdir()
-        yield written
-        if folder.exists():
-            folder.rename(aside / "old")
-        written.rename(folder)
-    finally:
-        shutil.rmtree(aside)
 
 
 def write(folder: Path, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, report: Report) -> None:

@@ -191,7 +191,7 @@ def test_a_killed_build_leaves_no_store_and_the_next_succeeds(tmp_path, source, 
             time.sleep(0.02)
         os.kill(builder.pid, signal.SIGKILL)
         builder.join()
-    assert [path.suffix for path in home.iterdir() if path.is_dir()] == [".building"]
+    assert [path.suffix for path in home.iterdir() if path.is_dir()] == [".writing"]
     assert sum(map(len, prepare([source], characters, "hash", home))) == 400
     assert [path.suffix for path in home.iterdir() if path.is_dir()] == [""]
 

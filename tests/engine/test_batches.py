@@ -11,6 +11,7 @@ from engine.batch import Batch
 from engine.batches import Batches, Position
 from engine.plan import Plan
 
+START = Position()
 SIZE, GLOBAL = 21, 8  # two full global batches an epoch, and one of five
 
 
@@ -32,7 +33,7 @@ def batches(world=1, rank=0, device_batch=8, workers=0):
     return Batches(Numbers, plan, place)
 
 
-def shown(world=1, device_batch=8, workers=0, start=Position(), last_step=9):
+def shown(world=1, device_batch=8, workers=0, start=START, last_step=9):
     """The numbers judged in each step, over all processes in their order; and the positions."""
     streams = [list(batches(world, rank, device_batch, workers).since(start, last_step)) for rank in range(world)]
     steps = []

@@ -108,7 +108,7 @@ def test_a_damaged_state_is_named_and_the_one_before_is_taken(run, name, damage,
 def test_when_every_state_is_damaged_nothing_is_trained_anew_in_silence(run):
     save(run, 3)
     (run.folder / "state/step-3/position.json").unlink()
-    with pytest.raises(ValueError, match="every state in .* is damaged; start anew with --overwrite True"):
+    with pytest.raises(ValueError, match=r"every state in .* is damaged; start anew with --overwrite True"):
         resumed(run)
 
 
@@ -128,7 +128,7 @@ def test_old_states_go_only_after_the_new_one_is_whole(run):
 def test_sigkill_at_every_moment_of_a_save_leaves_a_whole_state(run):
     """The child is killed at its 1st, 2nd, ... touch of the file system, until a save gets through alive."""
     save(run, 1, keep=1)
-    reached: list[int] = []
+    reached = []
     while True:
         child = os.fork()
         if child == 0:

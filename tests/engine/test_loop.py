@@ -1,4 +1,4 @@
-"""Does the loop minimise the mean it says, survive a poisoned batch, and go on after a signal as if nothing had been?"""
+"""Does the loop minimise the mean it says, survive a poisoned batch, and go on after a signal as if none had come?"""
 
 import json
 import os
@@ -56,9 +56,9 @@ def judge(model: Net, batch: Batch) -> dict[str, torch.Tensor]:
     }
 
 
-def trained(folder: Path, loss: Callable = judge, dropout: float = 0.0, lr: float = 1e-2, **plan) -> Net:
+def trained(folder: Path, loss: Callable = judge, dropout: float = 0.0, lr: float = 1e-2, **changes) -> Net:
     accelerator = Accelerator(cpu=True)
-    plan = Plan(**{"steps": 8, "global_batch": 8, "device_batch": 8, "log_every": 3, **plan})
+    plan = Plan(**{"steps": 8, "global_batch": 8, "device_batch": 8, "log_every": 3, **changes})
     model = Net(dropout)
     train(model, loss, Batches(Rows, plan, accelerator), plan, Optimizer(lr=lr), Schedule(), 0,
           Run(folder, plan, accelerator), Tracker(folder, accelerator), accelerator)  # fmt: skip

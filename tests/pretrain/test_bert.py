@@ -1,5 +1,7 @@
 """Is what is hidden, asked and judged what BERT's paper says, and is the judgement transformers' own?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,9 @@ def test_special_tokens_are_never_hidden_nor_put_in(store, objective, vocabulary
     assert ((shown == 0).sum(1) == (1 - batch.x["attention_mask"]).sum(1)).all()
 
 
-def test_eighty_ten_ten_over_the_whole_vocabulary(store, objective, vocabulary):
+def test_eighty_ten_ten_over_all_ordinary_words(store, objective, vocabulary):
+    # Ordinary are forty of the ids, from all over: whatever is drawn must be one of them, and each as often.
+    vocabulary = replace(vocabulary, ordinary=np.linspace(4, vocabulary.size - 1, 40, dtype=np.int64))
     became, replacements = [], []
     for number in range(5):
         _, batch = whole_epoch(store, objective, vocabulary, number)
@@ -94,11 +98,15 @@ def test_eighty_ten_ten_over_the_whole_vocabulary(store, objective, vocabulary):
     share = torch.bincount(kinds).numpy() / len(kinds)
     five_sigma = 5 * np.sqrt(0.25 / len(kinds))
     assert share == pytest.approx([0.8, 0.1, 0.1], abs=five_sigma)
-    assert words.min() >= 4
-    assert words.max() < vocabulary.size
-    # Even over the vocabulary: each tenth of it as often as another.
-    tenths = np.histogram(words, 10, (4, vocabulary.size))[0]
-    assert tenths == pytest.approx(len(words) / 10, abs=5 * np.sqrt(len(words) / 10))
+    drawn, times = np.unique(words, return_counts=True)
+    assert drawn.tolist() == vocabulary.ordinary.tolist()
+    assert times == pytest.approx(len(words) / 40, abs=5 * np.sqrt(len(words) / 40))
+
+
+def test_a_word_that_replaces_is_no_special_token(tokenizer_folder):
+    tokenizer = load_tokenizer(tokenizer_folder)
+    ordinary = set(Vocabulary.of(tokenizer).ordinary.tolist())
+    assert ordinary == set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)
 
 
 def test_every_place_of_a_row_is_hidden_equally_often(store, objective, vocabulary):

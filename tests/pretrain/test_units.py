@@ -48,7 +48,9 @@ def test_a_pair_is_two_slices_of_the_text_and_what_its_label_says(store_of, epoc
     assert abs(2 * sum(is_stranger for *_, is_stranger in rows(store, units)) - len(units)) <= 1
 
 
-@pytest.mark.parametrize("shape", [[[3, 3]] * 2, [[1, 1]] * 9, [[5, 5]] + [[9] * 200], [[400, 1, 400]] * 3, [[1] * 2000] * 2])
+@pytest.mark.parametrize(
+    "shape", [[[3, 3]] * 2, [[1, 1]] * 9, [[5, 5]] + [[9] * 200], [[400, 1, 400]] * 3, [[1] * 2000] * 2]
+)
 def test_extreme_documents_keep_the_rules(store_of, shape):
     store = store_of(shape)
     units = pairs(store)
@@ -60,7 +62,9 @@ def test_extreme_documents_keep_the_rules(store_of, shape):
 def test_no_token_is_shown_twice_as_a_document_goes_on(store_of):
     store = store_of(documents())
     for epoch in range(3):
-        shown = Counter(int(token) for a, b, odd in rows(store, pairs(store, epoch=epoch)) if not odd for token in (*a, *b))
+        shown = Counter(
+            int(token) for a, b, odd in rows(store, pairs(store, epoch=epoch)) if not odd for token in (*a, *b)
+        )
         assert max(shown.values()) == 1
         first = Counter(int(token) for a, _, _ in rows(store, pairs(store, epoch=epoch)) for token in a)
         assert max(first.values()) == 1
@@ -113,7 +117,12 @@ def test_both_ends_and_both_spans_are_cut_alike(store_of):
 
 def test_strangers_come_from_all_over_the_corpus(store_of):
     store = store_of([[5] * 30] * 50)
-    guests = [tuple(document_of(store, b[:1])) for epoch in range(5) for _, b, odd in rows(store, pairs(store, epoch=epoch)) if odd]
+    guests = [
+        tuple(document_of(store, b[:1]))
+        for epoch in range(5)
+        for _, b, odd in rows(store, pairs(store, epoch=epoch))
+        if odd
+    ]
     homes = Counter(guest for (guest,) in guests)
     assert set(homes) == set(range(50))
     assert max(homes.values()) < 3 * len(guests) / 50
@@ -138,7 +147,9 @@ def test_an_example_is_the_same_in_any_batch(store_of):
         assert not together.ids[index, width:].any()
 
 
-@pytest.mark.parametrize(("shape", "complaint"), [([[3, 3]], "has 1 document"), ([[3], [3]], "no document of two sentences")])
+@pytest.mark.parametrize(
+    ("shape", "complaint"), [([[3, 3]], "has 1 document"), ([[3], [3]], "no document of two sentences")]
+)
 def test_text_that_makes_no_pairs_is_refused(store_of, shape, complaint):
     with pytest.raises(ValueError, match=complaint):
         pairs(store_of(shape))
