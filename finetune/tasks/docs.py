@@ -29,6 +29,7 @@ from finetune.origin import table
 from finetune.task import DataSource, Rows, Task
 
 HELD_OUT = 0.15  # share of the documents; half of them give dev, the other half test
+EXCHANGED = 3  # little words of a wrong wording
 SIZES = {"train": 3000, "dev": 800, "test": 600}  # rows
 TAGS = ("O", *(f"{prefix}-{kind}" for kind in KINDS for prefix in "BI"))
 
@@ -99,34 +100,37 @@ def described(modules: Sequence[Module]) -> Iterator[tuple[str, Parameter]]:
 
 
 def wordings(modules: Sequence[Module], size: int) -> list[Row]:
-    """Make `size` rows: a sentence, in every second of which one little word was exchanged for another.
+    """Make `size` rows: a sentence, in every second of which three little words were exchanged for others.
 
     Measures English syntax, as CoLA does ("The number from samples."), by machine: the exchanged words are each
     other's, so no word is more frequent under one label, and a bag of words has nothing to go by. Shortcut: how often
-    neighbouring words meet. The training rows are too few to tell, the pretraining documents are not, so this is what a
-    model may bring from its pretraining. Some exchanges are no mistake ("used in", "used for"): the ceiling is below 1.
+    neighbouring words meet, of which the pretraining documents tell more than the training rows. Some exchanges are no
+    mistake ("used in", "used for"): the ceiling is below 1.
     """
     chosen = sample(with_little_words(modules), size)
-    found = [list(LITTLE_WORD.finditer(sentence)) for _, sentence in chosen]
-    key = stream("little words")
-    at = [matches[integers(key, len(matches), row)] for row, matches in enumerate(found)]
-    given = exchanged([match.group() for match in at])
-    return [
-        {
-            "id": place,
-            "sentence": sentence[: at[row].start()] + at[giver].group() + sentence[at[row].end() :],
-            "label": int(giver == row),
-        }
-        for row, ((place, sentence), giver) in enumerate(zip(chosen, given, strict=True))
-    ]
+    places = [some_little_words(sentence, row) for row, (_, sentence) in enumerate(chosen)]
+    givers = [exchanged([row[turn].group() for row in places]) for turn in range(EXCHANGED)]
+    rows = []
+    for row, (place, sentence) in enumerate(chosen):
+        for turn in reversed(range(EXCHANGED)):  # from the right, so that the places further left still hold
+            old, new = places[row][turn], places[givers[turn][row]][turn]
+            sentence = sentence[: old.start()] + new.group() + sentence[old.end() :]
+        rows.append({"id": place, "sentence": sentence, "label": int(givers[0][row] == row)})
+    return rows
+
+
+def some_little_words(sentence: str, row: int) -> list[re.Match[str]]:
+    """EXCHANGED of the sentence's little words, chosen at random, from left to right."""
+    found = list(LITTLE_WORD.finditer(sentence))
+    return [found[number] for number in sorted(permutation(stream("little words", row), len(found))[:EXCHANGED])]
 
 
 def with_little_words(modules: Sequence[Module]) -> Iterator[tuple[str, str]]:
-    """The whole sentences of 8 to 30 words, at least three of them little ones."""
+    """The whole sentences of 8 to 30 words, at least EXCHANGED of them little ones."""
     for place, _, _, marked in all_sentences(modules):
         sentence = plain(marked)
         whole = sentence[0].isupper() and sentence.endswith(".")
-        if whole and 8 <= len(sentence.split()) <= 30 and len(LITTLE_WORD.findall(sentence)) >= 3:
+        if whole and 8 <= len(sentence.split()) <= 30 and len(LITTLE_WORD.findall(sentence)) >= EXCHANGED:
             yield place, sentence
 
 

@@ -6,6 +6,7 @@ dev sets have 37 rows, which nothing divides.
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,20 +15,21 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import BertConfig, BertForPreTraining
+from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadModel
 
 from finetune.run import main
-from tokenizer.load import load_tokenizer
+from tokenizer.learn import BytePairs, WordPiece
 
-FILLERS = "the a cat dog sat ran on under near old new red blue it was is and then house tree road".split()
+FILLERS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "near", "old", "new", "red", "blue", "it", "was", "is"]
 SIZES = {"train": 160, "dev": 37, "dev_matched": 37, "dev_mismatched": 23, "test": 11, "test_matched": 11}
 NLI = {"entailment": "so", "neutral": "maybe", "contradiction": "never"}  # label → the word that decides it
 ENTAILMENT = {"entailment": "yes", "not_entailment": "no"}
-CoLA = {"0": "bad", "1": "good"}
+ACCEPTED = {"0": "bad", "1": "good"}
 SCORES = {"0.500": "low", "2.500": "middle", "4.500": "high"}
 NAMES = {"I-PER": ["anna", "bob"], "I-LOC": ["paris", "rome"], "I-ORG": ["acme"]}
 PLACES = ["paris", "rome", "oslo"]  # answers
-MNLI_PARSES = ["n/a"] * 4
+VOCABULARY = [FILLERS, NLI.values(), ENTAILMENT.values(), ACCEPTED.values(), SCORES.values(), PLACES, *NAMES.values()]
+EVERY_WORD = " ".join(word for words in VOCABULARY for word in words) + " in where ? ."
 
 
 def text(chance: random.Random, *deciding: str) -> list[str]:
@@ -53,8 +55,10 @@ def drawn(words: dict[str, str], split: str) -> list[tuple[str, str, str]]:
 def write_glue(folder: Path) -> None:
     """A single text, a pair, a score, and a pair with two dev sets and a ward (AX)."""
     for split in ("train", "dev"):
-        tsv(folder / f"CoLA/{split}.tsv", (), [["x01", label, "", b] for label, _, b in drawn(CoLA, split)])
-    tsv(folder / "CoLA/test.tsv", ("index", "sentence"), [[str(n), r[2]] for n, r in enumerate(drawn(CoLA, "test"))])
+        tsv(folder / f"CoLA/{split}.tsv", (), [["x01", label, "", b] for label, _, b in drawn(ACCEPTED, split)])
+    tsv(
+        folder / "CoLA/test.tsv", ("index", "sentence"), [[str(n), r[2]] for n, r in enumerate(drawn(ACCEPTED, "test"))]
+    )
     for split in ("train", "dev", "test"):
         answer = () if split == "test" else ("label",)
         rows = [[str(n), a, b, label] for n, (label, a, b) in enumerate(drawn(ENTAILMENT, split))]
@@ -113,15 +117,9 @@ def labelled(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory) -> Path:
-    """A BERT of two layers of 32 that knows the words of the files; its weights are large random ones."""
+    """A BERT of two layers of 32 whose tokens are the words of the files; its weights are large random ones."""
     folder = tmp_path_factory.mktemp("small") / "model"
-    folder.mkdir()
-    deciding = [*NLI.values(), *ENTAILMENT.values(), *CoLA.values(), *SCORES.values(), *PLACES, *sum(NAMES.values(), [])]
-    words = dict.fromkeys([*FILLERS, *deciding, "in", "where", "?", "."])
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    (folder / "vocab.txt").write_text("\n".join([*specials, *words]) + "\n", encoding="utf-8")
-    tokenizer = load_tokenizer(folder)
-    (folder / "vocab.txt").unlink()
+    tokenizer = WordPiece(name="wordpiece", size=500).learn(iter([[EVERY_WORD] * 2]), Counter(EVERY_WORD), 64)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
@@ -129,6 +127,22 @@ def small_model(tmp_path_factory) -> Path:
         max_position_embeddings=64, initializer_range=0.1,
     )  # fmt: skip
     BertForPreTraining(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_gpt(tmp_path_factory) -> Path:
+    """A GPT-2 of the same size."""
+    folder = tmp_path_factory.mktemp("small") / "gpt"
+    tokenizer = BytePairs(name="byte-bpe", size=500).learn(iter([[EVERY_WORD] * 2]), Counter(EVERY_WORD), 64)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    end = tokenizer.eos_token_id
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=64, initializer_range=0.1,
+        bos_token_id=end, eos_token_id=end,
+    )  # fmt: skip
+    GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
 
 
