@@ -19,11 +19,12 @@ from finetune.shortcuts import shortcuts
 from finetune.task import DataSource, find_task
 
 FOLDER = Path("runs/demo")
+RECIPE = Path("recipes/pretrain/demo.yaml")
 LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/cpu.yaml")
 FINETUNE = (*LAUNCH, "-m", "finetune.run", "recipes/finetune/demo.yaml")
 STEPS: dict[str, tuple[str, ...]] = {
     "train a WordPiece vocabulary": ("-m", "tokenizer.train", "recipes/tokenizer/demo.yaml"),
-    "pretrain a small BERT": (*LAUNCH, "-m", "pretrain.run", "recipes/pretrain/demo.yaml"),
+    "pretrain a small BERT": (*LAUNCH, "-m", "pretrain.run", str(RECIPE)),
     "fine-tune it on four tasks": (*FINETUNE, "--name", "demo/pretrained", "--init", "pretrained"),
     "fine-tune the same network from random weights": (*FINETUNE, "--name", "demo/random", "--init", "random"),
 }
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> None:
         "peak_rss_mb": max(step["peak_rss_mb"] for step in steps.values()),
     }
     (FOLDER / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    page = write_report(FOLDER, results, steps)
+    page = write_report(FOLDER, RECIPE, results, steps)
     print("\n" + as_table(results["tasks"]))
     print(f"\n{results['seconds'] / 60:.1f} minutes, at most {results['peak_rss_mb']:,} MB. See {page}")
 

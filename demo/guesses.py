@@ -8,6 +8,7 @@ from transformers import AutoModelForPreTraining
 
 from corpus.store import prepare
 from engine.recipe import load
+from engine.runtime import speak_plainly
 from pretrain.examples import epochs, fixed_batches
 from pretrain.recipe import PretrainRecipe
 from pretrain.vocabulary import Vocabulary
@@ -40,6 +41,7 @@ def guess(recipe_path: Path, folder: Path, examples: int, best: int = 3) -> list
         recipe.corpus.sources, tokenizer, tokenizer_hash(tokenizer), Path(recipe.corpus.stores), recipe.corpus.held_out
     )
     epoch = epochs(held_out, recipe.objective, Vocabulary.of(tokenizer), recipe.length, recipe.seed)(0)
+    speak_plainly()
     model = AutoModelForPreTraining.from_pretrained(folder).eval()
     found = []
     for batch in fixed_batches(epoch, examples, 1):

@@ -13,8 +13,8 @@ from engine.runtime import hardware
 from pretrain.objectives.bert import Bert
 
 
-def write_report(folder: Path, results: dict[str, Any], steps: dict[str, Any]) -> Path:
-    """Write `report.html` into the demo's folder and return its path."""
+def write_report(folder: Path, recipe: Path, results: dict[str, Any], steps: dict[str, Any]) -> Path:
+    """Write `report.html` into the demo's folder and return its path. `recipe` is the pretraining run's."""
     metrics = folder / "pretrain" / "metrics.jsonl"
     template = Environment(autoescape=True).from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
     page = template.render(
@@ -23,7 +23,7 @@ def write_report(folder: Path, results: dict[str, Any], steps: dict[str, Any]) -
         hardware=hardware(),
         curves=Markup(curves(metrics, Bert.panels)),  # our own drawing
         last=last_evaluation(metrics),
-        examples=guess(Path("recipes/pretrain/demo.yaml"), folder / "pretrain" / "model", examples=8),
+        examples=guess(recipe, folder / "pretrain" / "model", examples=8),
         percent=lambda share: f"{share:.1%}",
     )
     path = folder / "report.html"

@@ -82,11 +82,15 @@ def make_accelerator(seed: int) -> Accelerator:
             f"{accelerator.num_processes} process(es) on {hardware()}, precision {accelerator.mixed_precision}, "
             f"matrix products by {kernel}"
         )
-    # What transformers says while it loads (bars, unused heads) hides what matters, which we report ourselves.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    speak_plainly()
     set_seed(seed)
     return accelerator
+
+
+def speak_plainly() -> None:
+    """Silence what transformers says while it loads (bars, unused heads): it hides what matters, which we report."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def seed_weights(seed: int) -> None:

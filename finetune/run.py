@@ -109,6 +109,7 @@ def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: "Accele
             path = folder / f"{judged.name.replace('/', '-')}-{split}.jsonl"
             write_predictions(path, judged, split_rows, answers)
     if recipe.save_model:
+        tokenizer.backend_tokenizer.no_truncation()  # encoding has set its own
         run.export(model, tokenizer)
     line = {
         "task": task.name,

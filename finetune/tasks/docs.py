@@ -24,7 +24,7 @@ from corpus.document import draw
 from corpus.names import KINDS, namespace, tag
 from corpus.numpydoc import Parameter, plain
 from corpus.sentences import sentences
-from engine.draws import integers, permutation, stream
+from engine.draws import permutation, stream
 from finetune.origin import table
 from finetune.task import DataSource, Rows, Task
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, pipeline
 
 from finetune.results import read_all
@@ -41,7 +42,7 @@ def curve(folder, task):
 
 
 def what_is_there(folder):
-    return {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*")}
+    return {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.name != ".lock"}
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +81,9 @@ class TestScores:
         assert [result.task for result in read_all([trained / "runs/small"])] == ALL
         ended = launch_program(print_table, trained, "runs/small")
         assert ended.status == 0
-        glue, others = [[cell.strip() for cell in row.split("|")] for row in ended.said.splitlines() if "tiny" in row]
+        glue, others = (row.split(" | ") for row in ended.said.splitlines() if row.startswith("| tiny"))
         assert "100.0/100.0" in glue  # MNLI
-        assert "100.0" in others  # SQuAD, CoNLL
+        assert others[1:] == ["100.0/100.0", "100.0 |"]  # SQuAD, CoNLL
 
     def test_a_test_row_is_answered_by_its_id(self, trained, labelled):
         """The files' test labels are left out; the words that decide them are still there."""
@@ -132,19 +133,18 @@ class TestAgain:
         assert ended.status == 0, ended.said
         for task in ("conll2003", "glue/cola"):
             assert results(copied, "again")[task]["metrics"] == results(trained)[task]["metrics"]
-            again, first = (
-                load_file(job(copied, task, name) / "model/model.safetensors") for name in ("again", "small")
-            )
-            assert all(again[name].equal(first[name]) for name in first)
+            again, first = (job(copied, task, name) / "model/model.safetensors" for name in ("again", "small"))
+            assert again.read_bytes() == first.read_bytes()
         ended = launch(copied, "recipe.yaml", "--name", "random", "--task", "glue/cola", "--init", "random")
         assert ended.status == 0, ended.said
         assert "starting random: all" in ended.said
         assert results(copied, "random")["glue/cola"]["init"] == "random"
         fresh = load_file(job(copied, "glue/cola", "random") / "model/model.safetensors")
-        assert not any(fresh[name].equal(first[name]) for name in first if name.endswith("dense.weight"))
+        begun = load_file(job(copied, "glue/cola") / "model/model.safetensors")
+        assert not any(torch.equal(fresh[name], begun[name]) for name in fresh if name.endswith("dense.weight"))
 
     def test_stopped_by_a_signal_the_same_command_goes_on(self, trained, tmp_path, launch, write_finetune_recipe):
-        """In the third of six passes, with dropout: the rest is as if nothing had happened."""
+        """In the third of ten passes, with dropout: the rest is as if nothing had happened."""
         write_finetune_recipe(tmp_path)
         reports, sent = job(tmp_path, "glue/rte") / "metrics.jsonl", []
 
@@ -188,6 +188,11 @@ class TestOpenedByTransformers:
         found = [(entity["entity_group"], entity["word"]) for entity in find("the dog and anna sat near rome")]
         assert found == [("PER", "anna"), ("LOC", "rome")]
 
+    def test_a_bare_tokenizer_cuts_nothing(self, trained):
+        """`max_length` was this run's; it is no property of the tokenizer that is handed on."""
+        folder = job(trained, "squad/v1.1") / "model"
+        assert len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode("dog " * 60).ids) == 62
+
     def test_a_question(self, trained):
         """transformers 5 has no pipeline for it any more."""
         folder = job(trained, "squad/v1.1") / "model"
@@ -209,11 +214,11 @@ class TestOpenedByTransformers:
 
 def test_a_gpt_is_fine_tuned_and_opened(tmp_path, launch, write_finetune_recipe, labelled, small_gpt):
     """It has neither padding nor special tokens of its own; what was judged is what the pipeline says."""
-    tasks = ["glue/rte", "glue/cola", "conll2003", "squad/v1.1"]
+    tasks = ["glue/rte", "glue/cola", "squad/v1.1"]
     write_finetune_recipe(tmp_path, model=str(small_gpt), task=tasks, predict_test=True)
     ended = launch(tmp_path, "recipe.yaml")
     assert ended.status == 0, ended.said
-    assert all(results(tmp_path)[task]["headline"]["value"] > 0.85 for task in tasks)
+    assert all(results(tmp_path)[task]["headline"]["value"] > 0.6 for task in tasks)
     rows = (labelled / "RTE/test.tsv").read_text().splitlines()[1:]
     pairs = [dict(zip(("text", "text_pair"), row.split("\t")[1:], strict=True)) for row in rows]
     judge = pipeline("text-classification", str(job(tmp_path, "glue/rte") / "model"))
@@ -221,26 +226,28 @@ def test_a_gpt_is_fine_tuned_and_opened(tmp_path, launch, write_finetune_recipe,
     assert [answer["label"] for answer in judge(pairs, batch_size=4)] == [answer["prediction"] for answer in found]
 
 
+SHARED = ["glue/rte", "glue/stsb", "conll2003", "squad/v1.1"]
+
+
+@pytest.fixture(scope="module")
+def one_and_two(tmp_path_factory, launch, write_finetune_recipe):
+    """The same recipe on one process and on two."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
+    for folder in folders:
+        write_finetune_recipe(folder, task=SHARED, config=NO_DROPOUT, plan={"epochs": 5}, predict_test=True)
+    ended = launch(folders[0], "recipe.yaml")
+    assert ended.status == 0, ended.said
+    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu_2.yaml")]
+    command = [sys.executable, *launcher, "--main_process_port", "0", "-m", "finetune.run", "recipe.yaml"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}
+    ended = subprocess.run(command, cwd=folders[1], env=environment, capture_output=True, text=True, timeout=180)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "2 process(es)" in ended.stdout
+    return folders
+
+
 class TestTwoProcesses:
-    TASKS = ("glue/rte", "glue/stsb", "conll2003", "squad/v1.1")
-
-    @pytest.fixture(scope="class")
-    def one_and_two(self, tmp_path_factory, launch, write_finetune_recipe):
-        """The same recipe on one process and on two."""
-        folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
-        for folder in folders:
-            write_finetune_recipe(folder, task=list(self.TASKS), config=NO_DROPOUT, predict_test=True)
-        ended = launch(folders[0], "recipe.yaml")
-        assert ended.status == 0, ended.said
-        launcher = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu_2.yaml")]
-        command = [sys.executable, *launcher, "--main_process_port", "0", "-m", "finetune.run", "recipe.yaml"]
-        environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}
-        ended = subprocess.run(command, cwd=folders[1], env=environment, capture_output=True, text=True, timeout=120)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        assert "2 process(es)" in ended.stdout
-        return folders
-
-    @pytest.mark.parametrize("task", TASKS)
+    @pytest.mark.parametrize("task", SHARED)
     def test_they_learn_and_answer_the_same(self, one_and_two, task):
         one, two = one_and_two
         for report, expected in zip(curve(two, task), curve(one, task), strict=True):
@@ -298,8 +305,8 @@ class TestMistakes:
             (
                 "glue/rte",
                 "RTE/dev.tsv",
-                lambda text: text.replace("\tentailment", "\tyes", 1),
-                "label 'yes' of glue/rte",
+                lambda text: text.replace("\tent", "\tant", 1),
+                "label 'antailment' of glue/rte; allowed: 'entailment', 'not_entailment'",
             ),
             ("glue/cola", "CoLA/train.tsv", lambda text: text + "x\t1\n", "161: 4 tab-separated fields expected"),
             ("glue/rte", "RTE/train.tsv", lambda text: "", "train.tsv is empty"),
@@ -329,6 +336,7 @@ class TestMistakes:
 class TestRealFiles:
     def test_a_published_encoder_on_wnli(self, data, tmp_path, launch, write_finetune_recipe):
         """71 dev rows; half precision on disk. Nobody beats the majority of 56.3 % on WNLI, so it is not asked for."""
+        data = data.resolve()
         write_finetune_recipe(
             tmp_path, model=str(data / "checkpoints/all-MiniLM-L6-v2"), task=["glue/wnli"], label="",
             data={"path": str(data / "glue")}, plan={"epochs": 0.1}, optimizer={"lr": 5e-5},

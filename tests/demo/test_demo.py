@@ -1,0 +1,107 @@
+"""Does the demo compare what it says it compares, and is its page one that stands alone?"""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from demo.__main__ import as_table, compared, main
+from demo.report import write_report
+from pretrain.run import main as pretrain
+
+RESULTS = {
+    "tasks": {
+        "docs/pair": {
+            "metric": "accuracy",
+            "majority": 0.5,
+            "rules": {"shared_words": 0.613, "longer_text": 0.55},
+            "random_init": 0.62,
+            "pretrained": 0.705,
+        }
+    },
+    "seconds": 333.0,
+    "peak_rss_mb": 1234,
+}
+STEPS = {"pretrain a small BERT": {"seconds": 300.0, "peak_rss_mb": 1234}}
+
+
+class Page(HTMLParser):
+    """The elements of a page, the texts in its cells, and every link from it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.counts, self.links, self.cells = {}, [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href", "srcset", "data")]
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_data(self, data):
+        if self.cells:
+            self.cells[-1] += data
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, launch_program, write_recipe):
+    """The report of a pretraining run of 30 steps."""
+    folder = tmp_path_factory.mktemp("demo")
+    recipe = write_recipe(folder, name="demo/pretrain", corpus={"stores": str(folder / "stores")})
+    ended = launch_program(pretrain, folder, "recipe.yaml")
+    assert ended.status == 0, ended.said
+    path = write_report(folder / "runs/demo", recipe, RESULTS, STEPS)
+    return path.read_text(encoding="utf-8")
+
+
+class TestPage:
+    def test_it_needs_nothing_beside_it(self, page):
+        found = Page(page)
+        assert all(link.startswith("#") for link in found.links)
+        assert not found.counts.keys() & {"script", "link", "img", "iframe"}
+        assert not re.search(r"@import|url\((?!#)", page)
+
+    def test_it_shows_curves_table_guesses_and_steps(self, page):
+        found = Page(page)
+        assert found.counts["svg"] == 1
+        assert found.counts["path"] > 5
+        cells = [cell.strip() for cell in found.cells]
+        assert cells[5:10] == ["docs/pair (accuracy)", "50.0%", "shared words 61.3%longer text 55.0%", "62.0%", "70.5%"]
+        assert "pretrain a small BERT" in found.cells
+        assert page.count('<div class="example">') == 8
+        marks = re.findall(r'<mark class="(right|wrong)">(\S+) <i>(\S+) \d+ %, \S+ \d+ %, \S+ \d+ %</i></mark>', page)
+        assert len(marks) >= 8
+        for verdict, right, guess in marks:
+            assert (verdict == "right") == (right == guess)
+        assert len(re.findall(r"B is (?:a stranger|what follows); the model gives a stranger \d+ %", page)) == 8
+
+
+def test_test_rows_are_compared(tmp_path, monkeypatch):
+    """Choosing is for dev: of every line the headline metric of the test split is taken, and the rules answer that."""
+    monkeypatch.chdir(tmp_path)
+    for init, accuracy in (("random", 0.6), ("pretrained", 0.7)):
+        line = {
+            "task": "docs/wording", "label": "demo", "init": init, "seed": 0, "hyperparameters": {},
+            "metrics": {"dev": {"accuracy": 0.9}, "test": {"accuracy": accuracy}},
+            "headline": {"name": "accuracy", "value": 0.9},
+            "majority": {"dev": {"accuracy": 0.4}, "test": {"accuracy": 0.5}},
+        }  # fmt: skip
+        (tmp_path / "runs/demo" / init).mkdir(parents=True)
+        (tmp_path / "runs/demo" / init / "results.jsonl").write_text(json.dumps(line))
+    (row,) = compared().values()
+    assert (row["metric"], row["majority"], row["random_init"], row["pretrained"]) == ("accuracy", 0.5, 0.6, 0.7)
+    assert row["rules"]
+    assert all(0 <= value <= 1 for value in row["rules"].values())
+
+
+def test_the_table_shows_the_best_rule():
+    row = "| docs/pair (accuracy) | 50.0% | 61.3% (shared words) | 62.0% | **70.5%** |"
+    assert as_table(RESULTS["tasks"]).splitlines()[2:] == [row]
+
+
+def test_it_takes_no_options(launch_program, tmp_path):
+    ended = launch_program(main, tmp_path, "x")
+    assert (ended.status, ended.said) == (2, "error: `make demo` takes no options; found x\n")
+    assert not (tmp_path / "runs").exists()
