@@ -29,10 +29,11 @@ class LabelledEpoch:
     ):
         self.columns, self.head, self.pad = columns, head, pad
         lengths = np.array([len(ids) for ids in columns["input_ids"]])
+        self.longest = int(lengths.max())
         self.order = _like_lengths_together(lengths, global_batch, self.GROUP, seed, number)
 
     def batch(self, index: npt.NDArray[np.int64]) -> Batch:
-        x = padded(self.columns, index, self.pad)
+        x = padded(self.columns, index, self.pad, self.longest)
         y = self.head.target(self.columns, index.tolist(), x["input_ids"].shape[1])
         return Batch(x, y, {"loss": self.head.count(y)})
 
@@ -52,12 +53,19 @@ def evaluation_batches(
     lengths = np.array([len(ids) for ids in columns["input_ids"]])
     rows = np.argsort(-lengths, kind="stable")
     pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
-    return [Batch(padded(columns, piece, tokenizer.pad_token_id), {}, {}) for piece in pieces], rows
+    longest = int(lengths.max())
+    return [Batch(padded(columns, piece, tokenizer.pad_token_id, longest), {}, {}) for piece in pieces], rows
 
 
-def padded(columns: dict[str, Sequence[Any]], index: npt.NDArray[np.int64], pad: int) -> dict[str, torch.Tensor]:
-    """Lay the inputs of the examples `index` out as (B, T), T the longest of them, with their attention mask."""
-    width = max(len(columns["input_ids"][row]) for row in index)
+def padded(
+    columns: dict[str, Sequence[Any]], index: npt.NDArray[np.int64], pad: int, longest: int
+) -> dict[str, torch.Tensor]:
+    """Lay the inputs of the examples `index` out as (B, T), with their attention mask.
+
+    T is the longest of them, rounded up to a multiple of 8 but not beyond `longest`: kernels are chosen, and on a CPU
+    compiled and kept, for each width, so a few widths are faster and take far less memory than all of them.
+    """
+    width = min(-(-max(len(columns["input_ids"][row]) for row in index) // 8) * 8, longest)
     x = {name: np.full((len(index), width), pad if name == "input_ids" else 0) for name in INPUTS if name in columns}
     mask = np.zeros((len(index), width), np.int64)
     for place, row in enumerate(index):

@@ -111,26 +111,34 @@ def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: "Accele
     if recipe.save_model:
         tokenizer.backend_tokenizer.no_truncation()  # encoding has set its own
         run.export(model, tokenizer)
-    line = {
+    run.finish(**metrics)
+    accelerator.free_memory()
+    return results_line(recipe, task, rows, metrics) | {
+        "seconds": round(run.seconds, 1),
+        "peak_rss_mb": round(peak_rss_mb()),
+        "precision": accelerator.mixed_precision,
+    }
+
+
+def results_line(
+    recipe: FinetuneRecipe, task: Task, rows: Rows, metrics: dict[str, dict[str, float]]
+) -> dict[str, Any]:
+    """What a job found, on which rows, and all that it takes to find it again."""
+    return {
         "task": task.name,
         "model": recipe.model,
         "label": recipe.label or recipe.model.rstrip("/").removesuffix("/model").rsplit("/", 1)[-1],
         "init": recipe.init,
-        "seed": seed,
+        "seed": recipe.seeds[0],
         "metrics": metrics,
         "headline": {"name": task.headline, "value": metrics[task.dev_splits[0]][task.headline]},
         "majority": {split: majority(task, rows[task.train_split], rows[split]) for split in task.dev_splits},
         "sizes": {split: len(rows[split]) for split in (task.train_split, *task.dev_splits)},
-        "seconds": round(run.seconds, 1),
-        "peak_rss_mb": round(peak_rss_mb()),
         "hyperparameters": hyperparameters(recipe),
         "commit": commit(),
         "hardware": hardware(),
         "data": provenance(rows),
     }
-    run.finish(**metrics)
-    accelerator.free_memory()
-    return line
 
 
 def predicted(task: Task, rows: Rows, recipe: FinetuneRecipe, tracker: Tracker) -> list[tuple[Task, str, Dataset]]:

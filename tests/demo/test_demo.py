@@ -31,7 +31,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.counts, self.links, self.cells = {}, [], []
+        self.counts, self.links, self.cells, self.in_cell = {}, [], [], False
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -39,9 +39,13 @@ class Page(HTMLParser):
         self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href", "srcset", "data")]
         if tag in ("td", "th"):
             self.cells.append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag):
+        self.in_cell = self.in_cell and tag not in ("td", "th")
 
     def handle_data(self, data):
-        if self.cells:
+        if self.in_cell:
             self.cells[-1] += data
 
 
@@ -67,8 +71,13 @@ class TestPage:
         found = Page(page)
         assert found.counts["svg"] == 1
         assert found.counts["path"] > 5
-        cells = [cell.strip() for cell in found.cells]
-        assert cells[5:10] == ["docs/pair (accuracy)", "50.0%", "shared words 61.3%longer text 55.0%", "62.0%", "70.5%"]
+        assert found.cells[5:10] == [
+            "docs/pair (accuracy)",
+            "50.0%",
+            "shared words 61.3%longer text 55.0%",
+            "62.0%",
+            "70.5%",
+        ]
         assert "pretrain a small BERT" in found.cells
         assert page.count('<div class="example">') == 8
         marks = re.findall(r'<mark class="(right|wrong)">(\S+) <i>(\S+) \d+ %, \S+ \d+ %, \S+ \d+ %</i></mark>', page)
@@ -78,6 +87,7 @@ class TestPage:
         assert len(re.findall(r"B is (?:a stranger|what follows); the model gives a stranger \d+ %", page)) == 8
 
 
+@pytest.mark.slow  # it reads all docstrings
 def test_test_rows_are_compared(tmp_path, monkeypatch):
     """Choosing is for dev: of every line the headline metric of the test split is taken, and the rules answer that."""
     monkeypatch.chdir(tmp_path)

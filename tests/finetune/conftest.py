@@ -69,11 +69,11 @@ def write_glue(folder: Path) -> None:
         head = ("index", *columns, *(("score",) if answer else ()))
         tsv(folder / f"STS-B/{split}.tsv", head, [row[: len(head)] for row in rows])
     parses = [f"sentence{which}_{kind}" for kind in ("binary_parse", "parse") for which in "12"]
-    head = ("index", "promptID", "pairID", "genre", *parses, "sentence1", "sentence2")
+    told = ("index", "promptID", "pairID", "genre", *parses, "sentence1", "sentence2")
     for split in ("train", "dev_matched", "dev_mismatched", "test_matched"):
         rows = [[str(n), *["n/a"] * 7, a, b, label, label] for n, (label, a, b) in enumerate(drawn(NLI, split))]
-        columns = head if split == "test_matched" else (*head, "label1", "gold_label")
-        tsv(folder / f"MNLI/{split}.tsv", columns, [row[: len(columns)] for row in rows])
+        head = told if split == "test_matched" else (*told, "label1", "gold_label")
+        tsv(folder / f"MNLI/{split}.tsv", head, [row[: len(head)] for row in rows])
     rows = [[str(n), a, b] for n, (_, a, b) in enumerate(drawn(NLI, "test"))]
     tsv(folder / "AX/diagnostic.tsv", ("index", "sentence1", "sentence2"), rows)
 

@@ -47,12 +47,8 @@ def test_like_lengths_stand_together_and_no_length_comes_first():
     by_chance = padding(np.random.default_rng(0).permutation(NUM_ROWS))
     assert by_chance > 0.5
     assert padding(epoch().order) < 0.15
-    longest = [LENGTHS[epoch(number).order[: 62 * BATCH]].reshape(62, BATCH).max(1) for number in range(20)]
-    early, late = (
-        np.mean([lengths[:31].mean() for lengths in longest]),
-        np.mean([lengths[31:].mean() for lengths in longest]),
-    )
-    assert early == pytest.approx(late, rel=0.15)
+    longest = np.array([LENGTHS[epoch(number).order[: 62 * BATCH]].reshape(62, BATCH).max(1) for number in range(20)])
+    assert longest[:, :31].mean() == pytest.approx(longest[:, 31:].mean(), rel=0.15)
 
 
 @pytest.mark.parametrize("num_rows", [1, 15, 16, 17])
@@ -64,7 +60,7 @@ def test_a_small_data_set_is_a_pass_too(num_rows):
 def test_a_batch_holds_its_rows_with_their_labels():
     index = np.array([5, 900, 17])
     batch = epoch().batch(index)
-    assert batch.x["input_ids"].shape == (3, LENGTHS[index].max())
+    assert batch.x["input_ids"].shape == (3, -(-LENGTHS[index].max() // 8) * 8)
     for ids, mask, row in zip(batch.x["input_ids"], batch.x["attention_mask"], index, strict=True):
         assert mask.sum() == LENGTHS[row]
         assert (ids == torch.where(mask == 1, row + 1, 0)).all()
@@ -78,9 +74,9 @@ def test_segments_are_padded_with_0_and_ids_with_the_padding_token():
         "input_ids": [np.array([4, 5, 6]), np.array([7])],
         "token_type_ids": [np.array([0, 1, 1]), np.array([1])],
     }
-    x = padded(columns, np.array([0, 1]), pad=9)
+    x = padded(columns, np.array([0, 1]), pad=9, longest=3)
     assert x["input_ids"].tolist() == [[4, 5, 6], [7, 9, 9]]
-    assert x["token_type_ids"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert x["token_type_ids"].tolist() == [[0, 1, 1], [1, 0, 0]]
     assert x["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
@@ -92,3 +88,10 @@ def test_evaluation_takes_every_row_once_and_knows_which():
     widths = [batch.x["input_ids"].shape[1] for batch in batches]
     assert widths == sorted(widths, reverse=True)
     assert not any(batch.y or batch.counts for batch in batches)
+
+
+def test_widths_are_few_and_never_beyond_the_longest():
+    """A kernel is compiled for each width: multiples of 8, or the longest example, which has its positions."""
+    columns = {"input_ids": [np.ones(length, np.int64) for length in (3, 9, 13)]}
+    widths = [padded(columns, np.array([row]), 0, longest=13)["input_ids"].shape[1] for row in range(3)]
+    assert widths == [8, 13, 13]

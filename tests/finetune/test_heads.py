@@ -48,7 +48,7 @@ def model(kind, small_model):
 @pytest.fixture
 def batch(kind):
     index = np.arange(3)
-    x = padded(COLUMNS, index, 0)
+    x = padded(COLUMNS, index, 0, longest=max(LENGTHS))
     y = HEADS[kind].target({**COLUMNS, "label": LABEL.get(kind)}, index.tolist(), x["input_ids"].shape[1])
     return Batch(x, y, {"loss": HEADS[kind].count(y)})
 
@@ -65,7 +65,7 @@ def test_an_example_in_company_is_judged_and_read_as_alone(kind, model, batch):
     columns = {**COLUMNS, "label": LABEL.get(kind)}
     alone = []
     for row in range(3):
-        x = padded(columns, np.array([row]), 0)
+        x = padded(columns, np.array([row]), 0, longest=LENGTHS[row])
         y = HEADS[kind].target(columns, [row], LENGTHS[row])
         alone.append(Batch(x, y, {"loss": HEADS[kind].count(y)}))
     with torch.inference_mode():

@@ -197,10 +197,11 @@ class TestOpenedByTransformers:
         """transformers 5 has no pipeline for it any more."""
         folder = job(trained, "squad/v1.1") / "model"
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        asked = tokenizer("where is the dog?", "it was old and red in oslo under the tree.", return_tensors="pt")
+        asked = tokenizer("where is the dog?", "it was old on red in oslo.", return_tensors="pt")
         with torch.inference_mode():
             answer = AutoModelForQuestionAnswering.from_pretrained(folder)(**asked)
-        start, end = answer.start_logits.argmax(), answer.end_logits.argmax()
+        start = answer.start_logits.argmax()
+        end = start + answer.end_logits[0, start:].argmax()
         assert tokenizer.decode(asked["input_ids"][0, start : end + 1]) == "oslo"
 
     def test_a_fine_tuned_model_is_fine_tuned_again(self, trained, tmp_path, launch, write_finetune_recipe):
