@@ -143,6 +143,7 @@ class Run:
         if self.accelerator.is_main_process:
             with whole_folder(target) as folder:
                 model.save_pretrained(folder)
+                tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
                 tokenizer.save_pretrained(folder)
         self.accelerator.wait_for_everyone()
         return target

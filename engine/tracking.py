@@ -46,7 +46,7 @@ class Tracker:
         if self._bar is not None and "loss" in values:
             state = f"loss {values['loss']:.3f}  {values.get('tokens_per_second', 0):,.0f} tokens/s"
             self._bar.update(self._task, completed=step, state=state)
-            if self._console.is_terminal or time.perf_counter() - self._last_line < 5:
+            if self._console.is_terminal or self._said_just_now(step):
                 return  # the bar shows it, or a line was written a moment ago
             self._last_line = time.perf_counter()
             self.note(f"step {step}/{self._steps}  {state}  {self._remaining(step)} to go")
@@ -57,6 +57,9 @@ class Tracker:
         """Say one line."""
         if self._speaks:
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _said_just_now(self, step: int) -> bool:
+        return time.perf_counter() - self._last_line < 5 and step < self._steps
 
     def _remaining(self, step: int) -> str:
         a_step = (time.perf_counter() - self._began) / max(1, step - self._done_before)

@@ -117,7 +117,10 @@ class Tagging(Head):
 
 
 class Span(Head):
-    """Where the answer starts and where it ends, in each window; the mean of two cross-entropies."""
+    """Where the answer starts and where it ends, in each window; the mean of two cross-entropies.
+
+    Padding is no candidate. In transformers' own loss it is, so that there a window's loss depends on its company.
+    """
 
     auto_class = AutoModelForQuestionAnswering
 
@@ -131,10 +134,14 @@ class Span(Head):
         return len(y["start"])
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        found = model(**batch.x)
-        start = nn.functional.cross_entropy(found.start_logits.float(), batch.y["start"], reduction="sum")
-        end = nn.functional.cross_entropy(found.end_logits.float(), batch.y["end"], reduction="sum")
-        return {"loss": (start + end) / 2}
+        found, padding = model(**batch.x), batch.x["attention_mask"] == 0
+        start = found.start_logits.float().masked_fill(padding, -torch.inf)  # (B, T)
+        end = found.end_logits.float().masked_fill(padding, -torch.inf)  # (B, T)
+        sums = [
+            nn.functional.cross_entropy(logits, batch.y[name], reduction="sum")
+            for name, logits in (("start", start), ("end", end))
+        ]
+        return {"loss": (sums[0] + sums[1]) / 2}
 
     def read(self, model: nn.Module, batch: Batch) -> list[Any]:
         """(start logits (T,), end logits (T,)) for each window."""

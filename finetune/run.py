@@ -44,10 +44,13 @@ def main(argv: list[str]) -> None:
     # Tasks and seeds may be added to a run; all else is what makes its results comparable.
     shared = {key: value for key, value in resolved(recipe).items() if key not in ("task", "seeds", "overwrite")}
     run = Run(Path("runs") / recipe.name, shared, accelerator, recipe.overwrite)
-    for task in tasks:
-        todo = [seed for seed in recipe.seeds if not is_finished(run.folder, task, seed)]
-        rows = task.load(recipe.data) if todo else {}
-        for seed in todo:
+    todo = {
+        task: seeds
+        for task in tasks
+        if (seeds := [seed for seed in recipe.seeds if not is_finished(run.folder, task, seed)])
+    }
+    for task, rows in [(task, task.load(recipe.data)) for task in todo]:  # a bad row shows before anything is trained
+        for seed in todo[task]:
             line = run_job(replace(recipe, task=(task.name,), seeds=(seed,), overwrite=False), task, rows, accelerator)
             if accelerator.is_main_process:
                 with (run.folder / "results.jsonl").open("a", encoding="utf-8") as file:
@@ -117,6 +120,7 @@ def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: "Accele
         "seconds": round(run.seconds, 1),
         "peak_rss_mb": round(peak_rss_mb()),
         "precision": accelerator.mixed_precision,
+        "model_commit": getattr(model.config, "_commit_hash", None),  # of a Hub model
     }
 
 
