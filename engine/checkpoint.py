@@ -43,6 +43,7 @@ class Run:
         self.folder, self.accelerator = folder, accelerator
         self._began, self._seconds_before = time.perf_counter(), 0.0
         if accelerator.is_main_process and overwrite and folder.exists():
+            _locked(folder).close()  # not while another process trains in it
             shutil.rmtree(folder)
         accelerator.wait_for_everyone()
         _refuse_strangers(folder, resolved(recipe))
@@ -52,7 +53,7 @@ class Run:
             text = yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
             facts = f"# commit {commit()}\n# hardware {hardware()}\n# processes {accelerator.num_processes}\n"
             whole_file(folder / "recipe.yaml", (facts + text).encode())
-        if accelerator.is_main_process:
+        if accelerator.is_main_process and not self.finished:
             self._lock = _locked(folder)
 
     @property
@@ -72,6 +73,7 @@ class Run:
             facts = {"seconds": round(self.seconds, 1), "peak_rss_mb": round(peak_rss_mb()), **facts}
             whole_file(self.folder / "finished.json", json.dumps(facts, indent=1).encode())
             shutil.rmtree(self.folder / "state", ignore_errors=True)
+            (self.folder / ".lock").unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
 
     def bind(self, **stamps: str) -> None:
@@ -178,8 +180,8 @@ def _locked(folder: Path) -> TextIO:
     """Hold the folder's lock until the returned file is closed or the process ends, however it ends."""
     file = (folder / ".lock").open("w")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a process's own: it may claim the folder again
+    except OSError:
         file.close()
         raise FileExistsError(f"another process is training in {folder}; wait for it, or end it") from None
     return file

@@ -1,7 +1,9 @@
 """Does a run folder always hold a whole state, the right run's, whatever broke, and whoever pulled the plug?"""
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 
@@ -204,3 +206,25 @@ def test_a_finished_run_says_so_and_drops_its_states(run, accelerator):
     run.finish(steps=3)
     assert Run(run.folder, Recipe(), accelerator).finished["steps"] == 3
     assert not (run.folder / "state").exists()
+
+
+def test_a_folder_in_which_a_process_is_training_is_refused(run, accelerator):
+    """A launcher that is killed may leave its training behind; a second one beside it would spoil both."""
+    code = (
+        "import sys, pathlib\n"
+        "from engine.checkpoint import _locked\n"
+        "held = _locked(pathlib.Path(sys.argv[1]))\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()"
+    )
+    other = run.folder.with_name("other")
+    other.mkdir()
+    shutil.copy(run.folder / "recipe.yaml", other)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(other)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(FileExistsError, match="another process is training in"):
+            Run(other, Recipe(), accelerator)
+        holder.stdin.close()
+    Run(other, Recipe(), accelerator)
