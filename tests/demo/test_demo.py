@@ -73,10 +73,10 @@ class TestPage:
         assert found.counts["path"] > 5
         assert found.cells[5:10] == [
             "docs/pair (accuracy)",
-            "50.0%",
-            "shared words 61.3%longer text 55.0%",
             "62.0%",
             "70.5%",
+            "50.0%",
+            "shared words 61.3%longer text 55.0%",
         ]
         assert "pretrain a small BERT" in found.cells
         assert page.count('<div class="example">') == 8
