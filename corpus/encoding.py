@@ -3,12 +3,14 @@
 import gc
 import multiprocessing
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy
 from numpy.typing import NDArray
@@ -16,8 +18,9 @@ from tokenizers import Tokenizer
 
 from corpus.document import Document, Tally
 from corpus.sentences import sentences
+from corpus.words import Words
 
-BATCH_SENTENCES = 4096  # that the Rust tokenizer encodes at a time: its answers take about 1 KB a sentence
+Label = TypeVar("Label")
 
 
 @dataclass(frozen=True)
@@ -32,57 +35,73 @@ class Encoded:
 
 
 def encode_all(
-    work: Iterator[tuple[str, list[Document]]], tokenizer: Tokenizer, processes: int
-) -> Iterator[tuple[str, Encoded]]:
-    """Every batch encoded, in the order given; a few batches a process are under way, so memory stays bounded.
+    work: Iterator[tuple[Label, list[Document]]], tokenizer: Tokenizer, processes: int
+) -> Iterator[tuple[Label, Encoded]]:
+    """Every batch encoded, in the order given, under its label; a few are under way at a time, so memory is bounded.
 
-    Processes rather than the tokenizer's threads, because splitting sentences is Python, and takes a fifth of the time.
+    Processes rather than the tokenizer's threads, because most of the time goes into splitting sentences, in Python.
     """
     context = multiprocessing.get_context("fork")  # a spawned process would import the caller's torch again
-    under_way: deque[tuple[str, Future[Encoded]]] = deque()
-    with ProcessPoolExecutor(processes, context, become_worker, (tokenizer.to_str(),)) as pool:
-        for split, batch in work:
-            under_way.append((split, pool.submit(encode, batch)))
+    under_way: deque[tuple[Label, Future[Encoded]]] = deque()
+    with ProcessPoolExecutor(processes, context, become_worker, (tokenizer.to_str(), os.getpid())) as pool:
+        for label, batch in work:
+            under_way.append((label, pool.submit(encode, batch)))
             if len(under_way) > 2 * processes:
-                split, first = under_way.popleft()
-                yield split, first.result()
-        for split, rest in under_way:
-            yield split, rest.result()
+                label, first = under_way.popleft()
+                yield label, first.result()
+        for label, rest in under_way:
+            yield label, rest.result()
 
 
-worker_tokenizer: Tokenizer  # a process's own, set once when it starts
+encoder: "Encoder"  # a process's own, set once when it starts
 
 
-def become_worker(tokenizer_json: str) -> None:
-    global worker_tokenizer
+def become_worker(tokenizer_json: str, parent: int) -> None:
+    global encoder
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     gc.disable()  # nothing here makes cycles, and the search for them would touch, so copy, all the parent has loaded
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    worker_tokenizer = Tokenizer.from_str(tokenizer_json)
-    worker_tokenizer.no_truncation()
-    worker_tokenizer.no_padding()
-    worker_tokenizer.encode_special_tokens = True  # an article that says "[MASK]" means the word, not the token
+    encoder = Encoder(tokenizer_json)
 
 
 def encode(batch: list[Document]) -> Encoded:
-    """Ids of the documents' sentences, without special tokens; a sentence that has no token at all is dropped."""
-    texts = [pieces(document) for document in batch]
-    arrays: list[NDArray[Any]] = []
-    lengths: list[int] = []
-    flat = chain.from_iterable(texts)
-    while chunk := list(islice(flat, BATCH_SENTENCES)):
-        ids = [encoding.ids for encoding in worker_tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
-        lengths.extend(map(len, ids))
-        arrays.append(numpy.fromiter(chain.from_iterable(ids), numpy.uint32))
-    sentence_lengths = numpy.array(lengths, numpy.int64)
-    firsts = numpy.cumsum([0, *map(len, texts[:-1])])
-    document_lengths = numpy.add.reduceat(sentence_lengths > 0, firsts, dtype=numpy.int64)
-    return Encoded(
-        numpy.concatenate(arrays),
-        sentence_lengths[sentence_lengths > 0],
-        document_lengths[document_lengths > 0],
-        sum(len("\n".join(document.paragraphs).encode()) for document in batch),
-        Tally({"sentences without tokens": lengths.count(0)}),
-    )
+    return encoder.encode(batch)
+
+
+def end_with(parent: int) -> None:
+    """End this process when its parent is no more: a killed parent cannot tell its workers."""
+    until_gone(parent)
+    os._exit(1)
+
+
+def until_gone(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+
+
+class Encoder:
+    """Turns documents into ids, on one thread; `tokenizer_json` is what `Tokenizer.to_str` gives."""
+
+    def __init__(self, tokenizer_json: str) -> None:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        tokenizer = Tokenizer.from_str(tokenizer_json)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode_special_tokens = True  # an article that says "[MASK]" means the word, not the token
+        self.words = Words(tokenizer)
+
+    def encode(self, batch: list[Document]) -> Encoded:
+        """Ids of the documents' sentences, without special tokens; a sentence without any token is dropped."""
+        texts = [pieces(document) for document in batch]
+        ids, lengths = self.words.encode(list(chain.from_iterable(texts)))
+        firsts = numpy.cumsum([0, *map(len, texts[:-1])])
+        document_lengths = numpy.add.reduceat(lengths > 0, firsts, dtype=numpy.int64)
+        return Encoded(
+            ids,
+            lengths[lengths > 0],
+            document_lengths[document_lengths > 0],
+            sum(len("\n".join(document.paragraphs).encode()) for document in batch),
+            Tally({"sentences without tokens": int((lengths == 0).sum())}),
+        )
 
 
 def pieces(document: Document) -> list[str]:

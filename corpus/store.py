@@ -1,15 +1,16 @@
-"""Where do token ids live?  In a memory-mapped folder, keyed by corpus and tokenizer, there whole or not at all.
+"""Where do token ids live?  In memory-mapped files, in a folder keyed by corpus and tokenizer, whole or not at all.
 
-FOLDER/KEY/train/      ids.bin        (N,)   uint16, or uint32 for a vocabulary over 65,536
-                       sentences.bin  (S+1,) int64: sentence s is ids[sentences[s] : sentences[s + 1]]
-                       documents.bin  (D+1,) int64: document d is sentences documents[d] up to documents[d + 1]
-                       manifest.json  what is inside, what it was made of, what was left out, and the files' sizes
+FOLDER/KEY/train/      ids-00000.bin …  (N,)   uint16, or uint32 for a vocabulary over 65,536; in one file or several
+                       sentences.bin    (S+1,) int64: sentence s is ids[sentences[s] : sentences[s + 1]]
+                       documents.bin    (D+1,) int64: document d is sentences documents[d] up to documents[d + 1]
+                       manifest.json    what is inside, what it was made of, what was left out, and the files' sizes
 FOLDER/KEY/held_out/   the same, of documents that training never sees
 """
 
 import fcntl
 import hashlib
 import json
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,24 +18,32 @@ from dataclasses import asdict
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
 
 from corpus.document import Document, Tally, draw
 from corpus.encoding import Encoded, encode_all
 from corpus.text import Source, documents, fingerprint, pinned
 from engine.disk import whole_folder
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast  # a quarter of a second in every process that only writes
+
+Ints = NDArray[numpy.int64]
+Filter = Literal["gopher_quality", "gopher_repetition", "c4_quality", "fineweb_quality"]
+Deduplicate = Literal["minhash"]
+
 SPLITS = ("train", "held_out")
 BATCH_CHARACTERS = 1 << 20  # of text a worker is handed at a time
+RESIDENT = 1 << 28  # bytes of a split's ids, and again of its tables, that a process has in memory at most
+AROUND = 1 << 21  # bytes that come into memory with a byte that is read: Linux 6 maps 2 MB at once
 
 
 class Store:
-    """Token ids of one split, as three memory-mapped arrays; `len` is the number of documents.
+    """Token ids of one split; `len` is the number of documents. Memory does not grow with it: all is memory-mapped.
 
     Raises FileNotFoundError if there is no store, ValueError naming a file that is not as long as the manifest says.
     """
@@ -42,31 +51,145 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest: dict[str, Any] = checked_manifest(folder)
-        self.ids = mapped(folder / "ids.bin", self.manifest["dtype"])  # (N,)
-        self.sentences = mapped(folder / "sentences.bin", "int64")  # (S+1,) token offsets
-        self.documents = mapped(folder / "documents.bin", "int64")  # (D+1,) sentence indices
+        dtype, names = self.manifest["dtype"], sorted(self.manifest["files"])
+        self._ids = [Mapped(folder / name, dtype) for name in names if name.startswith("ids-")]
+        self._sentences = Mapped(folder / "sentences.bin", "int64")
+        self._documents = Mapped(folder / "documents.bin", "int64")
+        self._ids_memory = Memory(self._ids)
+        self._tables_memory = Memory([self._sentences, self._documents])
+        self._starts = numpy.cumsum([0, *(len(file.array) for file in self._ids)])  # token at which each file begins
+        self._is_large = sum(self.manifest["files"].values()) > RESIDENT
+        self.num_tokens, self.num_sentences = int(self._starts[-1]), len(self._sentences.array) - 1
 
     def __len__(self) -> int:
-        return len(self.documents) - 1
+        return len(self._documents.array) - 1
+
+    def tokens(self, index: Ints) -> Ints:
+        """The ids at the token offsets `index`, in its shape."""
+        if self._is_large:
+            jumps = numpy.count_nonzero(numpy.abs(numpy.diff(index.ravel())) > AROUND // 4)
+            self._ids_memory.take(int(jumps))
+        if len(self._ids) == 1:
+            return self._ids[0].array[index].astype(numpy.int64)
+        return self._from_many_files(index.ravel()).reshape(index.shape)
+
+    def offsets(self, documents: Ints) -> tuple[Ints, Ints]:
+        """Where the sentences of `documents` (K,) begin, in tokens: flat (sum of s + 1,) and first (K+1,).
+
+        `flat[first[k] : first[k + 1]]` are the offsets of document k's sentences, and its end.
+        """
+        flat, counts = [numpy.zeros(0, numpy.int64)], [numpy.zeros(1, numpy.int64)]
+        at_a_time = RESIDENT // (2 * AROUND) if self._is_large else max(1, len(documents))
+        for start in range(0, len(documents), at_a_time):
+            some = documents[start : start + at_a_time]
+            begin, end = self._documents.array[some], self._documents.array[some + 1]
+            after = numpy.cumsum(end - begin + 1)
+            place = numpy.arange(after[-1]) + numpy.repeat(end + 1 - after, end - begin + 1)
+            flat.append(self._sentences.array[place])
+            counts.append(end - begin + 1)
+            if self._is_large:
+                self._tables_memory.take(2 * len(some))
+        return numpy.concatenate(flat), numpy.cumsum(numpy.concatenate(counts))
 
     def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
         return Store, (self.folder,)  # a DataLoader worker maps the files anew instead of being sent the ids
 
+    def _from_many_files(self, index: Ints) -> Ints:
+        file = numpy.searchsorted(self._starts, index, side="right") - 1
+        order = numpy.argsort(file.astype(numpy.uint16), kind="stable")  # 16 bits are sorted by their digits
+        ends = numpy.searchsorted(file[order], numpy.arange(len(self._ids) + 1))
+        found = numpy.empty(len(index), numpy.int64)
+        for number in numpy.flatnonzero(numpy.diff(ends)):
+            here = order[ends[number] : ends[number + 1]]
+            found[here] = self._ids[number].array[index[here] - self._starts[number]]
+        return found
+
+
+class Mapped:
+    """A file as an array that can leave memory."""
+
+    def __init__(self, path: Path, dtype: str) -> None:
+        self.array: NDArray[Any] = numpy.empty(0, dtype)
+        if path.stat().st_size:  # mmap refuses an empty file
+            with path.open("rb") as file:
+                self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self.array = numpy.frombuffer(self.map, dtype)
+
+    def let_go(self) -> None:
+        """Count the file's pages no longer as this process's memory; the system keeps them for as long as it can."""
+        if len(self.array):
+            self.map.madvise(mmap.MADV_DONTNEED)
+
+
+class Memory:
+    """Lets the files go before they have more than RESIDENT bytes in memory."""
+
+    def __init__(self, files: list[Mapped]) -> None:
+        self.files, self.taken = files, 0
+
+    def take(self, places: int) -> None:
+        """Announce that so many places far from each other will be read, or just were."""
+        self.taken += places * AROUND
+        if self.taken > RESIDENT:
+            self.taken = places * AROUND
+            for file in self.files:
+                file.let_go()
+
 
 def prepare(
     sources: Sequence[Source],
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: "PreTrainedTokenizerFast",
     tokenizer_hash: str,
     folder: Path,
     held_out: float = 0.01,
     processes: int | None = None,
+    filters: Sequence[Filter] = (),
+    deduplicate: Deduplicate | None = None,
 ) -> tuple[Store, Store]:
     """The (train, held-out) stores of these sources under this tokenizer; built if they are not there yet.
 
     A document is held out if the draw of its id is below the rate `held_out`: it keeps its split as the corpus grows.
     What is built does not depend on `processes` (default: one a core). Two builders of one store wait for each other.
-    Raises what `documents` raises, and ValueError if no document is left to train on or an existing store is damaged.
+    Raises what `documents` raises, and ValueError if no document is left to train on, if an existing store is damaged,
+    or if there is none and `filters` or `deduplicate` ask for what only `python -m pretrain.prepare` does.
     """
+    origin = origin_of(sources, tokenizer, tokenizer_hash, held_out, filters, deduplicate)
+    home = home_of(origin, folder)
+    with locked(home):
+        if not home.exists():
+            if "cleaning" in origin:
+                raise ValueError(
+                    f"the corpus is to be cleaned ({', '.join([*filters, deduplicate or 'no deduplication'])}), and is "
+                    "not prepared: say  python -m pretrain.prepare RECIPE  first"
+                )
+            with whole_folder(home) as aside:
+                build(origin, tokenizer.backend_tokenizer, aside, processes or len(os.sched_getaffinity(0)))
+    train, held = (Store(home / split) for split in SPLITS)
+    return train, held
+
+
+def is_prepared(
+    sources: Sequence[Source],
+    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer_hash: str,
+    folder: Path,
+    held_out: float = 0.01,
+    filters: Sequence[Filter] = (),
+    deduplicate: Deduplicate | None = None,
+) -> bool:
+    """Whether `prepare` would find the store instead of building it."""
+    return home_of(origin_of(sources, tokenizer, tokenizer_hash, held_out, filters, deduplicate), folder).exists()
+
+
+def origin_of(
+    sources: Sequence[Source],
+    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer_hash: str,
+    held_out: float,
+    filters: Sequence[Filter],
+    deduplicate: Deduplicate | None,
+) -> dict[str, Any]:
+    """All that decides what is in a store, as plain JSON."""
     sources = [pinned(source) for source in sources]
     origin = {
         "sources": [asdict(source) for source in sources],
@@ -76,28 +199,29 @@ def prepare(
         "splitter": f"nupunkt {version('nupunkt')}",
         "dtype": "uint16" if max(tokenizer.get_vocab().values()) < 1 << 16 else "uint32",
     }
-    home = folder / digest({**origin, "sources": None})[:16]
-    with locked(home.with_suffix(".lock")):
-        if not home.exists():
-            with whole_folder(home) as aside:
-                build(sources, tokenizer.backend_tokenizer, origin, aside, processes or len(os.sched_getaffinity(0)))
-    train, held = (Store(home / split) for split in SPLITS)
-    return train, held
+    cleaning = {"filters": list(filters), "deduplicate": deduplicate}
+    return {**origin, "cleaning": cleaning} if filters or deduplicate else origin
 
 
-def build(
-    sources: Sequence[Source], tokenizer: Tokenizer, origin: dict[str, Any], folder: Path, processes: int
-) -> None:
+def home_of(origin: dict[str, Any], folder: Path) -> Path:
+    return folder / digest({**origin, "sources": None})[:16]
+
+
+def build(origin: dict[str, Any], tokenizer: Tokenizer, folder: Path, processes: int) -> None:
     tally = Tally()
     writers = {split: Writer(folder / split, origin["dtype"]) for split in SPLITS}
-    read = chain.from_iterable(documents(source, tally) for source in sources)
+    read = chain.from_iterable(documents(Source(**source), tally) for source in origin["sources"])
     for split, encoded in encode_all(batches(read, origin["held_out"]), tokenizer, processes):
         writers[split].append(encoded)
         tally.update(encoded.skipped)
-    if writers["train"].counts["documents"] == 0:
-        raise ValueError(f"no document left to train on: held_out is {origin['held_out']}, left out: {dict(+tally)}")
+    check_something_is_left(writers["train"].counts, origin, tally)
     for writer in writers.values():
-        writer.close({**origin, "skipped": +tally})
+        writer.close({**origin, "skipped": dict(sorted((+tally).items()))})
+
+
+def check_something_is_left(counts: dict[str, int], origin: dict[str, Any], tally: Tally) -> None:
+    if counts["documents"] == 0:
+        raise ValueError(f"no document left to train on: held_out is {origin['held_out']}, left out: {dict(+tally)}")
 
 
 # From documents to disk
@@ -123,13 +247,13 @@ class Writer:
     def __init__(self, folder: Path, dtype: str) -> None:
         folder.mkdir(parents=True)
         self.folder, self.dtype = folder, dtype
-        self.files = {name: (folder / f"{name}.bin").open("wb") for name in ("ids", "sentences", "documents")}
+        self.files = {name: (folder / f"{name}.bin").open("wb") for name in ("ids-00000", "sentences", "documents")}
         self.counts = {"documents": 0, "sentences": 0, "tokens": 0, "bytes": 0}
         self.write("sentences", numpy.zeros(1, numpy.int64))
         self.write("documents", numpy.zeros(1, numpy.int64))
 
     def append(self, encoded: Encoded) -> None:
-        self.write("ids", encoded.ids.astype(self.dtype))
+        self.write("ids-00000", encoded.ids.astype(self.dtype))
         self.write("sentences", self.counts["tokens"] + numpy.cumsum(encoded.sentences))
         self.write("documents", self.counts["sentences"] + numpy.cumsum(encoded.documents))
         self.counts["tokens"] += len(encoded.ids)
@@ -143,15 +267,18 @@ class Writer:
     def close(self, about: dict[str, Any]) -> None:
         for file in self.files.values():
             file.close()
-        sizes = {path.name: path.stat().st_size for path in sorted(self.folder.glob("*.bin"))}
-        manifest = {**about, "counts": self.counts, "files": sizes}
-        (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+        write_manifest(self.folder, {**about, "counts": self.counts})
+
+
+def write_manifest(folder: Path, about: dict[str, Any]) -> None:
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.bin"))}
+    (folder / "manifest.json").write_text(json.dumps({**about, "files": sizes}, indent=2))
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+def locked(home: Path) -> Iterator[None]:
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with home.with_suffix(".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -174,12 +301,6 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
             damage = f"{folder / name}: damaged, {found} bytes where its manifest says {size}"
             raise ValueError(f"{damage}; remove {folder.parent} to have it built again")
     return manifest
-
-
-def mapped(path: Path, dtype: str) -> NDArray[Any]:
-    if path.stat().st_size == 0:
-        return numpy.empty(0, dtype)  # mmap refuses an empty file
-    return numpy.memmap(path, dtype, mode="r")
 
 
 def digest(value: Any) -> str:

@@ -1,6 +1,7 @@
-"""Which documents does a source hold?  Files, folders and Hub data sets, streamed in bounded memory.
+"""Which documents does a source hold?  Files, folders and Hub data sets, part by part, in bounded memory.
 
-What a document and a paragraph are depends on the kind of source:
+A part is a file, or one shard of a Hub data set: what one process reads while others read the others. What a document
+and a paragraph are depends on the kind of source:
 
     wikipedia   a JSON Lines row {"id", "text"}          each line (the layout of WikiExtractor)
     jsonl       a row's `field`                          each line
@@ -14,19 +15,26 @@ What a document and a paragraph are depends on the kind of source:
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import groupby
+from functools import cache
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-import datasets
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 
 from corpus.document import Document, OnError, Tally, refuse
 from corpus.lines import lines
+from engine.disk import sha256, whole_file
 from engine.recipe import data_path
+
+if TYPE_CHECKING:
+    import datasets  # half a second and 100 MB in every process that reads, which only the Hub needs
 
 Kind = Literal["wikipedia", "books", "docstrings", "text", "jsonl", "parquet", "hub"]
 PACKINGS = ("", ".gz", ".zst")
@@ -37,6 +45,8 @@ SUFFIXES = {
     "books": tuple(".txt" + packing for packing in PACKINGS),
     "parquet": (".parquet",),
 }
+CACHE = Path("runs/.cache")
+SETTLED = 2_000_000_000  # ns: a younger file could change again without a change of its time
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,27 @@ class Source:
     split: str = "train"
     revision: str | None = None  # None = the newest; the commit read is recorded either way
     on_error: OnError = "raise"  # "skip" leaves bad lines, rows and files out, and counts them
+    weight: float | None = None  # its share in an interleaved stream, beside the weights of the others
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not self.weight > 0:
+            raise ValueError(f"the weight of the {self.kind} source {self.path} is {self.weight}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is read in one go: a file of a source, a shard of a Hub data set, or all docstrings."""
+
+    source: Source
+    name: str  # unique in the source
+    path: Path | None = None  # of the file
+    shard: int = 0  # of the Hub data set
+    row_group: int = 0  # of the Parquet file, at which reading begins
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes on disk, packed as they are; 0 where it is no file."""
+        return self.path.stat().st_size if self.path else 0
 
 
 def documents(source: Source, tally: Tally) -> Iterator[Document]:
@@ -59,16 +90,51 @@ def documents(source: Source, tally: Tally) -> Iterator[Document]:
     and for a source without a single document.
     """
     empty = True
-    for document in READERS[source.kind](source, tally):
+    for part in parts(source):
+        for document in read(part, tally):
+            empty = False
+            yield document
+    if empty:
+        refuse_empty(source, tally)
+
+
+def refuse_empty(source: Source, tally: Tally) -> NoReturn:
+    left_out = ", ".join(f"{count} {reason}" for reason, count in tally.items()) or "nothing"
+    raise ValueError(f"{source.path}: no document with text in this {source.kind} source (left out: {left_out})")
+
+
+def parts(source: Source) -> list[Part]:
+    """The parts of a source, in the order in which they are read. Raises FileNotFoundError if there is none."""
+    if source.kind == "docstrings":
+        return [Part(source, "docstrings")]
+    if source.kind == "hub":
+        num_shards = hub_data(source).num_shards
+        return [Part(source, f"{shard} of {num_shards}", shard=shard) for shard in range(num_shards)]
+    return [Part(source, name, path) for name, path in files(source)]
+
+
+def read(part: Part, tally: Tally, skip: int = 0) -> Iterator[Document]:
+    """The part's documents that have text, except the first `skip`; what was left out among those is not counted.
+
+    Passing over documents is over thirty times as fast as encoding them, in a Parquet file over a hundred times.
+    """
+    if skip and part.source.kind == "parquet":
+        part, skip = without_row_groups(part, skip)
+    found = with_text(READERS[part.source.kind](part, tally), tally)
+    before = tally.copy()
+    next(islice(found, skip, skip), None)  # reads `skip` documents and gives none
+    tally.clear()
+    tally.update(before)
+    yield from found
+
+
+def with_text(found: Iterator[Document], tally: Tally) -> Iterator[Document]:
+    for document in found:
         document = cleaned(document, tally)
         if document.paragraphs:
-            empty = False
             yield document
         else:
             tally["empty documents"] += 1
-    if empty:
-        left_out = ", ".join(f"{count} {reason}" for reason, count in tally.items()) or "nothing"
-        raise ValueError(f"{source.path}: no document with text in this {source.kind} source (left out: {left_out})")
 
 
 def fingerprint(source: Source) -> str:
@@ -81,6 +147,8 @@ def pinned(source: Source) -> Source:
     """The source at a Hub commit (40 hex digits), so that what is stamped is what is read; any other as it is."""
     if source.kind != "hub" or re.fullmatch("[0-9a-f]{40}", source.revision or ""):
         return source
+    import datasets
+
     builder = datasets.load_dataset_builder(source.path, source.config, revision=source.revision)
     return replace(source, revision=builder.hash)
 
@@ -97,16 +165,16 @@ def cleaned(document: Document, tally: Tally) -> Document:
 # Files of text: a file is a document
 
 
-def text_files(source: Source, tally: Tally) -> Iterator[Document]:
-    for name, path in files(source):
-        text = [line for _, line in lines(path, source.on_error, tally)]
-        yield Document(f"text:{name}", blocks(text))
+def text_file(part: Part, tally: Tally) -> Iterator[Document]:
+    yield Document(f"text:{part.name}", blocks(lines_of(part, tally)))
 
 
-def books(source: Source, tally: Tally) -> Iterator[Document]:
-    for name, path in files(source):
-        text = [line for _, line in lines(path, source.on_error, tally)]
-        yield Document(f"books:{name}", blocks(without_title(text)))
+def book(part: Part, tally: Tally) -> Iterator[Document]:
+    yield Document(f"books:{part.name}", blocks(without_title(lines_of(part, tally))))
+
+
+def lines_of(part: Part, tally: Tally) -> list[str]:
+    return [line for _, line in lines(file_of(part), part.source.on_error, tally)]
 
 
 def without_title(text: list[str]) -> list[str]:
@@ -127,20 +195,20 @@ def blocks(text: Iterable[str]) -> tuple[str, ...]:
 Rows = Iterator[tuple[str, str, Mapping[str, Any]]]
 
 
-def wikipedia(source: Source, tally: Tally) -> Iterator[Document]:
-    return of_rows(((where, row.get("id"), row) for where, _, row in json_rows(source, tally)), source, tally)
+def wikipedia(part: Part, tally: Tally) -> Iterator[Document]:
+    return of_rows(((where, row.get("id"), row) for where, _, row in json_rows(part, tally)), part.source, tally)
 
 
-def jsonl(source: Source, tally: Tally) -> Iterator[Document]:
-    return of_rows(json_rows(source, tally), source, tally)
+def jsonl(part: Part, tally: Tally) -> Iterator[Document]:
+    return of_rows(json_rows(part, tally), part.source, tally)
 
 
-def parquet(source: Source, tally: Tally) -> Iterator[Document]:
-    return of_rows(parquet_rows(source, tally), source, tally)
+def parquet(part: Part, tally: Tally) -> Iterator[Document]:
+    return of_rows(parquet_rows(part, tally), part.source, tally)
 
 
-def hub(source: Source, tally: Tally) -> Iterator[Document]:
-    return of_rows(hub_rows(source), source, tally)
+def hub(part: Part, tally: Tally) -> Iterator[Document]:
+    return of_rows(hub_rows(part), part.source, tally)
 
 
 def of_rows(rows: Iterable[tuple[str, Any, Mapping[str, Any]]], source: Source, tally: Tally) -> Iterator[Document]:
@@ -158,40 +226,71 @@ def of_rows(rows: Iterable[tuple[str, Any, Mapping[str, Any]]], source: Source, 
             yield Document(f"{source.kind}:{name}", tuple(text.split("\n")))
 
 
-def json_rows(source: Source, tally: Tally) -> Rows:
-    for name, path in files(source):
-        for number, line in lines(path, source.on_error, tally):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                refuse(f"{path}:{number}: not JSON: {error}", "rows not JSON", source.on_error, tally)
-                continue
-            if isinstance(row, dict):
-                yield f"{path}:{number}", f"{name}:{number}", row
-            else:
-                refuse(f"{path}:{number}: JSON, but not an object {{...}}", "rows not JSON", source.on_error, tally)
-
-
-def parquet_rows(source: Source, tally: Tally) -> Rows:
-    for name, path in files(source):
+def json_rows(part: Part, tally: Tally) -> Rows:
+    path, on_error = file_of(part), part.source.on_error
+    for number, line in lines(path, on_error, tally):
         try:
-            with pyarrow.parquet.ParquetFile(path) as file:
-                columns = file.schema_arrow.names
-                if source.field not in columns:
-                    raise ValueError(f"{path}: no column {source.field!r}; its columns are {', '.join(columns)}")
-                batches = file.iter_batches(1024, columns=[source.field])
-                for number, row in enumerate(row for batch in batches for row in batch.to_pylist()):
-                    yield f"{path}: row {number}", f"{name}:{number}", row
-        except (OSError, pyarrow.ArrowException) as error:
-            refuse(f"{path}: not a whole Parquet file: {error}", "damaged files", source.on_error, tally)
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            refuse(f"{path}:{number}: not JSON: {error}", "rows not JSON", on_error, tally)
+            continue
+        if isinstance(row, dict):
+            yield f"{path}:{number}", f"{part.name}:{number}", row
+        else:
+            refuse(f"{path}:{number}: JSON, but not an object {{...}}", "rows not JSON", on_error, tally)
 
 
-def hub_rows(source: Source) -> Rows:
-    where = {"split": source.split, "revision": source.revision}
-    rows = datasets.load_dataset(source.path, source.config, streaming=True, **where)
+def parquet_rows(part: Part, tally: Tally) -> Rows:
+    path, field = file_of(part), part.source.field
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            columns = file.schema_arrow.names
+            if field not in columns:
+                raise ValueError(f"{path}: no column {field!r}; its columns are {', '.join(columns)}")
+            first = sum(file.metadata.row_group(group).num_rows for group in range(part.row_group))
+            groups = list(range(part.row_group, file.num_row_groups))
+            batches = file.iter_batches(1024, row_groups=groups, columns=[field])
+            for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), first):
+                yield f"{path}: row {number}", f"{part.name}:{number}", row
+    except (OSError, pyarrow.ArrowException) as error:
+        refuse(f"{path}: not a whole Parquet file: {error}", "damaged files", part.source.on_error, tally)
+
+
+def without_row_groups(part: Part, skip: int) -> tuple[Part, int]:
+    """The part less its row groups that hold only documents to be skipped, and how many to skip are left."""
+    group = part.row_group
+    try:
+        with pyarrow.parquet.ParquetFile(file_of(part)) as file:
+            while group < file.num_row_groups:
+                column = file.read_row_group(group, columns=[part.source.field]).column(0)
+                has_text = pyarrow.compute.match_substring_regex(column, VISIBLE)
+                num_documents = pyarrow.compute.sum(has_text).as_py() or 0
+                if num_documents > skip:
+                    break
+                group, skip = group + 1, skip - num_documents
+    except (OSError, LookupError, pyarrow.ArrowException):
+        pass  # what is wrong with the file, `parquet_rows` says
+    return replace(part, row_group=group), skip
+
+
+# A character that `cleaned` leaves.  By itself the engine of this pattern knows only the blanks of ASCII.
+BLANKS = "".join(f"\\x{{{code:x}}}" for code in range(0x3001) if chr(code).isspace())
+VISIBLE = f"[^\\x{{0}}{BLANKS}]"
+
+
+def hub_rows(part: Part) -> Rows:
+    data, source = hub_data(part.source), part.source
     name = f"{source.path}:{source.config or 'default'}:{source.split}"
-    for number, row in enumerate(rows):
-        yield f"{name}: row {number}", f"{name}:{number}", row
+    for number, row in enumerate(data.shard(data.num_shards, part.shard)):
+        yield f"{name}: shard {part.shard}, row {number}", f"{name}:{part.shard}:{number}", row
+
+
+@cache
+def hub_data(source: Source) -> "datasets.IterableDataset":
+    import datasets
+
+    where = {"split": source.split, "revision": source.revision}
+    return datasets.load_dataset(source.path, source.config, streaming=True, **where)
 
 
 def half_character(text: str) -> str | None:
@@ -206,7 +305,7 @@ def half_character(text: str) -> str | None:
 # Docstrings: a Python module is a document
 
 
-def docstrings(source: Source, tally: Tally) -> Iterator[Document]:
+def docstrings(part: Part, tally: Tally) -> Iterator[Document]:
     from corpus import docstrings
 
     yield from docstrings.documents()
@@ -217,8 +316,8 @@ READERS = {
     "jsonl": jsonl,
     "parquet": parquet,
     "hub": hub,
-    "text": text_files,
-    "books": books,
+    "text": text_file,
+    "books": book,
     "docstrings": docstrings,
 }
 
@@ -252,11 +351,26 @@ def glob_root(path: str) -> tuple[str, str]:
     return str(Path(*parts[:fixed])), str(Path(*parts[fixed:]))
 
 
+def file_of(part: Part) -> Path:
+    assert part.path
+    return part.path
+
+
 def of_files(source: Source) -> str:
+    """SHA-256 of the files' names and bytes; files that look untouched since the last time are not read again."""
+    found = files(source)
+    times = [path.stat().st_mtime_ns for _, path in found]
+    looks = [(name, str(path.resolve()), path.stat().st_size) for name, path in found], times
+    memo = CACHE / f"fingerprint-{hashlib.sha256(json.dumps(looks).encode()).hexdigest()[:32]}.txt"
+    if memo.exists():
+        return memo.read_text()
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(sha256, (path for _, path in found)))
     stamp = hashlib.sha256()
-    for name, path in files(source):
-        with path.open("rb") as file:
-            stamp.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    for (name, _), digest in zip(found, digests, strict=True):
+        stamp.update(f"{name} {digest}\n".encode())
+    if max(times) < time.time_ns() - SETTLED:
+        whole_file(memo, stamp.hexdigest().encode())
     return stamp.hexdigest()
 
 

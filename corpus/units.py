@@ -1,22 +1,23 @@
-"""Which t is cut?  Groups of sentences from a store, as tables of token offsets.
+"""Which t is cut?  Groups of sentences from a chapter, as tables of token offsets.
 
-`segments` is BERT's unit: two spans of text, the second either what follows or a stranger (Devlin et al. 2019,
+`SegmentPairs` is BERT's unit: two spans of text, the second either what follows or a stranger (Devlin et al. 2019,
 appendix A.2; `create_pretraining_data.py` of the paper's code for the filling and the truncation). The paper's code is
 followed except where it is careless: the stranger is from another document by construction (the code keeps a wrong
 label when ten draws hit the same document), and exactly half of the examples are true (there, a group of one sentence
 is always a stranger).
+
+`Blocks` is GPT's, and that of a masked LM without pairs: documents one behind the other, cut every `length` tokens.
 """
 
-from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import pairwise
-from random import Random
 
 import numpy as np
 import numpy.typing as npt
 
-from corpus.store import Store
+from corpus.chapters import Chapter
+from engine import draws
 
+Ints = npt.NDArray[np.int64]
 NUM_SPECIAL = 3  # [CLS] A [SEP] B [SEP]
 
 
@@ -24,30 +25,33 @@ NUM_SPECIAL = 3  # [CLS] A [SEP] B [SEP]
 class Segments:
     """A batch of B segment pairs, T tokens wide, without special tokens: they and the masks are the objective's."""
 
-    ids: npt.NDArray[np.int64]  # (B, T) A's tokens from column 1, B's from column a_length + 2; elsewhere 0
-    a_length: npt.NDArray[np.int64]  # (B,)
-    b_length: npt.NDArray[np.int64]  # (B,)
-    is_stranger: npt.NDArray[np.int64]  # (B,) 1 where B is from another document: BERT's label
-    index: npt.NDArray[np.int64]  # (B,) which example of the epoch: the key of its randomness
+    ids: Ints  # (B, T) A's tokens from column 1, B's from column a_length + 2; elsewhere 0
+    a_length: Ints  # (B,)
+    b_length: Ints  # (B,)
+    is_stranger: Ints  # (B,) 1 where B is from another document: BERT's label
+    index: Ints  # (B,) which example of the chapter: the key of its randomness
 
 
 class SegmentPairs:
-    """All segment pairs of one epoch; a new epoch is a new division of the same text.
+    """All segment pairs of one chapter.
 
     `length` counts the special tokens. `short_seq_rate` of the examples aim at a random shorter length, so that the
     model also meets short inputs. Errors: ValueError if fewer than two documents, or none of two sentences, are there.
     """
 
-    def __init__(self, store: Store, length: int, short_seq_rate: float, seed: int, epoch: int):
-        self.store, self.length = store, length
-        if len(store.documents) < 3:
+    def __init__(self, chapter: Chapter, length: int, short_seq_rate: float, key: int):
+        self.store, self.length = chapter.store, length
+        if len(chapter.documents) < 2:
             raise ValueError(
-                f"{store.folder} has {len(store)} document(s); sentence pairs need two or more, since a stranger comes "
-                "from another document: give more documents, or change the share corpus.held_out"
+                f"{chapter.store.folder} has {len(chapter.store)} document(s); sentence pairs need two or more, since "
+                "a stranger comes from another document: give more documents, or change the share corpus.held_out"
             )
-        self.rows, self.tokens_left_out = _pair_up(store, length - NUM_SPECIAL, short_seq_rate, seed, epoch)
+        sentences, first = chapter.store.offsets(chapter.documents)
+        text = _Text(sentences, first[:-1], first[1:] - 1)
+        self.rows, self.tokens_left_out = _paired(text, length - NUM_SPECIAL, short_seq_rate, key)
+        self.num_tokens = int((sentences[text.last] - sentences[text.first]).sum())
         if not len(self.rows):
-            raise ValueError(f"{store.folder} has no document of two sentences or more, which sentence pairs need")
+            raise ValueError(f"{chapter.store.folder} has no document of two sentences or more, as sentence pairs need")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -55,13 +59,13 @@ class SegmentPairs:
     def report(self) -> list[str]:
         """Say, in Markdown lines, what the division of the text came to."""
         strangers = int(self.rows[:, 4].sum())
-        share = self.tokens_left_out / max(1, len(self.store.ids))
+        share = self.tokens_left_out / max(1, self.num_tokens)
         return [
             f"Sentence pairs: {len(self):,}, of which {strangers:,} with a stranger as B ({strangers / len(self):.2%})."
             f" In no pair: {self.tokens_left_out:,} tokens ({share:.2%}), sentences left alone at a document's end."
         ]
 
-    def take(self, index: npt.NDArray[np.int64]) -> Segments:
+    def take(self, index: Ints) -> Segments:
         """Read the examples `index` (B,) from the store in one gather."""
         a_start, a_end, b_start, b_end, is_stranger = self.rows[index].T
         a_length, b_length = a_end - a_start, b_end - b_start
@@ -71,81 +75,182 @@ class SegmentPairs:
         b_column = column - (a_length[:, None] + 2)
         in_b = (b_column >= 0) & (b_column < b_length[:, None])
         source = np.where(in_a, a_start[:, None] + column - 1, np.where(in_b, b_start[:, None] + b_column, 0))
-        ids = np.where(in_a | in_b, self.store.ids[source], 0).astype(np.int64)
+        ids = np.where(in_a | in_b, self.store.tokens(source), 0)
         return Segments(ids, a_length, b_length, is_stranger, index)
 
 
-def _pair_up(
-    store: Store, room: int, short_seq_rate: float, seed: int, epoch: int
-) -> tuple[npt.NDArray[np.int64], int]:
+@dataclass(frozen=True)
+class Block:
+    """A batch of B stretches of T tokens, documents one behind the other."""
+
+    ids: Ints  # (B, T) each document is followed by the separator, which also fills up the chapter's last block
+    document: Ints  # (B, T) which document of the block, from 0; a separator belongs to the one before; -1 is padding
+    index: Ints  # (B,) which block of the chapter
+
+
+class Blocks:
+    """A chapter's text as blocks of `length` tokens, of which `overlap` are the last ones of the block before.
+
+    Nothing is lost and nothing is padded, but for the last block.
+    """
+
+    def __init__(self, chapter: Chapter, length: int, separator: int, overlap: int = 0):
+        self.store, self.length, self.separator = chapter.store, length, separator
+        self.stride = length - overlap
+        sentences, first = chapter.store.offsets(chapter.documents)
+        self.begin, end = sentences[first[:-1]], sentences[first[1:] - 1]  # (K,) token offsets in the store
+        self.place = np.concatenate([[0], np.cumsum(end - self.begin + 1)])  # (K+1,) in the text: + 1 is the separator
+        self.size = int(self.place[-1])
+
+    def __len__(self) -> int:
+        return max(1, -(-(self.size - (self.length - self.stride)) // self.stride))
+
+    def report(self) -> list[str]:
+        """Say, in Markdown lines, what the division of the text came to."""
+        padding = (len(self) - 1) * self.stride + self.length - self.size
+        return [
+            f"Blocks: {len(self):,} of {self.length} tokens, from {len(self.begin):,} documents; {padding:,} places of "
+            "the last block are padding."
+        ]
+
+    def take(self, index: Ints) -> Block:
+        """Read the blocks `index` (B,) from the store in one gather."""
+        place = index[:, None] * self.stride + np.arange(self.length)  # (B, T)
+        document = np.searchsorted(self.place, np.minimum(place, self.size - 1), side="right") - 1
+        is_separator = (place >= self.place[document + 1] - 1)  # or lies beyond the text
+        source = np.where(is_separator, 0, self.begin[document] + place - self.place[document])
+        ids = np.where(is_separator, self.separator, self.store.tokens(source))
+        return Block(ids, np.where(place < self.size, document - document[:, :1], -1), index)
+
+
+# The division of a chapter into pairs. All sections are divided side by side, each a pair a turn, because NumPy is fast
+# only so; a draw is a function of (key, section, turn).
+
+SECTION = 2048  # sentences: longer documents are divided in sections of that many, or a novel would take 5,000 turns
+
+
+@dataclass(frozen=True)
+class _Text:
+    """Documents as runs of sentences: document d's sentences begin at `sentences[first[d]:last[d]]`, in tokens, and it
+    ends at `sentences[last[d]]`."""
+
+    sentences: Ints
+    first: Ints  # (K,)
+    last: Ints  # (K,)
+
+    def sections(self) -> tuple[Ints, Ints, Ints]:
+        """Every document in equal sections of at most about SECTION sentences: document, first, last; all (S,)."""
+        size = self.last - self.first
+        number = np.maximum(1, np.rint(size / SECTION).astype(np.int64))
+        document = np.repeat(np.arange(len(size)), number)
+        place = np.arange(len(document)) - np.repeat(np.cumsum(number) - number, number)
+        first = self.first[document] + size[document] * place // number[document]
+        return document, first, self.first[document] + size[document] * (place + 1) // number[document]
+
+
+def _paired(text: _Text, room: int, short_seq_rate: float, key: int) -> tuple[Ints, int]:
     """Divide every document into pairs; return rows (N, 5) of a_start, a_end, b_start, b_end, is_stranger.
 
-    Also return the tokens that stand in no example: sentences left alone at a document's end.
+    Also return the tokens that stand in no example: sentences left alone at a section's end.
     """
-    random = Random(f"segments {seed} {epoch}")
-    sentences, documents = store.sentences.tolist(), store.documents.tolist()
-    rows: list[tuple[int, ...]] = []
-    left_out, label = 0, 0
-    for document, (first, last) in enumerate(pairwise(documents)):
-        while last - first >= 2:
-            # Labels come in pairs, one of each: exactly half true, and the order within a pair is chance.
-            is_stranger = 1 - label if len(rows) % 2 else int(random.random() < 0.5)
-            label = is_stranger
-            target = random.randint(2, room) if random.random() < short_seq_rate else room
-            end = _filled(sentences, first, last, target)
-            cut = random.randint(first + 1, end - 1)  # A has one sentence or more, and so has B
-            a_start, a_end = sentences[first], sentences[cut]
-            if is_stranger:
-                b_start, b_end = _stranger(sentences, documents, document, target - (a_end - a_start), random)
-                first = cut  # what would have followed is not used up
-            else:
-                b_start, b_end = a_end, sentences[end]
-                first = end
-            rows.append((*_truncated(a_start, a_end, b_start, b_end, room, random), is_stranger))
-        left_out += sentences[last] - sentences[first]
-    return np.array(rows, np.int64).reshape(-1, 5), left_out
+    sentences, draw, rows = text.sentences, _Draws(key), []
+    document, first, last = text.sections()
+    turn, pending = 0, -1
+    active = np.flatnonzero(last - first >= 2)
+    while len(active):
+        draw.at(active, turn)
+        is_stranger, pending = _balanced(draw.uniform("label"), pending)
+        is_short = draw.uniform("short") < short_seq_rate
+        target = np.where(is_short, draw.between("length", 2, room), room)
+        begin = first[active]
+        end = _filled(sentences, begin, last[active], target)
+        cut = draw.between("cut", begin + 1, end - 1)  # A has one sentence or more, and so has B
+        a_start, a_end = sentences[begin], sentences[cut]
+        other_start, other_end = _strangers(text, document[active], target - (a_end - a_start), draw)
+        b_start, b_end = np.where(is_stranger, (other_start, other_end), (a_end, sentences[end]))
+        rows.append(np.stack([*_truncated(a_start, a_end, b_start, b_end, room, draw), is_stranger], axis=1))
+        first[active] = np.where(is_stranger, cut, end)  # what would have followed a stranger's A is not used up
+        active = active[last[active] - first[active] >= 2]
+        turn += 1
+    left_alone = int((sentences[last] - sentences[first]).sum())
+    return np.concatenate(rows) if rows else np.zeros((0, 5), np.int64), left_alone
 
 
-def _filled(sentences: list[int], first: int, last: int, target: int) -> int:
+class _Draws:
+    """What chance decides for the sections that take part in a turn."""
+
+    def __init__(self, key: int):
+        self.key = key
+
+    def at(self, sections: Ints, turn: int) -> None:
+        self.sections, self.turn = sections, turn
+
+    def uniform(self, what: str) -> npt.NDArray[np.float64]:
+        return draws.uniform(draws.stream(what, self.key), self.sections, self.turn)
+
+    def between(self, what: str, least: Ints | int, most: Ints | int) -> Ints:
+        """A whole number from `least` to `most`, both included, for each section."""
+        return least + (self.uniform(what) * (most - least + 1)).astype(np.int64)
+
+    def heads(self, what: str, tosses: Ints) -> Ints:
+        """Heads in `tosses` fair tosses, for each section."""
+        return draws.heads(draws.stream(what, self.key, self.turn), tosses, self.sections)
+
+
+def _balanced(lot: npt.NDArray[np.float64], pending: int) -> tuple[Ints, int]:
+    """Labels come in twos, one of each, in random order: half are true, and an odd one waits for its partner."""
+    label = (lot < 0.5).astype(np.int64)
+    start = 0
+    if pending >= 0:
+        label[0], start = pending, 1
+    seconds = np.arange(start + 1, len(label), 2)
+    label[seconds] = 1 - label[seconds - 1]
+    is_odd = (len(label) - start) % 2
+    return label, 1 - int(label[-1]) if is_odd else -1
+
+
+def _filled(sentences: Ints, first: Ints, last: Ints, target: Ints) -> Ints:
     """Return the sentence at which `target` tokens from `first` on are reached: two sentences on or more, and never so
     that a lone one stays behind."""
-    end = bisect_left(sentences, sentences[first] + target, first + 2, last)
-    return last if last - end == 1 else end
+    end = np.clip(_reached(sentences, first, last, sentences[first] + target), first + 2, last)
+    return np.where(last - end == 1, last, end)
 
 
-def _stranger(sentences: list[int], documents: list[int], own: int, wanted: int, random: Random) -> tuple[int, int]:
+def _strangers(text: _Text, own: Ints, wanted: Ints, draw: _Draws) -> tuple[Ints, Ints]:
     """Choose `wanted` tokens or so of another document; start where the document can still fill them, if it can."""
-    other = random.randrange(len(documents) - 2)
+    other = draw.between("stranger", 0, len(text.first) - 2)
     other += other >= own
-    first, last = documents[other], documents[other + 1]
-    latest = bisect_left(sentences, sentences[last] - wanted + 1, first, last)  # the last start that fills, plus one
-    start = random.randrange(first, max(latest, first + 1))
-    end = bisect_left(sentences, sentences[start] + wanted, start + 1, last)
-    return sentences[start], sentences[end]
+    first, last = text.first[other], text.last[other]
+    latest = _reached(text.sentences, first, last, text.sentences[last] - wanted + 1)  # the last start that fills, + 1
+    start = draw.between("start", first, np.maximum(latest, first + 1) - 1)
+    end = np.clip(_reached(text.sentences, start, last, text.sentences[start] + wanted), start + 1, last)
+    return text.sentences[start], text.sentences[end]
+
+
+def _reached(sentences: Ints, first: Ints, last: Ints, offset: Ints) -> Ints:
+    """The first place from `first` up to `last` whose sentence begins at `offset` or later; `last` if none does."""
+    low, high = first.copy(), last.copy()
+    while (low < high).any():  # a binary search in each
+        middle = (low + high) // 2
+        is_below = sentences[middle] < offset
+        low, high = np.where((low < high) & is_below, middle + 1, low), np.where(is_below, high, middle)
+    return low
 
 
 def _truncated(
-    a_start: int, a_end: int, b_start: int, b_end: int, room: int, random: Random
-) -> tuple[int, int, int, int]:
+    a_start: Ints, a_end: Ints, b_start: Ints, b_end: Ints, room: int, draw: _Draws
+) -> tuple[Ints, Ints, Ints, Ints]:
     """Shorten the longer span token by token, at a random end each time, until both fit in `room`."""
-    a_length, b_length = a_end - a_start, b_end - b_start
-    if a_length + b_length > room:
-        from_a, from_b = _surplus(a_length, b_length, room)
-        a_front, b_front = _coins(from_a, random), _coins(from_b, random)
-        a_start, a_end = a_start + a_front, a_end - (from_a - a_front)
-        b_start, b_end = b_start + b_front, b_end - (from_b - b_front)
-    return a_start, a_end, b_start, b_end
+    from_a, from_b = _surplus(a_end - a_start, b_end - b_start, room)
+    a_front, b_front = draw.heads("front of A", from_a), draw.heads("front of B", from_b)
+    return a_start + a_front, a_end - (from_a - a_front), b_start + b_front, b_end - (from_b - b_front)
 
 
-def _surplus(a_length: int, b_length: int, room: int) -> tuple[int, int]:
+def _surplus(a_length: Ints, b_length: Ints, room: int) -> tuple[Ints, Ints]:
     """How many tokens each span gives when the longer one always gives the next; B on a tie, as in the paper's code."""
-    surplus = a_length + b_length - room
-    gap = min(abs(a_length - b_length), surplus)
+    surplus = np.maximum(a_length + b_length - room, 0)
+    gap = np.minimum(np.abs(a_length - b_length), surplus)
     shared = surplus - gap
     from_a, from_b = shared // 2, shared - shared // 2
-    return (from_a + gap, from_b) if a_length > b_length else (from_a, from_b + gap)
-
-
-def _coins(tosses: int, random: Random) -> int:
-    """Heads in `tosses` fair tosses."""
-    return random.getrandbits(tosses).bit_count() if tosses else 0
+    a_is_longer = a_length > b_length
+    return np.where(a_is_longer, from_a + gap, from_a), np.where(a_is_longer, from_b, from_b + gap)

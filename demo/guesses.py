@@ -6,10 +6,12 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForPreTraining
 
+from corpus.chapters import StoredText
 from corpus.store import prepare
+from engine.batches import Position
 from engine.recipe import load
 from engine.runtime import speak_plainly
-from pretrain.examples import epochs, fixed_batches
+from pretrain.examples import fixed_batches, open_chapters
 from pretrain.recipe import PretrainRecipe
 from pretrain.vocabulary import Vocabulary
 from tokenizer.load import load_tokenizer, tokenizer_hash
@@ -40,11 +42,13 @@ def guess(recipe_path: Path, folder: Path, examples: int, best: int = 3) -> list
     _, held_out = prepare(
         recipe.corpus.sources, tokenizer, tokenizer_hash(tokenizer), Path(recipe.corpus.stores), recipe.corpus.held_out
     )
-    epoch = epochs(held_out, recipe.objective, Vocabulary.of(tokenizer), recipe.length, recipe.seed)(0)
+    text = StoredText(held_out, recipe.seed, chapter_tokens=held_out.num_tokens)
+    open_chapter = open_chapters(text, recipe.objective, Vocabulary.of(tokenizer), recipe.seed)
+    unseen = open_chapter(Position(), recipe.length)
     speak_plainly()
     model = AutoModelForPreTraining.from_pretrained(folder).eval()
     found = []
-    for batch in fixed_batches(epoch, examples, 1):
+    for batch in fixed_batches(unseen, examples, 1):
         with torch.inference_mode():
             answer = model(**batch.x)
         likely = answer.prediction_logits[0].softmax(-1).topk(best)  # (T, best)

@@ -1,10 +1,11 @@
 """What does one step see?  x is shown, y is asked for, and counts say over how many answers each loss is a sum."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,29 @@ class Batch:
         return not any(self.counts.values())
 
     @property
+    def lengths(self) -> list[int]:
+        """Real tokens of each example; without an attention mask, all of its places."""
+        if "attention_mask" in self.x:
+            return self.x["attention_mask"].sum(1).tolist()
+        return [self.width] * len(self.x["input_ids"])
+
+    @property
     def num_tokens(self) -> int:
-        """Real tokens (without padding) in x."""
-        return int(self.x["attention_mask"].sum())
+        """Real tokens in x."""
+        return sum(self.lengths)
+
+    @property
+    def num_places(self) -> int:
+        """Tokens and padding in x."""
+        return self.x["input_ids"].numel()
+
+    @property
+    def width(self) -> int:
+        """Places of one example."""
+        return self.x["input_ids"].shape[-1]
+
+
+Loss = Callable[[nn.Module, Batch], dict[str, Tensor]]  # sums over a batch, by term
 
 
 def _moved(tensors: dict[str, Any], device: torch.device) -> dict[str, Tensor]:

@@ -2,11 +2,12 @@
 
     runs/NAME/recipe.yaml      the resolved recipe, with commit and hardware
     runs/NAME/metrics.jsonl    one line for each log and each evaluation
-    runs/NAME/state/step-N/    weights, optimizer, position: a folder that appears whole or not at all
+    runs/NAME/state/step-N/    weights, optimizer, average, position: a folder that appears whole or not at all
     runs/NAME/model/           a transformers folder, ready for `from_pretrained` and the Hub
     runs/NAME/finished.json    written last
 
-A state is safetensors and JSON: nothing that is loaded can execute code.
+A state is safetensors and JSON: nothing that is loaded can execute code. It is the same whatever the parallelism, and
+goes on under any other.
 """
 
 import fcntl
@@ -14,39 +15,48 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 import yaml
 from accelerate import Accelerator
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from engine import tensors
+from engine.average import Average
 from engine.batches import Position
 from engine.disk import sha256, whole_file, whole_folder
-from engine.recipe import resolved
+from engine.recipe import identity, resolved
 from engine.runtime import commit, hardware, peak_rss_mb
+
+WEIGHTS, MOMENTS, AVERAGE = "weights.safetensors", "optimizer.safetensors", "average.safetensors"
 
 
 class Run:
     """The one place that touches a run's disk. The same recipe goes on; another recipe in its folder is refused."""
 
-    def __init__(self, folder: Path, recipe: Any, accelerator: Accelerator, overwrite: bool = False):
-        """Claim `folder`, for as long as this process lives.
+    def __init__(
+        self, folder: Path, recipe: Any, accelerator: Accelerator, overwrite: bool = False, state: str | None = None
+    ):
+        """Claim `folder`, for as long as this process lives. `state` names the state to go on from, such as step-200.
 
-        Errors: FileExistsError if it holds another recipe's run, or files that are no run, or if another process is at
-        it: a launcher that is killed may leave its training behind.
+        What the recipe's classes mark as `how` may differ from launch to launch. Errors: FileExistsError if the folder
+        holds another recipe's run, or files that are no run, or if another process is at it: a launcher that is killed
+        may leave its training behind.
         """
-        self.folder, self.accelerator = folder, accelerator
+        self.folder, self.accelerator, self._asked_for = folder, accelerator, state
         self._began, self._seconds_before = time.perf_counter(), 0.0
         if accelerator.is_main_process and overwrite and folder.exists():
             _locked(folder).close()  # not while another process trains in it
             shutil.rmtree(folder)
         accelerator.wait_for_everyone()
-        _refuse_strangers(folder, resolved(recipe))
+        _refuse_strangers(folder, recipe)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process and not _has_work(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -90,65 +100,96 @@ class Run:
             whole_file(path, json.dumps(stamps, indent=1).encode())
 
     def save_state(
-        self, position: Position, model: nn.Module, optimizer: torch.optim.Optimizer, keep: int, window: dict[str, Any]
+        self,
+        position: Position,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        keep: int,
+        extra: dict[str, Any],
+        average: Average | None = None,
     ) -> None:
-        """Write `state/step-N/`, then delete all but the `keep` newest. Other processes wait.
+        """Write `state/step-N/`, then delete all but the `keep` newest. Every process calls it; the main one writes.
 
-        `window` is plain JSON: what the log has gathered since its last line.
+        `extra` is plain JSON: what else goes on, such as what the log has gathered since its last line. Errors: OSError
+        if there is no room; the older states are kept.
         """
+        files = {WEIGHTS: _weights(model), MOMENTS: _moments(model, optimizers)}
+        if average is not None:
+            files[AVERAGE] = average.tensors()
         if self.accelerator.is_main_process:
-            name = f"step-{position.step}"
-            with whole_folder(self.folder / "state" / name) as folder:
-                weights, moments = _weights(model), _moments(model, optimizer)
-                save_file(weights, folder / "weights.safetensors")
-                save_file(moments, folder / "optimizer.safetensors")
-                about = {"position": vars(position), "seconds": self.seconds, "window": window}
+            about = {"position": vars(position), "seconds": self.seconds, "extra": extra}
+            needed = sum(map(tensors.size, files.values()))
+            with whole_folder(self.folder / "state" / f"step-{position.step}", needed) as folder:
+                for name, content in files.items():
+                    tensors.write(folder / name, content)
                 (folder / "position.json").write_text(json.dumps(about))
                 _write_manifest(folder)
-            # What claims to be newer was damaged and passed over: counted as kept, it would displace a whole one.
+            # What claims to be newer was passed over: counted as kept, it would displace a whole one.
             passed_over = [state for state in self._states() if _step(state) > position.step]
             older = [state for state in self._states() if _step(state) <= position.step][:-keep]
             for state in passed_over + older:
                 shutil.rmtree(state)
+        else:
+            for content in files.values():
+                tensors.write(None, content)
         self.accelerator.wait_for_everyone()
 
-    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Position, dict[str, Any]]:
-        """Load the newest complete state into `model` and `optimizer`; the beginning if there is none.
+    def resume(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], average: Average | None = None
+    ) -> tuple[Position, dict[str, Any]]:
+        """Load the newest complete state, or the one asked for, in place; the beginning if there is none.
 
-        Return its position and log window. A damaged state is named and the one before it is taken. Errors: ValueError
-        if there are states, none whole, or if the state is of another architecture.
+        Return its position and what `save_state` was given as `extra`. A damaged state is named and the one before it
+        is taken, unless it was asked for. Errors: ValueError if it was, if there are states but none whole, or if the
+        state is of another architecture.
         """
-        states = self._states()
-        for folder in reversed(states):
-            if problem := _damage(folder):
-                if self.accelerator.is_main_process:
-                    print(f"{folder} is damaged ({problem}); trying the state before it")
-                continue
+        chosen = [self._choose() if self.accelerator.is_main_process else None]  # one process reads, all agree
+        folder = broadcast_object_list(chosen)[0]
+        if folder is None:
+            position, extra = Position(), {}
+        else:
             about = json.loads((folder / "position.json").read_text())
-            _load_weights(model, folder / "weights.safetensors")
-            _load_moments(model, optimizer, load_file(folder / "optimizer.safetensors"))
-            self._seconds_before = about["seconds"]
-            position = Position(**about["position"])
-            if self.accelerator.is_main_process:
-                _cut_metrics(self.folder / "metrics.jsonl", position.step)
-                print(f"going on from step {position.step} ({folder})")
-            return position, about.get("window", {})
-        if states:
-            raise ValueError(f"every state in {self.folder / 'state'} is damaged; start anew with --overwrite True")
+            position, extra, self._seconds_before = Position(**about["position"]), about["extra"], about["seconds"]
+            _load_weights(model, folder / WEIGHTS)
+            _load_moments(model, optimizers, folder / MOMENTS)
+            if average is not None:
+                mine = average.tensors()
+                _refuse_misfit(folder / AVERAGE, mine)
+                average.load(
+                    {name: tensors.placed(value, mine[name]) for name, value in tensors.read(folder / AVERAGE)}
+                )
         if self.accelerator.is_main_process:
-            _cut_metrics(self.folder / "metrics.jsonl", 0)
-        return Position(), {}
+            _cut_metrics(self.folder / "metrics.jsonl", position.step)
+            if folder is not None:
+                print(f"going on from step {position.step} ({folder})")
+        return position, extra
 
     def export(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Path:
-        """Write `model/`, whole or not at all, as transformers and the Hub expect it. Return its path."""
-        target = self.folder / "model"
+        """Write `model/`, whole or not at all, as transformers and the Hub expect it. Return its path.
+
+        Every process calls it; the main one writes. Errors: OSError if there is no room.
+        """
+        target, gathered = self.folder / "model", _gathered(model)
         if self.accelerator.is_main_process:
-            with whole_folder(target) as folder:
-                model.save_pretrained(folder)
+            with whole_folder(target, tensors.size(_weights(model))) as folder:
+                model.save_pretrained(folder, state_dict=gathered)
                 tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
                 tokenizer.save_pretrained(folder)
         self.accelerator.wait_for_everyone()
         return target
+
+    def _choose(self) -> Path | None:
+        """The folder of the state to go on from."""
+        states = self._states()
+        if self._asked_for:
+            return _asked_for(self.folder / "state" / self._asked_for, states)
+        for folder in reversed(states):
+            if not (problem := _damage(folder)):
+                return folder
+            print(f"{folder} is damaged ({problem}); trying the state before it")
+        if states:
+            raise ValueError(f"every state in {self.folder / 'state'} is damaged; start anew with --overwrite True")
+        return None
 
     def _states(self) -> list[Path]:
         """Complete-looking state folders, oldest first."""
@@ -160,16 +201,28 @@ def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
 
 
-def _refuse_strangers(folder: Path, recipe: dict[str, Any]) -> None:
+def _asked_for(folder: Path, states: list[Path]) -> Path:
+    """Check the state that was asked for: another one would not do."""
+    if folder not in states:
+        there = ", ".join(state.name for state in states) or "none"
+        raise ValueError(f"there is no state {folder}; those there are: {there}")
+    if problem := _damage(folder):
+        raise ValueError(
+            f"{folder}, the state asked for, is damaged: {problem}; without --state the newest whole one is taken"
+        )
+    return folder
+
+
+def _refuse_strangers(folder: Path, recipe: Any) -> None:
     if not folder.exists() or not any(folder.iterdir()):
         return
     path = folder / "recipe.yaml"
     if not path.exists():
         names = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5])
         raise FileExistsError(f"{folder} is not empty and no run of ours ({names}); choose another --name, or empty it")
-    before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if before != recipe and _has_work(folder):
-        changed = "; ".join(_differences(before, recipe))
+    before, now = identity(recipe, yaml.safe_load(path.read_text(encoding="utf-8"))), identity(recipe)
+    if before != now and _has_work(folder):
+        changed = "; ".join(_differences(before, now))
         raise FileExistsError(
             f"{folder} holds a run of another recipe ({changed}); choose another --name, or pass --overwrite True to "
             "delete that run"
@@ -203,45 +256,65 @@ def _differences(before: Any, now: Any, key: str = "") -> list[str]:
     return [] if before == now else [f"{key}: {before!r} there, {now!r} here"]
 
 
-def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+def _weights(model: nn.Module) -> dict[str, Tensor]:
     """Every parameter and saved buffer once, tied ones under their first name (safetensors refuses shared memory)."""
-    first: dict[int, str] = {}
-    state = model.state_dict()
-    for name, tensor in state.items():
-        first.setdefault(tensor.data_ptr(), name)
-    return {name: state[name].detach().cpu().contiguous() for name in first.values()}
+    first: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        first.setdefault(id(tensor), (name, tensor))
+    return dict(first.values())
 
 
+def _gathered(model: nn.Module) -> dict[str, Tensor] | None:
+    """The whole state of a model that is in shards, tied tensors as one; None if each process has it whole anyway."""
+    state = model.state_dict(keep_vars=True)
+    if not any(isinstance(tensor, DTensor) for tensor in state.values()):
+        return None
+    once = {id(tensor): tensors.whole(tensor).detach().cpu() for tensor in state.values()}
+    return {name: once[id(tensor)] for name, tensor in state.items()}
+
+
+@torch.no_grad()
 def _load_weights(model: nn.Module, path: Path) -> None:
-    tensors = load_file(path)
-    if differing := sorted(tensors.keys() ^ _weights(model).keys()):
+    mine = _weights(model)
+    _refuse_misfit(path, mine)
+    for name, value in tensors.read(path):
+        mine[name].copy_(tensors.placed(value, mine[name]))
+
+
+def _refuse_misfit(path: Path, mine: dict[str, Tensor]) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in mine.items()}
+    found = tensors.shapes(path)
+    if differing := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
         raise ValueError(
-            f"{path} does not fit the model: {len(differing)} names differ, such as {differing[0]}; go on with the "
-            "version of transformers that wrote it, or start anew with --overwrite True"
+            f"{path} does not fit the model: {len(differing)} tensors differ in name or shape, such as {differing[0]}; "
+            "go on with the version of transformers that wrote it, or start anew with --overwrite True"
         )
-    model.load_state_dict(tensors, strict=False)  # a tied weight is stored under its first name only
 
 
-def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.Tensor]]:
-    by_identity = {id(parameter): name for name, parameter in model.named_parameters()}
-    return [(by_identity[id(p)], p) for group in optimizer.param_groups for p in group["params"]]
+def _owned(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, Tensor, Optimizer]]:
+    """Every parameter that is trained: its name, itself, and whose it is."""
+    by_identity = {id(tensor): name for name, tensor in _weights(model).items()}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                yield by_identity[id(parameter)], parameter, optimizer
 
 
-def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's tensors as `parameter|key`."""
+def _moments(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' tensors as `parameter|key`."""
     return {
-        f"{name}|{key}": value.detach().cpu().contiguous()
-        for name, parameter in _names(model, optimizer)
+        f"{name}|{key}": value
+        for name, parameter, optimizer in _owned(model, optimizers)
         for key, value in optimizer.state.get(parameter, {}).items()
     }
 
 
-def _load_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    for name, parameter in _names(model, optimizer):
-        own = {key: value for key, value in tensors.items() if key.startswith(f"{name}|")}
-        for key, value in own.items():
-            on_device = value.to(parameter.device)
-            optimizer.state[parameter][key.removeprefix(f"{name}|")] = on_device
+def _load_moments(model: nn.Module, optimizers: Sequence[Optimizer], path: Path) -> None:
+    owners = {name: (parameter, optimizer) for name, parameter, optimizer in _owned(model, optimizers)}
+    for name, value in tensors.read(path):
+        owner, _, key = name.rpartition("|")
+        parameter, optimizer = owners[owner]
+        optimizer.state[parameter][key] = tensors.placed(value, parameter)
 
 
 def _write_manifest(folder: Path) -> None:
@@ -259,7 +332,7 @@ def _damage(folder: Path) -> str | None:
                 return f"{name} has {path.stat().st_size} bytes, not {expected['bytes']}"
             if sha256(path) != expected["sha256"]:
                 return f"{name} has changed since it was written"
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError) as error:
         return str(error)
     return None
 

@@ -25,8 +25,10 @@ def read_metrics(path: Path, name: str) -> Points:
 def curves(metrics: Path, panels: Panels, ink: str = "#808790") -> str:
     """Draw panels side by side and return an SVG without background, for a light page and a dark one.
 
-    A panel is a title and {label: metric's name}; a metric whose name begins with `baseline_` is a dashed line.
+    A panel is a title and {label: metric's name}; one without points is left out. A metric whose name begins with
+    `baseline_` is a dashed line.
     """
+    panels = [panel for panel in panels if any(read_metrics(metrics, name) for name in panel[1].values())]
     inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
     style: dict[Any, Any] = {
         **dict.fromkeys(inked, ink),

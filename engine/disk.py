@@ -1,5 +1,6 @@
 """How does something appear on disk whole or not at all?  It is written aside, forced to disk, and renamed."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -9,35 +10,60 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path, needed: int = 0) -> Iterator[Path]:
     """Give a folder to fill, which becomes `target` at the end, in place of what was there; on an error nothing does.
 
-    What a killed writer left is removed by the next one. Two writers of one target must exclude each other.
+    What a killed writer left is removed by the next one. Two writers of one target must exclude each other. `needed` is
+    how many bytes will be written, where that is known. Errors: OSError, before anything is written if possible, that
+    says how much room there is.
     """
     aside, old = (target.with_name(f".{target.name}.{role}") for role in ("writing", "old"))
     for left in (aside, old):
         shutil.rmtree(left, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-        for path in [*aside.rglob("*"), aside]:
-            force_to_disk(path)
-        if target.exists():
-            target.rename(old)
-        aside.rename(target)
-        force_to_disk(target.parent)
-    finally:
-        for left in (aside, old):
-            shutil.rmtree(left, ignore_errors=True)
+    with room(target, needed):
+        aside.mkdir(parents=True)
+        try:
+            yield aside
+            for path in [*aside.rglob("*"), aside]:
+                force_to_disk(path)
+            if target.exists():
+                target.rename(old)
+            aside.rename(target)
+            force_to_disk(target.parent)
+        finally:
+            for left in (aside, old):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def whole_file(path: Path, content: bytes) -> None:
-    """Write one file; of several writers, each writes a whole one and the last stays."""
+    """Write one file; of several writers, each writes a whole one and the last stays. Errors: OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(content)
-    force_to_disk(aside)
-    aside.replace(path)
+    try:
+        with room(path, len(content)):
+            aside.write_bytes(content)
+            force_to_disk(aside)
+            aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def room(path: Path, needed: int) -> Iterator[None]:
+    """Say what is missing, if `needed` bytes do not fit where `path` will be, now or when the writing gets there."""
+    free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
+    shortage = OSError(
+        f"{path} cannot be written: it needs {needed:,} bytes, and {free:,} are free; what was there before is kept. "
+        "Make room and give the same command again"
+    )
+    if needed > free:
+        raise shortage
+    try:
+        yield
+    except OSError as error:  # a quota or another writer: what is free was not free to us
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise shortage from error
+        raise
 
 
 def force_to_disk(path: Path) -> None:

@@ -12,8 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
-from engine.batch import Batch
-from engine.loop import Loss
+from engine.batch import Batch, Loss
 
 
 def measure(

@@ -6,25 +6,30 @@ mean of means.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from engine import draws
-from engine.batch import Batch
+from engine.average import Average
+from engine.batch import Batch, Loss
 from engine.batches import Batches
 from engine.checkpoint import Run
-from engine.optimizer import Optimizer, Schedule, build_optimizer, set_rate
+from engine.optimizer import Optimizer, build_optimizers, set_rate
 from engine.plan import Plan
-from engine.runtime import Stopped, StopSignal
+from engine.processes import Stopped, StopSignal, Waiting
+from engine.profiling import phase, profiled
+from engine.schedule import Schedule
+from engine.sharding import accumulating, gather, parallel, whole
 from engine.tracking import Tracker
-
-Loss = Callable[[nn.Module, Batch], dict[str, Tensor]]
-MOST_SKIPPED = 3  # steps in a row whose gradient is not finite, before the run gives up
+from engine.watch import Watch
+from engine.window import Speed, Window
 
 
 def train(
@@ -38,54 +43,82 @@ def train(
     run: Run,
     tracker: Tracker,
     accelerator: Accelerator,
-    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
-) -> None:
-    """Minimise `loss` for `plan.steps` optimizer steps, from wherever `run` stands; `model` is trained in place.
+    evaluate: Callable[[nn.Module, int], dict[str, float]] | None = None,
+    profile: Path | None = None,
+) -> int:
+    """Minimise `loss` until `plan` ends, from wherever `run` stands; `model` is trained in place.
 
-    Errors: Stopped when a signal came (the state is saved); FloatingPointError after three steps in a row without a
-    finite gradient (the parameters are as they were before them).
+    Return how many steps the run took. At the end the model holds the average of its weights, if `optimizer.ema` asks
+    for one. `profile` is the folder for a trace of a few steps. Errors: Stopped when a signal came (the state is
+    saved); Lost when another process no longer answers; FloatingPointError after three steps in a row without a finite
+    gradient (the parameters are as they were before them).
     """
-    judgement, adamw = accelerator.prepare(Judgement(model, loss), build_optimizer(model, optimizer))
-    start, open_window = run.resume(model, adamw)
-    window = Window(accelerator, open_window)
-    skipped = 0
-    with StopSignal() as signal, tracker.progress(plan.steps, start.step):
-        for position, micro_batches in batches.since(start, plan.steps):
-            step = position.step
+    speed = Speed(model, loss, accelerator)  # looks at the model before it is spread over processes
+    judgement = prepared(model, loss, plan, accelerator)
+    optimizers = build_optimizers(model, optimizer)
+    average = Average(model, optimizer.ema) if optimizer.ema else None
+    position, extra = run.resume(model, optimizers, average)
+    window, watch = Window(accelerator, extra.get("window", {})), Watch(plan, tracker, extra.get("watch", {}))
+    clock = Clock(plan, extra.get("seconds", 0.0))
+    with (
+        StopSignal() as signal,
+        Waiting(plan.timeout) as waiting,
+        tracker.progress(clock.whole, clock.done(position.step, clock.seconds)),
+        profiled(profile, accelerator, tracker.note) as trace,
+    ):
+        for seen in window.timed(batches.since(position)):
+            position = seen.after
+            step = waiting.step = position.step
             judgement.train()
             torch.manual_seed(int(draws.stream("dropout", seed, step, accelerator.process_index) >> 1))
-            counts, tokens, asked_to_stop = agreed(micro_batches, signal.came, accelerator)
-            sums = backward(judgement, micro_batches, counts, accelerator)
-            norm = accelerator.clip_grad_norm_(judgement.parameters(), plan.max_grad_norm)
-            rate = optimizer.lr * schedule.factor(step, plan.steps)
-            set_rate(adamw, rate)
-            if torch.isfinite(norm):  # the gradient is already summed over processes, so all of them agree
-                adamw.step()
-                skipped = 0
-                window.add(sums, counts, tokens)
-            else:
-                skipped += 1
-                tracker.note(f"step {step}: the gradient is not finite; the step is skipped, parameters unchanged")
-            adamw.zero_grad()
-            if skipped == MOST_SKIPPED:
-                raise FloatingPointError(
-                    f"the gradient was not finite {MOST_SKIPPED} steps in a row, up to step {step} (epoch "
-                    f"{position.epoch}, batch {position.batch}); the parameters are as before them. Lower optimizer.lr "
-                    "or look at these examples"
-                )
-            if step % plan.log_every == 0 or step == plan.steps:
-                tracker.log(step, epoch=position.epoch, lr=rate, grad_norm=float(norm), **window.close())
-            if evaluate and plan.evaluates_at(step):
-                with window.paused():
+            counts, size, seconds, signal.agreed = agreed(seen.micro_batches, clock, signal.came, accelerator)
+            sums = backward(judgement, seen.micro_batches, counts, accelerator)
+            with phase("optimizer"):
+                norm = total_norm(model)
+                done = clock.done(step, seconds)
+                rate = optimizer.lr * schedule.factor(done, clock.whole)
+                set_rate(optimizers, rate)
+                if watch.passes(norm, sums, counts, seen, accelerator):
+                    clip(model, norm, plan.max_grad_norm)
+                    for each in optimizers:
+                        each.step()
+                    if average:
+                        average.update()
+                    window.add(sums, counts, size, speed.flops_per_place(seen.micro_batches[0]))
+                for each in optimizers:
+                    each.zero_grad()
+            is_last = clock.is_last(step, seconds)
+            tracker.reached(done)
+            if step % plan.log_every == 0 or is_last:
+                tracker.log(step, epoch=seen.place[0], lr=rate, grad_norm=float(norm), **window.close(speed.peak))
+                window.tell_a_stall(tracker, plan.workers)
+            if evaluate and (plan.evaluates_at(step) or is_last):
+                with window.paused(), average.swapped() if average else nullcontext(), whole(judgement):
                     judgement.eval()
-                    tracker.log(step, **evaluate(model))
-            if plan.saves_at(step) or asked_to_stop:
+                    tracker.log(step, **evaluate(model, step))
+            if (plan.saves_at(step) and not is_last) or signal.agreed:
                 with window.paused():
-                    run.save_state(position, model, adamw, plan.keep, window.carried())
-            if asked_to_stop:
-                raise Stopped(
-                    f"stopped at step {step} of {plan.steps}, state saved; the same command goes on from here"
-                )
+                    extra = {"window": window.carried(), "watch": watch.carried(), "seconds": clock.seconds}
+                    run.save_state(position, model, optimizers, plan.keep, extra, average)
+            trace.step()
+            if signal.agreed:
+                raise Stopped(f"stopped at step {step}, state saved; the same command goes on from here")
+            if is_last:
+                break
+    if average:
+        average.settle()
+    return position.step
+    gather(judgement)
+
+
+def prepared(model: nn.Module, loss: Loss, plan: Plan, accelerator: Accelerator) -> nn.Module:
+    """The model and its loss as one module, spread over the processes as the launcher's config says."""
+    if plan.checkpoint_activations:
+        model.gradient_checkpointing_enable()  # type: ignore[operator]
+    judgement = Judgement(model, loss)
+    if plan.compile:
+        judgement.compile()
+    return parallel(judgement, accelerator)
 
 
 class Judgement(nn.Module):
@@ -100,14 +133,17 @@ class Judgement(nn.Module):
 
 
 def agreed(
-    micro_batches: list[Batch], asked_to_stop: bool, accelerator: Accelerator
-) -> tuple[dict[str, Tensor], Tensor, bool]:
-    """Add counts and tokens over micro-batches and processes; stop as soon as one process was asked to."""
+    micro_batches: list[Batch], clock: "Clock", asked_to_stop: bool, accelerator: Accelerator
+) -> tuple[dict[str, Tensor], Tensor, float, bool]:
+    """What all processes know together: the counts; tokens and places of the step; the main process's clock in
+    seconds; and whether one of them was asked to stop."""
     terms = list(micro_batches[0].counts)
+    judged = [batch for batch in micro_batches if not batch.silent]
     own = [float(sum(batch.counts[term] for batch in micro_batches)) for term in terms]
-    own += [float(sum(batch.num_tokens for batch in micro_batches if not batch.silent)), float(asked_to_stop)]
+    own += [float(sum(batch.num_tokens for batch in judged)), float(sum(batch.num_places for batch in judged))]
+    own += [clock.seconds if accelerator.is_main_process else 0.0, float(asked_to_stop)]
     total = accelerator.reduce(torch.tensor(own, dtype=torch.float64, device=accelerator.device), "sum")
-    return dict(zip(terms, total, strict=False)), total[-2], bool(total[-1])
+    return dict(zip(terms, total, strict=False)), total[-4:-2], float(total[-2]), bool(total[-1])
 
 
 def backward(
@@ -117,65 +153,50 @@ def backward(
     totals: dict[str, Tensor] = {}
     for number, batch in enumerate(micro_batches, start=1):
         more_to_come = number < len(micro_batches)
-        with accelerator.no_sync(judgement) if more_to_come else torch.enable_grad():
-            sums = judgement(batch.to(accelerator.device))
-            if batch.silent:
-                sums = {term: 0.0 * value for term, value in sums.items()}
-            means = [sums[term] / counts[term].clamp(min=1).float() for term in counts]
-            # Data parallelism averages the gradient over processes, where a sum is wanted.
-            accelerator.backward(torch.stack(means).sum() * accelerator.num_processes)
+        with accumulating(judgement, accelerator) if more_to_come else nullcontext():
+            with phase("forward"):
+                sums = judgement(batch.to(accelerator.device))
+                if batch.silent:
+                    sums = {term: 0.0 * value for term, value in sums.items()}
+                means = [sums[term] / counts[term].clamp(min=1).float() for term in counts]
+            with phase("backward"):
+                # Data parallelism averages the gradient over processes, where a sum is wanted.
+                accelerator.backward(torch.stack(means).sum() * accelerator.num_processes)
         for term, value in sums.items():
             totals[term] = totals.get(term, torch.zeros_like(value)) + value.detach()
     return totals
 
 
-class Window:
-    """Sums and counts since the last line of the log, so that each line is exact over all its steps.
+def total_norm(model: nn.Module) -> Tensor:
+    """The length of the whole gradient, over all processes where they hold shards of it."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
-    `carried` is what a state kept of the window that was open when it was saved.
-    """
 
-    sums: dict[str, Tensor]  # this process's
-    counts: dict[str, Tensor]  # everybody's
-    tokens: Tensor  # everybody's, since this launch
-    began: float
+def clip(model: nn.Module, norm: Tensor, longest: float) -> None:
+    """Shorten a gradient of length `norm` to `longest`."""
+    torch.nn.utils.clip_grads_with_norm_(model.parameters(), longest, norm)
 
-    def __init__(self, accelerator: Accelerator, carried: dict[str, dict[str, float]]):
-        self.accelerator = accelerator
-        self._clear()
-        share = float(accelerator.is_main_process)  # one process takes over the sums that were kept
-        self.sums = {term: self._number(share * total) for term, total in carried.get("sums", {}).items()}
-        self.counts = {term: self._number(count) for term, count in carried.get("counts", {}).items()}
 
-    def add(self, sums: dict[str, Tensor], counts: dict[str, Tensor], tokens: Tensor) -> None:
-        for term, count in counts.items():
-            self.sums[term] = self.sums.get(term, self._number(0.0)) + sums[term].double()
-            self.counts[term] = self.counts.get(term, self._number(0.0)) + count
-        self.tokens = self.tokens + tokens
+class Clock:
+    """How much of the plan is done: counted in steps, or in milliseconds where the plan is in minutes."""
 
-    def close(self) -> dict[str, float]:
-        """Return `{term}_loss` (a mean, in nats), their sum `loss`, and tokens a second; begin a new window."""
-        found = self.carried()
-        means = {f"{term}_loss": total / max(found["counts"][term], 1.0) for term, total in found["sums"].items()}
-        rate = float(self.tokens) / (time.perf_counter() - self.began)
-        self._clear()
-        return {"loss": sum(means.values()), **means, "tokens_per_second": rate} if means else {}
+    def __init__(self, plan: Plan, seconds: float):
+        self.steps, self.budget = plan.steps, 60 * plan.minutes
+        self.whole = self.steps or 1e3 * self.budget
+        self._began = time.perf_counter() - seconds
 
-    def carried(self) -> dict[str, dict[str, float]]:
-        """The sums over all processes, and the counts, as numbers."""
-        sums = {term: float(self.accelerator.reduce(own, "sum")) for term, own in self.sums.items()}
-        return {"sums": sums, "counts": {term: float(count) for term, count in self.counts.items()}}
+    @property
+    def seconds(self) -> float:
+        """Of training, evaluations included, over all launches."""
+        return time.perf_counter() - self._began
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave out the time of what is not training, such as an evaluation."""
-        stopped = time.perf_counter()
-        yield
-        self.began += time.perf_counter() - stopped
+    def done(self, step: int, seconds: float) -> float:
+        """What is done at the end of `step`, which begins at `seconds`."""
+        return step if self.steps else 1e3 * self._end(step, seconds)
 
-    def _number(self, value: float) -> Tensor:
-        return torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
+    def is_last(self, step: int, seconds: float) -> bool:
+        return step >= self.steps if self.steps else self._end(step, seconds) >= self.budget
 
-    def _clear(self) -> None:
-        self.sums, self.counts, self.tokens = {}, {}, self._number(0.0)
-        self.began = time.perf_counter()
+    def _end(self, step: int, seconds: float) -> float:
+        return min(self.budget, seconds * step / max(1, step - 1))  # the next step takes as long as those before

@@ -6,7 +6,6 @@ value of the wrong type is an error that names the file, the line and the neares
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import os
 import sys
@@ -57,15 +56,29 @@ def load(recipe_class: type[R], path: Path) -> R:
     return _Reader(path).value(recipe_class, root, key="")
 
 
+def how(default: Any = dataclasses.MISSING) -> Any:
+    """A field that says how an experiment is carried out, not what it is: a run goes on when it is changed."""
+    return dataclasses.field(default=default, metadata={"how": True})
+
+
 def resolved(recipe: Any) -> dict[str, Any]:
-    """Return the recipe as plain dicts, lists and scalars: what `recipe.yaml` in a run folder holds."""
-    sections = recipe if isinstance(recipe, dict) else dataclasses.asdict(recipe)
-    return json.loads(json.dumps(sections, default=str))
+    """Return the recipe, or a dict of its sections, as plain dicts, lists and scalars: what a run folder holds."""
+    return json.loads(json.dumps(recipe, default=_plain))
 
 
-def hash_of(value: Any) -> str:
-    """Return the SHA-256 (hex) of a value's canonical JSON. Dataclasses count as dicts, paths as strings."""
-    return hashlib.sha256(json.dumps(resolved(value), sort_keys=True).encode()).hexdigest()
+def identity(recipe: Any, values: Any = None) -> Any:
+    """Return what makes a run this run and no other: `recipe` as plain values, without what is marked as `how`.
+
+    `values`: those of another recipe, as `resolved` gives them, to be read in the light of this one's classes.
+    """
+    values = resolved(recipe) if values is None else values
+    if isinstance(values, list) and isinstance(recipe, list | tuple) and recipe:
+        return [identity(recipe[min(number, len(recipe) - 1)], value) for number, value in enumerate(values)]
+    if not isinstance(values, dict) or not (dataclasses.is_dataclass(recipe) or isinstance(recipe, dict)):
+        return values
+    sections = recipe if isinstance(recipe, dict) else vars(recipe)
+    ways = set() if isinstance(recipe, dict) else {f.name for f in dataclasses.fields(recipe) if f.metadata.get("how")}
+    return {name: identity(sections.get(name), value) for name, value in values.items() if name not in ways}
 
 
 def check_name(name: str) -> None:
@@ -89,6 +102,10 @@ def data_path(name: str) -> Path:
     looked = " and ".join(str(place.absolute()) for place in places)
     unset = "" if os.environ.get("CLOZE_DATA") else " (CLOZE_DATA, the folder of your data, is not set)"
     raise FileNotFoundError(f"nothing at {looked}{unset}")
+
+
+def _plain(value: Any) -> Any:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def _field_types(recipe_class: Any) -> dict[str, Any]:

@@ -1,18 +1,13 @@
-"""Where does this run, and how does it end?  Exit statuses, the commit, the hardware, the matmul kernels.
-
-Exit statuses of every program: 0 done; 2 the user's mistake, told in one line; 3 stopped by a signal with the state
-saved, so that the same command goes on.
-"""
+"""Where does this run, and what becomes of its mistakes?  The commit, the hardware, the matmul kernels."""
 
 import functools
 import os
 import platform
 import resource
-import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +16,40 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import set_seed
 from transformers.utils import logging as transformers_logging
 
-USER_MISTAKE, STOPPED = 2, 3
-
-
-class Stopped(Exception):
-    """A signal asked the run to stop, and its state is on disk."""
+from engine.processes import (
+    LOST,
+    STARTING,
+    STOPPED,
+    USER_MISTAKE,
+    Lost,
+    Stopped,
+    as_lost,
+    in_company,
+    leave,
+    stop_with_launcher,
+)
+from engine.sharding import shards_asked_for
 
 
 def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
-    """Turn `main(argv)` into a command: its mistakes become one line on stderr and an exit status."""
+    """Turn `main(argv)` into a command: its mistakes become one line on stderr and an exit status.
+
+    The statuses are those of `engine.processes`.
+    """
 
     @functools.wraps(main)
     def command() -> None:
         try:
             main(sys.argv[1:])
-        except Stopped as stopped:
-            print(stopped, file=sys.stderr)
-            sys.exit(STOPPED)
-        except (ValueError, FloatingPointError, OSError) as error:
-            if os.environ.get("CLOZE_TRACEBACK"):
+        except Exception as error:
+            status, line = _told(error)
+            if line and not os.environ.get("CLOZE_TRACEBACK"):
+                print(line, file=sys.stderr)
+            elif in_company():
+                traceback.print_exc()
+            else:
                 raise
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(USER_MISTAKE)
+            leave(status)
         finally:
             if torch.distributed.is_initialized():
                 torch.distributed.destroy_process_group()  # gloo aborts at exit otherwise
@@ -50,28 +57,26 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
     return command
 
 
-class StopSignal:
-    """Within this block Ctrl-C and SIGTERM only leave word; the loop reads `came` between steps."""
-
-    def __enter__(self) -> "StopSignal":
-        self.came = False
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: object) -> None:
-        self.came = True
+def _told(error: Exception) -> tuple[int, str]:
+    """The exit status and the line for an error; no line for a mistake of ours."""
+    if lost := error if isinstance(error, Lost) else as_lost(error):
+        return LOST, f"error: {lost}"
+    if isinstance(error, Stopped):
+        return STOPPED, str(error)
+    if isinstance(error, ValueError | FloatingPointError | OSError):
+        return USER_MISTAKE, f"error: {error}"
+    return 1, ""
 
 
 def make_accelerator(seed: int) -> Accelerator:
     """Join the processes that `accelerate launch` started; choose kernels; seed the initial weights.
 
-    Errors: ValueError for fp16; RuntimeError if a process does not join within five minutes.
+    Errors: ValueError for fp16 and for ways of sharding that are not done here; what `engine.processes.as_lost` puts
+    into words if a process does not join within five minutes.
     """
-    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=300))])
+    stop_with_launcher()
+    sharded = shards_asked_for()
+    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=STARTING)])
     if accelerator.mixed_precision == "fp16":
         raise ValueError(
             "mixed precision fp16 needs a loss scale, which is not kept here; say bf16, or no on an older card"
@@ -79,8 +84,8 @@ def make_accelerator(seed: int) -> Accelerator:
     kernel = choose_cpu_matmul() if accelerator.device.type == "cpu" else "torch's default"
     if accelerator.is_main_process:
         print(
-            f"{accelerator.num_processes} process(es) on {hardware()}, precision {accelerator.mixed_precision}, "
-            f"matrix products by {kernel}"
+            f"{accelerator.num_processes} process(es) on {hardware()}{', the model in shards' if sharded else ''}, "
+            f"precision {accelerator.mixed_precision}, matrix products by {kernel}"
         )
     speak_plainly()
     set_seed(seed)

@@ -1,7 +1,7 @@
 """Which labelled examples stand together?  Batches of like lengths, so that little is padded."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine import draws
 from engine.batch import Batch
+from engine.batches import Position
 from finetune.heads import Head
 
 INPUTS = ("input_ids", "token_type_ids")
@@ -23,6 +24,9 @@ class LabelledEpoch:
     """
 
     GROUP = 50
+    is_last = True  # an epoch is one chapter
+    cursor: ClassVar[dict[str, Any]] = {}
+    next_cursor: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self, columns: dict[str, Sequence[Any]], head: Head, pad: int, global_batch: int, seed: int, number: int
@@ -40,10 +44,10 @@ class LabelledEpoch:
 
 def epochs(
     columns: dict[str, Sequence[Any]], head: Head, tokenizer: PreTrainedTokenizerFast, global_batch: int, seed: int
-) -> Callable[[int], LabelledEpoch]:
-    """Return a function that opens epoch `number`."""
+) -> Callable[[Position, int], LabelledEpoch]:
+    """Return a function that opens the epoch in which a position stands."""
     pad = tokenizer.pad_token_id
-    return lambda number: LabelledEpoch(columns, head, pad, global_batch, seed, number)
+    return lambda position, _: LabelledEpoch(columns, head, pad, global_batch, seed, position.epoch)
 
 
 def evaluation_batches(

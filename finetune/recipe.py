@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from engine.optimizer import Optimizer, Schedule
+from engine.optimizer import Optimizer
 from engine.plan import Plan
 from engine.recipe import check_name
+from engine.schedule import Schedule
 from finetune.task import DataSource
 
 
@@ -28,7 +29,7 @@ class Passes:
         """The same in optimizer steps."""
         steps = max(1, round(self.epochs * steps_per_epoch))
         return Plan(
-            steps, self.global_batch, self.device_batch, self.log_every, save_every=self.save_every,
+            self.global_batch, self.device_batch, steps, log_every=self.log_every, save_every=self.save_every,
             max_grad_norm=self.max_grad_norm,
         )  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 A new objective is one file in `pretrain/objectives/` with one subclass of `Objective`; the file's name is the recipe's
 `objective.name`. Splitting works on a whole batch at a time, because NumPy is fast only so, and stays independent of
-the batch: an example's draws are a function of (seed, epoch, index) alone.
+the batch: an example's draws are a function of (key, index) alone, where the key stands for the seed, the epoch and the
+chapter.
 """
 
 import difflib
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from corpus.store import Store
+from corpus.chapters import Chapter
 from engine.batch import Batch
 from engine.curves import Panels
 from pretrain.vocabulary import Vocabulary
@@ -28,6 +29,7 @@ class Objective(ABC):
 
     name: str
     panels: ClassVar[Panels]  # which curves are worth a look, by panel
+    special_tokens: ClassVar[tuple[str, ...]]  # that a tokenizer must have
 
     @staticmethod
     def from_section(name: str) -> type["Objective"]:
@@ -47,11 +49,12 @@ class Objective(ABC):
         )
 
     @abstractmethod
-    def units(self, store: Store, length: int, seed: int, epoch: int) -> Any:
-        """Group an epoch's text into examples: an object with `len()` and `take(index (B,)) -> t`."""
+    def units(self, chapter: Chapter, length: int, vocabulary: Vocabulary, key: int) -> Any:
+        """Group a chapter's text into examples of `length` tokens: an object with `len()`, `take(index (B,)) -> t` and
+        `report()`."""
 
     @abstractmethod
-    def split(self, t: Any, vocabulary: Vocabulary, seed: int, epoch: int) -> Batch:
+    def split(self, t: Any, vocabulary: Vocabulary, key: int) -> Batch:
         """Cut B examples into (x, y). Pure: the same arguments give the same batch on any worker or process."""
 
     @abstractmethod
@@ -75,13 +78,18 @@ class Objective(ABC):
     def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
         """Show each example of a batch to a person: a Markdown line or more for each."""
 
+    def samples(self, model: nn.Module, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[str]:
+        """Text that the model makes up, a Markdown line each; none for a model that makes up none."""
+        return []
+
 
 def configuration(settings: dict[str, Any]) -> Any:
     """Return the transformers config of the recipe's `model:` section. Errors: ValueError for a key it does not know.
 
     transformers itself keeps an unknown key and goes on with the default of the one that was meant.
     """
-    known = set(AutoConfig.for_model(settings["model_type"]).to_dict()) | {"attn_implementation"}
+    default = AutoConfig.for_model(settings["model_type"])
+    known = set(default.to_dict()) | set(default.attribute_map) | {"attn_implementation"}
     for key in settings:
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1)

@@ -1,22 +1,28 @@
 """What does a pretraining recipe say?"""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from corpus.store import Deduplicate, Filter
 from corpus.text import Source
-from engine.optimizer import Optimizer, Schedule
-from engine.plan import Plan
-from engine.recipe import check_name
+from engine.optimizer import Optimizer
+from engine.plan import Phase, Plan
+from engine.recipe import check_name, how
+from engine.schedule import Schedule
 from pretrain.objective import Objective
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Where the text is, which share of its documents is held out for evaluation, and where prepared ids are kept."""
+    """Where the text is, and which share of its documents is held out for evaluation."""
 
     sources: tuple[Source, ...]
+    mode: Literal["store", "stream"] = "store"  # store: prepared once, then read at random; stream: never stored
     held_out: float = 0.01
-    stores: str = "runs/stores"
+    chapter_tokens: int = 16_000_000  # that are shuffled together, about
+    stores: str = "runs/stores"  # where prepared ids are kept
+    filters: tuple[Filter, ...] = ()  # datatrove's, applied in this order by `python -m pretrain.prepare`
+    deduplicate: Deduplicate | None = None  # near duplicates go, by the same command
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -25,6 +31,28 @@ class Corpus:
             raise ValueError(
                 f"held_out is {self.held_out}; it is a share of the documents between 0 and 1, such as 0.01"
             )
+        if self.chapter_tokens < 1:
+            raise ValueError(f"chapter_tokens is {self.chapter_tokens}; it must be 1 or more, such as 16000000")
+        if self.mode == "stream" and (self.filters or self.deduplicate):
+            raise ValueError("filters and deduplicate need all of the corpus at once: drop them, or say mode: store")
+        if self.mode == "store" and any(source.weight is not None for source in self.sources):
+            raise ValueError("a source's weight says how a stream is mixed; a store is read whole: drop it, or say "
+                             "mode: stream")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LastPhase:
+    """The last part of the steps, in longer examples: BERT's are 512 tokens for a tenth of its steps."""
+
+    share: float
+    length: int
+    device_batch: int = how()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"share is {self.share}; it is a share of the steps between 0 and 1, such as 0.1")
+        if self.device_batch < 1:
+            raise ValueError(f"device_batch is {self.device_batch}; it must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -40,19 +68,36 @@ class PretrainRecipe:
     optimizer: Optimizer
     schedule: Schedule
     plan: Plan
+    last_phase: LastPhase | None = None
     seed: int = 0
     evaluation_examples: int = 2048  # held-out examples, always the same ones
-    overwrite: bool = False  # delete what the run's folder holds
+    overwrite: bool = how(False)  # delete what the run's folder holds
+    state: str | None = how(None)  # the state to go on from, such as step-200; the newest one else
+    profile: bool = how(False)  # trace a few steps into the run's folder
 
     def __post_init__(self) -> None:
         check_name(self.name)
         if self.evaluation_examples < 1:
             raise ValueError(f"evaluation_examples is {self.evaluation_examples}; it must be 1 or more")
-        positions = int(self.model.get("max_position_embeddings", 512))
-        if self.length > positions:
-            raise ValueError(
-                f"length is {self.length}, but the model has {positions} positions; lower length or raise "
-                "model.max_position_embeddings"
-            )
-        if self.length < 8:
-            raise ValueError(f"length is {self.length}; examples need 8 tokens or more")
+        positions = int(self.model.get("n_positions") or self.model.get("max_position_embeddings") or 0)
+        positions = positions or (1024 if self.model.get("model_type") == "gpt2" else 512)
+        for length in [phase.length for phase in self.phases]:
+            if length > positions:
+                raise ValueError(
+                    f"length is {length}, but the model has {positions} positions; lower length or raise "
+                    "model.max_position_embeddings (GPT-2: model.n_positions)"
+                )
+            if length < 8:
+                raise ValueError(f"length is {length}; examples need 8 tokens or more")
+        if self.last_phase and self.plan.minutes:
+            raise ValueError("last_phase begins at a share of the steps, which are unknown where plan.minutes ends the "
+                             "run: give plan.steps or plan.flops")  # fmt: skip
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What is trained on, in order."""
+        if self.last_phase is None:
+            return (Phase(1.0, self.plan.device_batch, self.length),)
+        last = self.last_phase
+        first = Phase(1 - last.share, self.plan.device_batch, self.length)
+        return first, Phase(last.share, last.device_batch, last.length)

@@ -5,23 +5,24 @@
 The same command goes on from the newest complete state; a finished run is left as it is.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
-from corpus.store import prepare
-from engine.batches import Batches
+from engine.batches import Batches, Position
 from engine.checkpoint import Run
 from engine.curves import curves
 from engine.evaluation import measure
+from engine.flops import count_flops
 from engine.loop import train
 from engine.recipe import read
 from engine.runtime import make_accelerator, program
 from engine.tracking import Tracker
 from pretrain.data_report import data_report
-from pretrain.examples import epochs, fixed_batches
+from pretrain.examples import ChapterExamples, fixed_batches, open_chapters
 from pretrain.recipe import PretrainRecipe
+from pretrain.text import opened
 from pretrain.vocabulary import Vocabulary
 from tokenizer.load import load_tokenizer, tokenizer_hash
 
@@ -29,44 +30,61 @@ from tokenizer.load import load_tokenizer, tokenizer_hash
 @program
 def main(argv: list[str]) -> None:
     recipe = read(PretrainRecipe, argv)
-    objective = recipe.objective
-    accelerator = make_accelerator(recipe.seed)
-    run = Run(Path("runs") / recipe.name, replace(recipe, overwrite=False), accelerator, recipe.overwrite)
+    objective, seed = recipe.objective, recipe.seed
+    accelerator = make_accelerator(seed)
+    run = Run(Path("runs") / recipe.name, recipe, accelerator, recipe.overwrite, recipe.state)
     tracker = Tracker(run.folder, accelerator)
     if run.finished:
         tracker.note(f"{run.folder} is finished; its model is {run.folder / 'model'}")
         return
 
     tokenizer = load_tokenizer(recipe.tokenizer)
-    vocabulary, stamp, corpus = Vocabulary.of(tokenizer), tokenizer_hash(tokenizer), recipe.corpus
+    vocabulary = Vocabulary.of(tokenizer)
+    vocabulary.require(objective.special_tokens)
     model = objective.build(recipe.model, vocabulary)
-    with accelerator.main_process_first():
-        text, held_out = prepare(corpus.sources, tokenizer, stamp, Path(corpus.stores), corpus.held_out)
-    run.bind(corpus=text.manifest["fingerprint"], tokenizer=stamp)
-    open_epoch = epochs(text, objective, vocabulary, recipe.length, recipe.seed)
-    batches = Batches(open_epoch, recipe.plan, accelerator)
-    unseen = epochs(held_out, objective, vocabulary, recipe.length, recipe.seed)(0)
-    evaluation = fixed_batches(unseen, recipe.evaluation_examples, recipe.plan.device_batch)
-    if accelerator.is_main_process:
-        report = data_report(text, held_out, batches.epoch(0), objective, tokenizer)
-        (run.folder / "data_report.md").write_text(report, encoding="utf-8")
-        tracker.note(report)
+    with opened(recipe.corpus, tokenizer, seed, run.folder, accelerator) as corpus:
+        run.bind(corpus=corpus.fingerprint, tokenizer=tokenizer_hash(tokenizer))
+        open_chapter = open_chapters(corpus.text, objective, vocabulary, seed)
+        open_held_out = open_chapters(corpus.held_out, objective, vocabulary, seed)
+        unseen = open_held_out(Position(), recipe.length)
+        evaluation = fixed_batches(unseen, recipe.evaluation_examples, recipe.plan.device_batch)
+        plan = recipe.plan
+        if plan.flops:
+            plan = plan.in_steps(flops_per_step(recipe, model, open_held_out))
+        batches = Batches(open_chapter, plan, accelerator, recipe.phases, corpus.reached)
+        if accelerator.is_main_process and not (run.folder / "data_report.md").exists():
+            report = data_report(corpus.stores, batches.examples(), objective, tokenizer)
+            (run.folder / "data_report.md").write_text(report, encoding="utf-8")
+            tracker.note(report)
+        baselines = {f"baseline_{name}": value for name, value in objective.baselines(evaluation).items()}
 
-    baselines = {f"baseline_{name}": value for name, value in objective.baselines(evaluation).items()}
+        def evaluate(model: nn.Module, step: int) -> dict[str, float]:
+            sums, counts = measure(model, objective.loss, evaluation, accelerator)
+            if accelerator.is_main_process:
+                tracker.show("samples", step, objective.samples(model, tokenizer, seed))
+            found = objective.metrics(sums, counts)
+            return {f"eval_{name}": value for name, value in found.items()} | baselines
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        sums, counts = measure(model, objective.loss, evaluation, accelerator)
-        found = objective.metrics(sums, counts)
-        return {f"eval_{name}": value for name, value in found.items()} | baselines
-
-    train(model, objective.loss, batches, recipe.plan, recipe.optimizer, recipe.schedule, recipe.seed, run, tracker,
-          accelerator, evaluate)  # fmt: skip
+        steps = train(model, objective.loss, batches, plan, recipe.optimizer, recipe.schedule, seed, run, tracker,
+                      accelerator, evaluate, run.folder / "profile" if recipe.profile else None)  # fmt: skip
     folder = run.export(model, tokenizer)
     if accelerator.is_main_process:
         picture = curves(run.folder / "metrics.jsonl", objective.panels)
         (run.folder / "curves.svg").write_text(picture, encoding="utf-8")
-    run.finish(steps=recipe.plan.steps, parameters=model.num_parameters())
+    run.finish(steps=steps, parameters=model.num_parameters())
     tracker.note(f"the model is {folder}")
+
+
+def flops_per_step(
+    recipe: PretrainRecipe, model: nn.Module, open_chapter: Callable[[Position, int], ChapterExamples]
+) -> float:
+    """What a step takes, averaged over the phases, by what sixteen examples take."""
+    total = 0.0
+    for phase in recipe.phases:
+        some = fixed_batches(open_chapter(Position(), phase.length), 16, 16)[0]
+        rows = len(some.x["input_ids"])
+        total += phase.share * count_flops(model, recipe.objective.loss, some) * recipe.plan.global_batch / rows
+    return total
 
 
 if __name__ == "__main__":

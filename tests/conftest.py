@@ -2,6 +2,8 @@
 
 import os
 import random
+import signal
+import socket
 import sys
 import time
 import traceback
@@ -60,6 +62,53 @@ def launch_program() -> Callable[..., Ended]:
                 return Ended(os.waitstatus_to_exitcode(status), log.read_text())
             watch(child)
             time.sleep(0.002)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def launch_together() -> Callable[..., list[Ended]]:
+    """Run a program's `main` in forked children that speak gloo, each one rank; how they ended, by rank.
+
+    `watch(pids)` is called until all have ended, which takes two minutes at most.
+    """
+    from accelerate.state import AcceleratorState  # not before the environment is set
+
+    def start(
+        main: Callable[[], None],
+        folder: Path,
+        *argv: str,
+        ranks: int = 2,
+        watch: Callable[[list[int]], None] = lambda pids: None,
+        **environment: str,
+    ) -> list[Ended]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        logs = [folder / f"log-{rank}.txt" for rank in range(ranks)]
+        children: list[int] = []
+        for rank, log in enumerate(logs):
+            children.append(os.fork())
+            if children[-1] == 0:
+                os.environ.update({
+                    "RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank),
+                    "LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                    "ACCELERATE_USE_CPU": "true", **environment,
+                })  # fmt: skip
+                AcceleratorState._reset_state(reset_partial_state=True)  # what other tests left in this process
+                become_program(main, folder, log, argv)
+        ended: dict[int, int] = {}
+        began = time.monotonic()
+        while len(ended) < ranks:
+            for child in set(children) - ended.keys():
+                if time.monotonic() - began > 120:
+                    os.kill(child, signal.SIGKILL)
+                found, status = os.waitpid(child, os.WNOHANG)
+                if found:
+                    ended[child] = os.waitstatus_to_exitcode(status)
+            watch(children)
+            time.sleep(0.002)
+        return [Ended(ended[child], log.read_text()) for child, log in zip(children, logs, strict=True)]
 
     return start
 

@@ -6,18 +6,19 @@ vocabulary: of a mini model's step that projection is the larger part, and six o
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import BertForPreTraining, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import BertForMaskedLM, BertForPreTraining, PreTrainedModel, PreTrainedTokenizerFast
 
-from corpus.store import Store
-from corpus.units import SegmentPairs, Segments
+from corpus.chapters import Chapter
+from corpus.units import Block, Blocks, SegmentPairs, Segments
 from engine import draws
 from engine.batch import Batch
+from engine.cross_entropy import projected_cross_entropy
 from pretrain.initialisation import start_locally
 from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum
 from pretrain.vocabulary import Vocabulary
@@ -25,12 +26,16 @@ from pretrain.vocabulary import Vocabulary
 
 @dataclass(frozen=True, kw_only=True)
 class Bert(Objective):
-    """Masked LM with next-sentence prediction."""
+    """Masked LM with next-sentence prediction; with `next_sentence: false`, masked LM alone, over packed documents (the
+    FULL-SENTENCES of Liu et al. 2019, section 4.2)."""
 
     mask_rate: float = 0.15  # share of the real tokens that are hidden; special tokens never are
+    whole_words: bool = False  # hide all pieces of a word or none
+    next_sentence: bool = True
     short_seq_rate: float = 0.1  # share of the pairs that aim at a random shorter length
     start: Literal["paper", "local"] = "paper"  # local: the first layer looks at neighbours (pretrain.initialisation)
 
+    special_tokens: ClassVar = ("pad", "cls", "sep", "mask")
     panels = (
         (
             "Masked LM, nats",
@@ -48,23 +53,31 @@ class Bert(Objective):
         if not 0 <= self.short_seq_rate <= 1:
             raise ValueError(f"short_seq_rate is {self.short_seq_rate}; it is a share from 0 to 1, such as 0.1")
 
-    def units(self, store: Store, length: int, seed: int, epoch: int) -> SegmentPairs:
-        return SegmentPairs(store, length, self.short_seq_rate, seed, epoch)
+    def units(self, chapter: Chapter, length: int, vocabulary: Vocabulary, key: int) -> SegmentPairs | Blocks:
+        if self.next_sentence:
+            return SegmentPairs(chapter, length, self.short_seq_rate, key)
+        return Blocks(chapter, length - 2, vocabulary.sep)  # [CLS] in front, [SEP] behind
 
-    def split(self, t: Segments, vocabulary: Vocabulary, seed: int, epoch: int) -> Batch:
-        ids, segment, real, maskable = joined(t, vocabulary)
-        hidden = chosen(maskable, self.mask_rate, draws.stream("mask", seed, epoch), t.index)
+    def split(self, t: Segments | Block, vocabulary: Vocabulary, key: int) -> Batch:
+        ids, segment, real, maskable = joined(t, vocabulary) if isinstance(t, Segments) else framed(t, vocabulary)
+        lot = draws.uniform(
+            draws.stream("mask", key), t.index[:, None], words(ids, maskable, self.whole_words, vocabulary)
+        )
+        hidden = chosen(maskable, lot, self.mask_rate)
         x = {
-            "input_ids": torch.from_numpy(corrupted(ids, hidden, t.index, vocabulary, seed, epoch)),  # (B, T)
+            "input_ids": torch.from_numpy(corrupted(ids, hidden, t.index, vocabulary, key)),  # (B, T)
             "token_type_ids": torch.from_numpy(segment),  # (B, T) 0 for [CLS] A [SEP], 1 for B [SEP]
             "attention_mask": torch.from_numpy(real.astype(np.int64)),  # (B, T)
         }
         y = {
             "positions": torch.from_numpy(np.flatnonzero(hidden)),  # (M,) places in the flattened (B * T)
             "tokens": torch.from_numpy(ids[hidden]),  # (M,)
-            "is_stranger": torch.from_numpy(t.is_stranger),  # (B,)
         }
-        return Batch(x, y, {"masked_lm": len(y["tokens"]), "next_sentence": len(y["is_stranger"])})
+        counts = {"masked_lm": len(y["tokens"])}
+        if isinstance(t, Segments):
+            y["is_stranger"] = torch.from_numpy(t.is_stranger)  # (B,)
+            counts["next_sentence"] = len(t.is_stranger)
+        return Batch(x, y, counts)
 
     def build(self, model: dict[str, Any], vocabulary: Vocabulary) -> PreTrainedModel:
         settings = {"model_type": "bert", "vocab_size": vocabulary.size, "pad_token_id": vocabulary.pad, **model}
@@ -75,49 +88,46 @@ class Bert(Objective):
                 f"model.vocab_size is {settings['vocab_size']}, smaller than the tokenizer's {vocabulary.size} "
                 "entries; leave it out to take the tokenizer's"
             )
-        bert = BertForPreTraining(configuration(settings))
+        architecture = BertForPreTraining if self.next_sentence else BertForMaskedLM
+        bert = architecture(configuration(settings))
         if self.start == "local":
             start_locally(bert.bert)
         return bert
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        encoded = model.bert(**batch.x)
-        states, pooled = encoded.last_hidden_state, encoded.pooler_output  # (B, T, H) (B, H)
-        masked = states.flatten(0, 1)[batch.y["positions"]]  # (M, H): only what is judged meets the vocabulary
-        words = model.cls.predictions(masked)  # (M, V)
-        relation = model.cls.seq_relationship(pooled)  # (B, 2)
-        sums = {
-            "masked_lm": cross_entropy_sum(words, batch.y["tokens"]),
-            "next_sentence": cross_entropy_sum(relation, batch.y["is_stranger"]),
-        }
-        if not model.training:
-            sums["masked_lm_correct"] = correct_sum(words, batch.y["tokens"])
-            sums["next_sentence_correct"] = correct_sum(relation, batch.y["is_stranger"])
+        encoded, head = model.bert(**batch.x), model.cls.predictions
+        states = encoded.last_hidden_state.flatten(0, 1)  # (B * T, H)
+        masked = head.transform(states.index_select(0, batch.y["positions"]))  # (M, H): only what is judged
+        total, correct = projected_cross_entropy(masked, head.decoder.weight, head.decoder.bias, batch.y["tokens"])
+        sums = {"masked_lm": total} if model.training else {"masked_lm": total, "masked_lm_correct": correct}
+        if self.next_sentence:
+            relation = model.cls.seq_relationship(encoded.pooler_output)  # (B, 2)
+            sums["next_sentence"] = cross_entropy_sum(relation, batch.y["is_stranger"])
+            if not model.training:
+                sums["next_sentence_correct"] = correct_sum(relation, batch.y["is_stranger"])
         return sums
 
     def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
-        masked_lm = sums["masked_lm"] / counts["masked_lm"]
-        return {
-            "masked_lm_loss": masked_lm,
-            "masked_lm_perplexity": math.exp(masked_lm),
-            "masked_lm_accuracy": sums["masked_lm_correct"] / counts["masked_lm"],
-            "next_sentence_loss": sums["next_sentence"] / counts["next_sentence"],
-            "next_sentence_accuracy": sums["next_sentence_correct"] / counts["next_sentence"],
-        }
+        found = {}
+        for term in ("masked_lm", "next_sentence")[: 1 + self.next_sentence]:
+            found[f"{term}_loss"] = sums[term] / counts[term]
+            found[f"{term}_accuracy"] = sums[f"{term}_correct"] / counts[term]
+        return {**found, "masked_lm_perplexity": math.exp(found["masked_lm_loss"])}
 
     def baselines(self, batches: list[Batch]) -> dict[str, float]:
         """The unigram distribution of the very words asked for (the best any x-blind guesser can do), and majority."""
         tokens = torch.cat([batch.y["tokens"] for batch in batches])
         share = torch.bincount(tokens).double() / len(tokens)
         entropy = -torch.special.xlogy(share, share).sum().item()
-        stranger = torch.cat([batch.y["is_stranger"] for batch in batches]).double().mean().item()
-        return {
+        found = {
             "masked_lm_loss": entropy,
             "masked_lm_perplexity": math.exp(entropy),
             "masked_lm_accuracy": share.max().item(),
-            "next_sentence_loss": math.log(2),
-            "next_sentence_accuracy": max(stranger, 1 - stranger),
         }
+        if self.next_sentence:
+            stranger = torch.cat([batch.y["is_stranger"] for batch in batches]).double().mean().item()
+            found |= {"next_sentence_loss": math.log(2), "next_sentence_accuracy": max(stranger, 1 - stranger)}
+        return found
 
     def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
         """Each hidden token stands as `shown<hidden>`, as in `the [MASK]<cat> sat`."""
@@ -126,12 +136,14 @@ class Bert(Objective):
         lines = []
         for row, ids in enumerate(shown.tolist()):
             length = int(batch.x["attention_mask"][row].sum())
-            words = list(tokenizer.convert_ids_to_tokens(ids[:length]))
+            shown_words = list(tokenizer.convert_ids_to_tokens(ids[:length]))
             answers = {place - row * len(ids): token for place, token in asked.items() if place // len(ids) == row}
             for place, token in answers.items():
-                words[place] += f"<{tokenizer.convert_ids_to_tokens(token)}>"
-            kind = "a stranger" if batch.y["is_stranger"][row] else "what follows"
-            lines.append(f"- B is {kind}: `{' '.join(words).replace('`', '')}`")
+                shown_words[place] += f"<{tokenizer.convert_ids_to_tokens(token)}>"
+            kind = ""
+            if self.next_sentence:
+                kind = f"B is {'a stranger' if batch.y['is_stranger'][row] else 'what follows'}: "
+            lines.append(f"- {kind}`{' '.join(shown_words).replace('`', '')}`")
         return lines
 
 
@@ -149,16 +161,44 @@ def joined(t: Segments, vocabulary: Vocabulary) -> tuple[npt.NDArray[Any], ...]:
     return ids, segment, real, real & ~is_separator & (column > 0)
 
 
-def chosen(
-    maskable: npt.NDArray[np.bool_], rate: float, key: np.uint64, index: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    """Choose `rate` of each row's maskable places, to the nearest whole number and at least one: hidden (B, T)."""
-    size = maskable.sum(1)
-    wanted = np.maximum(1, np.rint(rate * size).astype(np.int64))
-    lot = np.where(maskable, draws.uniform(key, index[:, None], np.arange(maskable.shape[1])), np.inf)
-    most = int(wanted.max())
+def framed(t: Block, vocabulary: Vocabulary) -> tuple[npt.NDArray[Any], ...]:
+    """Lay out [CLS] and a block, which ends in [SEP]: ids, segment ids, real, maskable; all (B, T + 2)."""
+    length = (t.document >= 0).sum(1, keepdims=True)  # (B, 1)
+    ids = np.pad(t.ids, ((0, 0), (1, 1)), constant_values=vocabulary.sep)
+    ids[:, 0] = vocabulary.cls
+    column = np.arange(ids.shape[1])
+    real = column <= length + 1
+    ids = np.where(real, ids, vocabulary.pad)
+    return ids, np.zeros_like(ids), real, real & (ids != vocabulary.sep) & (column > 0)
+
+
+def words(
+    ids: npt.NDArray[np.int64], maskable: npt.NDArray[np.bool_], whole: bool, vocabulary: Vocabulary
+) -> npt.NDArray[np.int64]:
+    """What shares one lot (B, T): a token's own column, or, for whole words, the column of its word's first piece."""
+    column = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+    if not whole:
+        return column
+    goes_on = vocabulary.continues[ids] & np.pad(maskable[:, :-1], ((0, 0), (1, 0)))
+    return np.maximum.accumulate(np.where(goes_on, 0, column), axis=1)
+
+
+def chosen(maskable: npt.NDArray[np.bool_], lot: npt.NDArray[np.float64], rate: float) -> npt.NDArray[np.bool_]:
+    """Choose `rate` of each row's maskable places by their `lot`: hidden (B, T).
+
+    As many places as come nearest to that, since what shares a lot is hidden together; at least one lot.
+    """
+    lot = np.where(maskable, lot, np.inf)
+    wanted = np.maximum(1, np.rint(rate * maskable.sum(1, keepdims=True)))  # (B, 1)
+    most = min(int(wanted.max()) * 2 + 32, lot.shape[1])  # no word has as many pieces as that
     smallest = np.sort(np.partition(lot, most - 1, axis=1)[:, :most], axis=1)  # (B, most)
-    threshold = np.take_along_axis(smallest, wanted[:, None] - 1, axis=1)  # (B, 1)
+    place = np.arange(most)
+    begins = np.pad(smallest[:, 1:] != smallest[:, :-1], ((0, 0), (1, 0)), constant_values=True)
+    begin = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+    end = np.flip(np.minimum.accumulate(np.flip(np.where(np.roll(begins, -1, 1), place + 1, most), 1), axis=1), 1)
+    end[:, -1] = most
+    fits = (begin + end <= 2 * wanted) | (begin == 0)
+    threshold = np.where(fits & np.isfinite(smallest), smallest, -1.0).max(1, keepdims=True)  # (B, 1)
     return (lot <= threshold) & maskable
 
 
@@ -167,13 +207,12 @@ def corrupted(
     hidden: npt.NDArray[np.bool_],
     index: npt.NDArray[np.int64],
     vocabulary: Vocabulary,
-    seed: int,
-    epoch: int,
+    key: int,
 ) -> npt.NDArray[np.int64]:
     """80 % become [MASK], 10 % a random ordinary token, 10 % stay: the model never knows which tokens it can trust."""
     row, column = np.nonzero(hidden)
-    fate = draws.uniform(draws.stream("fate", seed, epoch), index[row], column)  # (M,)
-    lot = draws.integers(draws.stream("word", seed, epoch), len(vocabulary.ordinary), index[row], column)
+    fate = draws.uniform(draws.stream("fate", key), index[row], column)  # (M,)
+    lot = draws.integers(draws.stream("word", key), len(vocabulary.ordinary), index[row], column)
     word = vocabulary.ordinary[lot]
     shown = ids.copy()
     shown[row, column] = np.where(fate < 0.8, vocabulary.mask, np.where(fate < 0.9, word, ids[row, column]))

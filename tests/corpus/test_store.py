@@ -4,7 +4,10 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +21,7 @@ from corpus import store as store_module
 from corpus.document import Tally
 from corpus.encoding import encode_all
 from corpus.sentences import sentences
-from corpus.store import Store, prepare
+from corpus.store import Store, is_prepared, prepare
 from corpus.text import Source, documents
 
 
@@ -56,9 +59,12 @@ def rows_source(folder: Path, texts: list[str], **options) -> Source:
 
 
 def sentence_ids(store: Store, document: int) -> list[list[int]]:
-    first, last = store.documents[document : document + 2]
-    bounds = store.sentences[first : last + 1]
-    return [store.ids[start:end].tolist() for start, end in pairwise(bounds)]
+    bounds, _ = store.offsets(np.array([document]))
+    return [store.tokens(np.arange(start, end)).tolist() for start, end in pairwise(bounds)]
+
+
+def all_ids(store: Store) -> list[int]:
+    return store.tokens(np.arange(store.num_tokens)).tolist()
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -83,20 +89,20 @@ def test_bytes_decode_to_the_very_text(tmp_path, bytewise):
     train, _ = prepare([rows_source(tmp_path, texts)], bytewise, "hash", tmp_path, held_out=0)
     found = [bytewise.decode([i for ids in sentence_ids(train, number) for i in ids]) for number in range(2)]
     assert found == texts
-    assert bytewise.eos_token_id not in train.ids
+    assert bytewise.eos_token_id not in all_ids(train)
 
 
 def test_text_that_looks_like_a_special_token_is_text(tmp_path, characters):
     train, _ = prepare([rows_source(tmp_path, ["the [MASK] token"])], characters, "hash", tmp_path, held_out=0)
-    assert characters.mask_token_id not in train.ids
-    assert "".join(characters.convert_ids_to_tokens(train.ids)).replace("##", "") == "the[mask]token"
+    assert characters.mask_token_id not in all_ids(train)
+    assert "".join(characters.convert_ids_to_tokens(all_ids(train))).replace("##", "") == "the[mask]token"
 
 
 def test_the_tokenizers_truncation_does_not_cut_the_corpus(tmp_path, characters):
     characters.backend_tokenizer.enable_truncation(3)
     try:
         train, _ = prepare([rows_source(tmp_path, ["a rather long sentence"])], characters, "x", tmp_path, held_out=0)
-        assert len(train.ids) == len("aratherlongsentence")
+        assert train.num_tokens == len("aratherlongsentence")
     finally:
         characters.backend_tokenizer.no_truncation()
 
@@ -117,8 +123,9 @@ def test_a_large_vocabulary_gets_wider_ids(tmp_path, characters):
     wide.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=wide, unk_token="[UNK]")
     source = rows_source(tmp_path, ["one two"])
-    assert prepare([source], tokenizer, "wide", tmp_path, held_out=0)[0].ids.tolist() == [70_000, 1]
-    assert prepare([source], characters, "narrow", tmp_path, held_out=0)[0].ids.dtype == np.uint16
+    assert all_ids(prepare([source], tokenizer, "wide", tmp_path, held_out=0)[0]) == [70_000, 1]
+    narrow, _ = prepare([source], characters, "narrow", tmp_path, held_out=0)
+    assert (narrow.folder / "ids-00000.bin").stat().st_size == 2 * len("onetwo")
 
 
 # Which documents are held out?
@@ -132,7 +139,7 @@ def test_the_split_is_by_document_and_stable_as_the_corpus_grows(tmp_path, sourc
     old = [json.loads(line)["text"] for line in Path(source.path).read_text().splitlines()]
     grown = rows_source(tmp_path, old + grown_by)
     _, held_out_then = prepare([grown], characters, "hash", tmp_path, held_out=0.2)
-    assert held_out_then.ids[: len(held_out.ids)].tolist() == held_out.ids.tolist()
+    assert all_ids(held_out_then)[: held_out.num_tokens] == all_ids(held_out)
     assert len(held_out_then) > len(held_out)
 
 
@@ -207,10 +214,93 @@ def test_two_builders_at_once_build_one_store(tmp_path, source, characters):
     assert len([path for path in home.iterdir() if path.is_dir()]) == 1
 
 
+def test_a_corpus_to_be_cleaned_is_another_one_and_not_prepared_in_passing(tmp_path, source, characters):
+    asked = ([source], characters, "hash", tmp_path)
+    assert not is_prepared(*asked)
+    prepare(*asked)
+    assert is_prepared(*asked)
+    assert not is_prepared(*asked, filters=["c4_quality"])
+    with pytest.raises(ValueError, match=r"cleaned \(c4_quality, minhash\), and is not prepared: say .*prepare"):
+        prepare(*asked, filters=["c4_quality"], deduplicate="minhash")
+
+
+# Can everything be reached, and does memory stay as it is?
+
+
+@pytest.mark.parametrize("num_files", [1, 7])
+def test_tokens_and_offsets_are_those_of_the_arrays(tmp_path, num_files):
+    ids, sentence_ends, document_ends = write_store(tmp_path / "store", num_files, num_documents=5000)
+    store = Store(tmp_path / "store")
+    assert (store.num_tokens, store.num_sentences, len(store)) == (len(ids), len(sentence_ends) - 1, 5000)
+    chance = np.random.default_rng(1)
+    for shape in [(0,), (1,), (6, 5), (2, 3, 4), (3, 0)]:
+        index = chance.integers(0, len(ids), shape)
+        assert np.array_equal(store.tokens(index), ids[index])
+    assert np.array_equal(store.tokens(np.arange(len(ids))), ids)
+    documents = chance.permutation(5000)
+    flat, first = store.offsets(documents)
+    for place, document in enumerate(documents):
+        expected = sentence_ends[document_ends[document] : document_ends[document + 1] + 1]
+        assert np.array_equal(flat[first[place] : first[place + 1]], expected)
+    flat, first = store.offsets(documents[:0])
+    assert (flat.tolist(), first.tolist()) == ([], [0])
+
+
+def write_store(folder: Path, num_files: int, num_documents: int, repeated: int = 1):
+    """A store of random lengths and ids, cut into files anywhere; returns its three arrays."""
+    chance = np.random.default_rng(0)
+    sentences = chance.integers(1, 6, num_documents)
+    lengths = chance.integers(1, 40, sentences.sum() * repeated)
+    documents = np.cumsum([0, *np.tile(sentences, repeated)])
+    bounds = np.cumsum([0, *lengths])
+    ids = np.resize(chance.integers(0, 30_000, 1 << 20, np.uint16), bounds[-1])
+    folder.mkdir()
+    for number, part in enumerate(np.split(ids, np.sort(chance.integers(0, len(ids), num_files - 1)))):
+        part.tofile(folder / f"ids-{number:05}.bin")
+    bounds.tofile(folder / "sentences.bin")
+    documents.tofile(folder / "documents.bin")
+    store_module.write_manifest(folder, {"dtype": "uint16"})
+    return ids, bounds, documents
+
+
+READ_ALL_OVER = """
+import sys, numpy as np
+from pathlib import Path
+from corpus.store import Store
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+before = resident()
+store, chance, most = Store(Path(sys.argv[1])), np.random.default_rng(0), 0
+for _ in range(400):
+    store.tokens(chance.integers(0, store.num_tokens - 128, 64)[:, None] + np.arange(128))
+    most = max(most, resident())
+for _ in range(10):
+    store.offsets(chance.integers(0, len(store), 3000))
+    most = max(most, resident())
+print(most - before)
+"""
+
+
+@pytest.mark.slow
+def test_resident_memory_does_not_grow_with_the_corpus(tmp_path):
+    grown = {}
+    for repeated in (1, 30):
+        write_store(tmp_path / f"{repeated}", num_files=repeated, num_documents=500_000, repeated=repeated)
+        said = subprocess.run(
+            [sys.executable, "-c", READ_ALL_OVER, str(tmp_path / f"{repeated}")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        grown[repeated] = int(said.stdout)
+        shutil.rmtree(tmp_path / f"{repeated}")
+    assert max(grown.values()) < 1.5 * store_module.RESIDENT, grown  # the largest is 2.4 GB on disk
+
+
 # Is damage seen when a store is opened?
 
 
-@pytest.mark.parametrize("name", ["ids.bin", "sentences.bin", "documents.bin"])
+@pytest.mark.parametrize("name", ["ids-00000.bin", "sentences.bin", "documents.bin"])
 def test_a_damaged_file_is_named(tmp_path, source, characters, name):
     train, _ = prepare([source], characters, "hash", tmp_path)
     file = train.folder / name
@@ -235,7 +325,7 @@ def test_a_worker_is_sent_the_place_and_not_the_ids(tmp_path, source, characters
     train, _ = prepare([source], characters, "hash", tmp_path)
     rebuilt, sent = train.__reduce__()  # what multiprocessing sends
     assert sent == (train.folder,)
-    assert rebuilt(*sent).ids.tolist() == train.ids.tolist()
+    assert all_ids(rebuilt(*sent)) == all_ids(train)
 
 
 # The real ones
@@ -246,15 +336,16 @@ def test_a_real_corpus_round_trips_under_bert_and_gpt2_vocabularies(data, tmp_pa
     bert = PreTrainedTokenizerFast(tokenizer_object=bert_uncased(data), unk_token="[UNK]")
     train, held_out = prepare([wiki], bert, "bert", tmp_path)
     assert len(train) + len(held_out) == sum(1 for _ in documents(wiki, Tally()))
-    assert train.ids.max() < len(bert)
-    assert np.mean(train.ids[:] == bert.unk_token_id) < 0.002
+    ids = train.tokens(np.arange(train.num_tokens))
+    assert ids.max() < len(bert)
+    assert np.mean(ids == bert.unk_token_id) < 0.002
     gpt2 = Tokenizer(models.BPE.from_file(*(str(data / "vocab/gpt2" / name) for name in ("vocab.json", "merges.txt"))))
     gpt2.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     gpt2.decoder = decoders.ByteLevel()
     train, _ = prepare([wiki], PreTrainedTokenizerFast(tokenizer_object=gpt2), "gpt2", tmp_path, held_out=0)
     for number, document in enumerate(documents(wiki, Tally())):
-        first, last = train.sentences[train.documents[number : number + 2]]
-        assert gpt2.decode(train.ids[first:last].tolist()) == "\n".join(document.paragraphs)
+        ids = [token for sentence in sentence_ids(train, number) for token in sentence]
+        assert gpt2.decode(ids) == "\n".join(document.paragraphs)
 
 
 def bert_uncased(data: Path) -> Tokenizer:

@@ -12,13 +12,15 @@ from types import SimpleNamespace
 
 import datasets
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 import pytest
 import zstandard
 
 from corpus import docstrings
+from corpus import text as text_module
 from corpus.document import Document, Tally
-from corpus.text import Kind, Source, documents, fingerprint, pinned
+from corpus.text import Kind, Source, documents, fingerprint, parts, pinned
 
 ARTICLES = [
     {"id": "12", "title": "Anarchism", "text": "Anarchism is a philosophy.\nEtymology.\nThe term is Greek."},
@@ -126,7 +128,7 @@ def test_a_hub_data_set_is_read_at_the_commit_it_is_stamped_with(monkeypatch):
 
     def load_dataset(path, config, split, revision, streaming):
         asked.append((path, config, split, revision, streaming))
-        return iter([{"id": "12", "title": "Anarchism", "text": "One.\n\nTwo."}])
+        return datasets.Dataset.from_list([{"id": "12", "text": "One.\n\nTwo."}]).to_iterable_dataset()
 
     monkeypatch.setattr(
         datasets, "load_dataset_builder", lambda path, config, revision: SimpleNamespace(hash=commits[revision])
@@ -137,7 +139,7 @@ def test_a_hub_data_set_is_read_at_the_commit_it_is_stamped_with(monkeypatch):
     assert source.revision == "a" * 40
     assert pinned(source) == source
     (document,) = documents(source, Tally())
-    assert document == Document("hub:wikimedia/wikipedia:20231101.en:train:0", ("One.", "Two."))
+    assert document == Document("hub:wikimedia/wikipedia:20231101.en:train:0:0", ("One.", "Two."))
     assert asked == [("wikimedia/wikipedia", "20231101.en", "train", "a" * 40, True)]
     assert fingerprint(newest) == fingerprint(source) != fingerprint(replace(newest, revision="v2"))
 
@@ -146,6 +148,70 @@ def test_right_to_left_text_is_untouched(tmp_path):
     text = "\u200fשלום עולם. \u202bمرحبا بالعالم\u202c"
     write_rows(tmp_path / "a.jsonl", [{"text": text}])
     assert read("jsonl", tmp_path)[0].paragraphs == (text,)
+
+
+# Can parts be read apart, and from the middle?
+
+
+def test_every_row_of_a_data_set_of_several_files_stands_in_one_part(tmp_path):
+    for number in range(3):
+        rows = [{"text": f"File {number}, row {row}."} for row in range(4 + number)]
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / f"{number}.parquet", row_group_size=2)
+    source = Source("hub", str(tmp_path))
+    assert [part.name for part in parts(source)] == ["0 of 3", "1 of 3", "2 of 3"]
+    apart = [[document.paragraphs[0] for document in text_module.read(part, Tally())] for part in parts(source)]
+    assert apart == [[f"File {number}, row {row}." for row in range(4 + number)] for number in range(3)]
+    whole = list(documents(source, Tally()))
+    assert [document.paragraphs[0] for document in whole] == [text for texts in apart for text in texts]
+    assert len({document.id for document in whole}) == 15
+
+
+def various_rows() -> list[dict]:
+    texts = ["One.\nTwo.", " \n\t", "Three.", "\u3000\0\x1c", "", "Four\0.", "\u200b", "Five.", "Six.", "  Seven."]
+    return [{"text": text} for text in texts for _ in range(3)]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.parquet", "hub.parquet"])
+def test_a_part_read_from_the_middle_goes_on_where_the_reading_from_its_start_was(tmp_path, name):
+    if name.endswith(".parquet"):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(various_rows()), tmp_path / name, row_group_size=4)
+    else:
+        write_rows(tmp_path / name, various_rows())
+    kind = {"rows.parquet": "parquet", "hub.parquet": "hub"}.get(name, "jsonl")
+    (part,) = parts(Source(kind, str(tmp_path)))
+    whole, told = [], Tally()
+    tallies = [dict(told)]  # what is left out before the document of this number
+    for document in text_module.read(part, told):
+        whole.append(document)
+        tallies.append(dict(told))
+    assert len(whole) == 21
+    for skip in range(23):
+        tally = Tally({"before": 1})
+        assert list(text_module.read(part, tally, skip)) == whole[skip:]
+        assert tally.pop("before") == 1
+        if name != "rows.parquet":  # there, what a passed group leaves out is not looked at
+            assert tally == Tally(told) - Tally(tallies[min(skip, 21)])
+
+
+def test_row_groups_that_are_skipped_are_not_turned_into_rows(tmp_path):
+    texts = [f"Row {row} of a table." for row in range(1000)]
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "a.parquet", row_group_size=100)
+    part, left = text_module.without_row_groups(parts(Source("parquet", str(tmp_path)))[0], 730)
+    assert (part.row_group, left) == (7, 30)
+    assert next(text_module.read(part, Tally(), left)).id == "parquet:a.parquet:730"
+
+
+def test_every_character_that_makes_no_document_is_seen_as_such_in_a_table():
+    every = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    table = pyarrow.array(every)
+    has_text = pyarrow.compute.match_substring_regex(table, text_module.VISIBLE).to_pylist()
+    assert has_text == [bool(text_module.cleaned(Document("", (letter,)), Tally()).paragraphs) for letter in every]
+
+
+def test_a_weight_is_above_zero():
+    assert Source("books", "books", weight=2.5).weight == 2.5
+    with pytest.raises(ValueError, match=r"weight of the books source a/b is 0\.0; it must be above 0"):
+        Source("books", "a/b", weight=0.0)
 
 
 # What is bad, and where is it?
@@ -261,6 +327,22 @@ def test_the_fingerprint_follows_the_content_and_not_the_place(tmp_path):
     assert fingerprint(one) != fingerprint(Source("jsonl", one.path))
     write_rows(tmp_path / "two" / "a.jsonl", ARTICLES[:1])
     assert fingerprint(one) != fingerprint(two)
+
+
+def test_a_file_that_looks_untouched_is_not_read_again_for_the_fingerprint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = write_rows(tmp_path / "a.jsonl", ARTICLES)
+    source = Source("wikipedia", str(file))
+    fresh = fingerprint(source)
+    assert not (tmp_path / "runs").exists()  # it could still change within one tick of the clock
+    os.utime(file, (1, 1))
+    assert fingerprint(source) == fresh
+    monkeypatch.setattr(text_module, "sha256", None)
+    assert fingerprint(source) == fresh
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    write_rows(file, ARTICLES[:1])
+    assert fingerprint(source) != fresh
 
 
 # The real ones

@@ -1,6 +1,7 @@
 """Does every process, on any number of them, see its share of the same global batches, each example once an epoch?"""
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from engine import draws
 from engine.batch import Batch
 from engine.batches import Batches, Position
-from engine.plan import Plan
+from engine.plan import Phase, Plan
 
 START = Position()
 SIZE, GLOBAL = 21, 8  # two full global batches an epoch, and one of five
@@ -18,29 +19,39 @@ SIZE, GLOBAL = 21, 8  # two full global batches an epoch, and one of five
 class Numbers:
     """An epoch whose example n shows the number 100 * epoch + n."""
 
-    def __init__(self, epoch: int):
-        self.epoch = epoch
-        self.order = draws.permutation(draws.stream("order", epoch), SIZE)
+    is_last = True
+    cursor: ClassVar[dict] = {}
+    next_cursor: ClassVar[dict] = {}
+
+    def __init__(self, position, length):
+        self.epoch = position.epoch
+        self.order = draws.permutation(draws.stream("order", self.epoch), SIZE)
 
     def batch(self, index):
         ids = torch.from_numpy(100 * self.epoch + index)[:, None]
         return Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, {}, {"answers": len(index)})
 
 
-def batches(world=1, rank=0, device_batch=8, workers=0):
-    plan = Plan(steps=9, global_batch=GLOBAL, device_batch=device_batch, workers=workers)
+def batches(world=1, rank=0, device_batch=8, workers=0, last_step=9):
+    plan = Plan(steps=last_step, global_batch=GLOBAL, device_batch=device_batch, workers=workers)
     place = SimpleNamespace(num_processes=world, process_index=rank, device=torch.device("cpu"))
     return Batches(Numbers, plan, place)
 
 
 def shown(world=1, device_batch=8, workers=0, start=START, last_step=9):
     """The numbers judged in each step, over all processes in their order; and the positions."""
-    streams = [list(batches(world, rank, device_batch, workers).since(start, last_step)) for rank in range(world)]
+    ranks = range(world)
+    streams = [list(batches(world, rank, device_batch, workers, last_step).since(start)) for rank in ranks]
     steps = []
     for parts in zip(*streams, strict=True):
-        micro = [batch for number in range(len(parts[0][1])) for batch in (part[1][number] for part in parts)]
+        micro = [batch for together in zip(*(part.micro_batches for part in parts), strict=True) for batch in together]
+        assert {part.examples.tobytes() for part in parts} == {parts[0].examples.tobytes()}
         steps.append([n for batch in micro if not batch.silent for n in batch.x["input_ids"].flatten().tolist()])
-    return steps, [position for position, _ in streams[0]]
+    return steps, [step.after for step in streams[0]]
+
+
+def last_of_an_epoch(world, rank, device_batch):
+    return next(batches(world, rank, device_batch).since(Position(2, 0, 0, 2))).micro_batches
 
 
 def test_an_epoch_shows_each_example_once_and_the_next_in_another_order():
@@ -49,8 +60,7 @@ def test_an_epoch_shows_each_example_once_and_the_next_in_another_order():
     epochs = [np.concatenate(steps[first : first + 3]) - 100 * epoch for epoch, first in enumerate((0, 3, 6))]
     assert all(sorted(epoch) == list(range(SIZE)) for epoch in epochs)
     assert list(epochs[0]) != list(epochs[1])
-    assert positions[:4] == [Position(1, 0, 1), Position(2, 0, 2), Position(3, 1, 0), Position(4, 1, 1)]
-    assert batches().steps_per_epoch() == 3
+    assert positions[:4] == [Position(1, 0, 0, 1), Position(2, 0, 0, 2), Position(3, 1), Position(4, 1, 0, 1)]
 
 
 @pytest.mark.parametrize(("world", "device_batch"), [(1, 2), (1, 1), (2, 4), (2, 1), (4, 2), (8, 1)])
@@ -60,12 +70,12 @@ def test_global_batches_are_the_same_on_any_number_of_processes(world, device_ba
 
 
 def test_shares_are_equal_up_to_one_example():
-    sizes = [len(b.x["input_ids"]) for rank in (0, 1) for b in next(batches(2, rank, 2).since(Position(2, 0, 2), 3))[1]]
+    sizes = [len(b.x["input_ids"]) for rank in (0, 1) for b in last_of_an_epoch(2, rank, 2)]
     assert sorted(sizes) == [1, 1, 1, 2]
 
 
 def test_an_empty_share_asks_nothing():
-    _, (batch,) = next(batches(world=8, rank=7, device_batch=1).since(Position(2, 0, 2), 3))
+    (batch,) = last_of_an_epoch(world=8, rank=7, device_batch=1)
     assert batch.silent
     assert batch.counts == {"answers": 0}
 
@@ -78,7 +88,7 @@ def test_from_any_position_the_rest_is_what_it_would_have_been(workers, step):
 
 
 def test_at_the_last_step_nothing_is_left():
-    assert shown(start=Position(9, 3, 0)) == ([], [])
+    assert shown(start=Position(9, 3)) == ([], [])
 
 
 def test_sizes_that_do_not_divide_are_refused():
@@ -86,3 +96,55 @@ def test_sizes_that_do_not_divide_are_refused():
         batches(device_batch=3)
     with pytest.raises(ValueError, match=r"8 x 2"):
         batches(world=2, device_batch=8)
+
+
+# Chapters and phases
+
+
+class Chapters(Numbers):
+    """An epoch of three chapters, of 8, 0 and 5 examples; a cursor tells the chapters before."""
+
+    def __init__(self, position, length):
+        super().__init__(position, length)
+        number = position.chapter
+        assert position.cursor == ({"before": number} if number else {})
+        self.order = self.order[(0, 8, 8)[number] : (8, 8, 13)[number]]
+        self.is_last, self.cursor, self.next_cursor = number == 2, position.cursor, {"before": number + 1}
+        self.length = length
+
+    def batch(self, index):
+        return Batch({"input_ids": torch.zeros(len(index), self.length)}, {}, {"answers": len(index)})
+
+
+def chaptered(phases=(), **plan):
+    plan = Plan(**{"global_batch": 4, "device_batch": 4, "steps": 12, **plan})
+    place = SimpleNamespace(num_processes=1, process_index=0, device=torch.device("cpu"))
+    return Batches(Chapters, plan, place, phases)
+
+
+def test_chapters_follow_one_another_and_an_empty_one_is_passed_over():
+    steps = list(chaptered().since(START))
+    assert [(step.place, len(step.examples)) for step in steps[:5]] == [
+        ((0, 0), 4), ((0, 0), 4), ((0, 2), 4), ((0, 2), 1), ((1, 0), 4),
+    ]  # fmt: skip
+    assert steps[1].after == Position(2, 0, 1, 0, {"before": 1})
+    for step in steps:
+        rest = list(chaptered().since(step.after))
+        assert [one.after for one in rest] == [one.after for one in steps[step.after.step :]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_phase_begins_an_epoch_and_has_its_own_length_and_batch(workers):
+    phases = (Phase(0.75, 4, 8), Phase(0.25, 2, 32))
+    steps = list(chaptered(phases, workers=workers).since(START))
+    widths = [[tuple(batch.x["input_ids"].shape) for batch in step.micro_batches] for step in steps]
+    assert widths[:3] == [[(4, 8)]] * 3
+    assert widths[9] == [(2, 32), (2, 32)]
+    assert [step.place[0] for step in steps] == [0] * 4 + [1] * 4 + [2] + [3] * 3
+    again = list(chaptered(phases, workers=workers).since(steps[8].after))
+    assert [step.after for step in again] == [step.after for step in steps[9:]]
+
+
+def test_without_a_number_of_steps_there_is_no_end():
+    endless = chaptered(steps=0, minutes=1.0).since(START)
+    assert [next(endless).after.step for _ in range(40)] == list(range(1, 41))

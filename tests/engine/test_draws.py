@@ -66,3 +66,37 @@ def test_a_permutation_has_every_number_once_and_each_number_everywhere():
     assert (np.sort(orders, axis=1) == np.arange(20)).all()
     places = np.array([np.bincount(orders[:, place], minlength=20) for place in range(20)])
     assert stats.chi2.sf(((places - 50) ** 2 / 50).sum(), 19 * 19) > UNLIKELY
+
+
+@pytest.mark.parametrize("tosses", [0, 1, 63, 64, 65, 200])
+def test_heads_are_binomial(tosses):
+    row = np.arange(20_000)
+    found = draws.heads(draws.stream("coin"), np.full(len(row), tosses), row)
+    expected = stats.binom.pmf(np.arange(tosses + 1), tosses, 0.5) * len(row)
+    usual = expected > 5
+    assert (
+        stats.chisquare(
+            [*np.bincount(found, minlength=tosses + 1)[usual], np.isin(found, np.flatnonzero(~usual)).sum() + 1],
+            [*expected[usual], expected[~usual].sum() + 1],
+            sum_check=False,
+        ).pvalue
+        > UNLIKELY
+    )
+    alone = draws.heads(draws.stream("coin"), np.array([3, tosses]), np.array([9, 5]))
+    assert alone[1] == found[5]  # whatever its neighbours toss
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 16, 17, 1000, 4097])
+def test_scattered_is_a_permutation_that_can_be_asked_at_any_place(size):
+    key = draws.stream("documents", size)
+    order = draws.scattered(key, np.arange(size), size)
+    assert sorted(order.tolist()) == list(range(size))
+    assert draws.scattered(key, np.array([size - 1, 0]), size).tolist() == [order[-1], order[0]]
+
+
+def test_every_place_is_reached_from_every_place_equally_often():
+    found = np.stack([draws.scattered(draws.stream("documents", number), np.arange(20), 20) for number in range(8000)])
+    for place in range(20):
+        assert stats.chisquare(np.bincount(found[:, place], minlength=20)).pvalue > UNLIKELY
+    steps = (found[:, 1:] - found[:, :-1]) % 20  # neighbours are no longer neighbours
+    assert stats.chisquare(np.bincount(steps.ravel(), minlength=20)[1:]).pvalue > UNLIKELY

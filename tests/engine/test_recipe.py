@@ -1,6 +1,5 @@
 """Is what a person wrote read as they meant it, or refused at the line where they went wrong?"""
 
-import dataclasses
 import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from engine.recipe import data_path, hash_of, load, read, resolved
+from engine.recipe import data_path, how, identity, load, read, resolved
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 CLASSES = {
@@ -165,13 +164,55 @@ def test_every_recipe_of_ours_loads_and_survives_a_round_trip(path, tmp_path):
     recipe = load(recipe_class, path)
     again = load(recipe_class, written(tmp_path, yaml.safe_dump(resolved(recipe))))
     assert resolved(again) == resolved(recipe)
-    assert hash_of(again) == hash_of(recipe)
 
 
-def test_the_hash_follows_values_and_not_their_order():
-    assert hash_of({"a": 1, "b": Path("c")}) == hash_of({"b": "c", "a": 1})
-    recipe = Recipe("a")
-    assert hash_of(recipe) != hash_of(dataclasses.replace(recipe, steps=11))
+@dataclass(frozen=True)
+class Pass:
+    share: float
+    device_batch: int = how()
+
+
+@dataclass(frozen=True)
+class Work:
+    name: str
+    passes: tuple[Pass, ...]
+    model: dict[str, Any]
+    workers: int = how(0)
+
+
+def work(**changes: Any) -> Work:
+    return Work(**{"name": "a", "passes": (Pass(0.9, 4), Pass(0.1, 2)), "model": {"workers": 3}, **changes})
+
+
+def test_a_field_without_a_default_that_says_how_must_still_be_given(tmp_path):
+    with pytest.raises(ValueError, match="lacks device_batch"):
+        load(Pass, written(tmp_path, "share: 1"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_the_same"),
+    [
+        ({"workers": 7}, True),
+        ({"passes": (Pass(0.9, 1), Pass(0.1, 1))}, True),
+        ({"passes": (Pass(0.8, 4), Pass(0.2, 2))}, False),
+        ({"passes": (Pass(0.9, 4),)}, False),
+        ({"passes": ()}, False),
+        ({"model": {"workers": 4}}, False),  # transformers' own key, which happens to have that name
+        ({"name": "b"}, False),
+    ],
+    ids=str,
+)
+def test_how_a_run_is_carried_out_is_no_part_of_what_it_is(changes, is_the_same):
+    before, now = work(), work(**changes)
+    assert (identity(before) == identity(now)) is is_the_same
+    # A run's folder holds plain values.
+    assert (identity(now, yaml.safe_load(yaml.safe_dump(resolved(before)))) == identity(now)) is is_the_same
+
+
+def test_a_dict_of_sections_is_resolved_as_a_recipe_is():
+    sections = {"passes": (Pass(0.9, 4),), "folder": Path("runs")}
+    assert resolved(sections) == {"passes": [{"share": 0.9, "device_batch": 4}], "folder": "runs"}
+    assert identity(sections) == {"passes": [{"share": 0.9}], "folder": "runs"}
 
 
 def test_data_is_looked_up_in_its_folder_then_here(tmp_path, monkeypatch):

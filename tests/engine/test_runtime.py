@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from engine.runtime import Stopped, commit, program
+from engine.processes import Lost, Stopped
+from engine.runtime import commit, program
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,7 @@ from engine.runtime import Stopped, commit, program
         (FileExistsError("runs/x is taken"), 2, "error: runs/x is taken\n"),
         (FloatingPointError("not finite"), 2, "error: not finite\n"),
         (Stopped("stopped at step 3"), 3, "stopped at step 3\n"),
+        (Lost("process 0 waited in vain"), 4, "error: process 0 waited in vain\n"),
     ],
 )
 def test_a_mistake_is_one_line_and_a_status(error, status, line, capsys, monkeypatch):

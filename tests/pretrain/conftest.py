@@ -35,8 +35,9 @@ def store_of(tmp_path) -> Callable[[list[list[int]]], Store]:
 @pytest.fixture
 def vocabulary_of() -> Callable[[Store], Vocabulary]:
     def make(store: Store) -> Vocabulary:
-        size = NUM_SPECIAL + len(store.ids)
-        return Vocabulary(size=size, pad=0, cls=1, sep=2, mask=3, ordinary=np.arange(NUM_SPECIAL, size))
+        size = NUM_SPECIAL + store.num_tokens
+        special = {"pad": 0, "cls": 1, "sep": 2, "mask": 3, "eos": 2}
+        return Vocabulary(size, special, np.arange(NUM_SPECIAL, size), np.zeros(size, bool))
 
     return make
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
 
+from corpus.chapters import StoredText
 from corpus.units import SegmentPairs
-from pretrain.examples import ObjectiveEpoch, fixed_batches
+from pretrain.examples import ChapterExamples, fixed_batches
 from pretrain.objectives.bert import Bert
 from pretrain.vocabulary import Vocabulary
 from tokenizer.load import load_tokenizer
@@ -41,8 +42,12 @@ def vocabulary(store, vocabulary_of):
     return vocabulary_of(store)
 
 
+def chapter_of(store):
+    return StoredText(store, seed=0, chapter_tokens=store.num_tokens).chapter(0, 0, {})
+
+
 def whole_epoch(store, objective, vocabulary, number=0):
-    epoch = ObjectiveEpoch(store, objective, vocabulary, LENGTH, 0, number)
+    epoch = ChapterExamples(chapter_of(store), objective, vocabulary, LENGTH, number)
     return epoch, epoch.batch(np.arange(len(epoch.order)))
 
 
@@ -118,14 +123,14 @@ def test_every_place_of_a_row_is_hidden_equally_often(store, objective, vocabula
 
 
 def test_masks_differ_between_epochs_and_not_between_batchings(store, objective, vocabulary):
-    units = SegmentPairs(store, LENGTH, 0.1, 0, 0)
-    split = [objective.split(units.take(np.arange(32)), vocabulary, 0, epoch) for epoch in (0, 0, 1)]
+    units = SegmentPairs(chapter_of(store), LENGTH, 0.1, 0)
+    split = [objective.split(units.take(np.arange(32)), vocabulary, key) for key in (0, 0, 1)]
     assert torch.equal(split[0].x["input_ids"], split[1].x["input_ids"])
     overlap = set(split[0].y["positions"].tolist()) & set(split[2].y["positions"].tolist())
     assert len(overlap) < 0.3 * len(split[0].y["positions"])
     order = np.random.default_rng(0).permutation(32)
     for part in np.array_split(order, 5):
-        batch = objective.split(units.take(part), vocabulary, 0, 0)
+        batch = objective.split(units.take(part), vocabulary, 0)
         width = batch.x["input_ids"].shape[1]
         for name in batch.x:
             assert torch.equal(batch.x[name], split[0].x[name][part, :width])
@@ -145,7 +150,7 @@ def trio(corpus, tokenizer_folder, objective, tmp_path):
     vocabulary = Vocabulary.of(tokenizer)
     torch.manual_seed(0)
     model = objective.build(SMALL, vocabulary)
-    epoch = ObjectiveEpoch(text, objective, vocabulary, LENGTH, 0, 0)
+    epoch = ChapterExamples(chapter_of(text), objective, vocabulary, LENGTH, 0)
     return tokenizer, model, fixed_batches(epoch, 16, 16)[0]
 
 
@@ -216,7 +221,7 @@ def test_examples_are_shown_in_words(trio, objective):
     ],
 )
 def test_an_impossible_model_is_refused(objective, settings, complaint):
-    vocabulary = Vocabulary(size=500, pad=0, cls=1, sep=2, mask=3, ordinary=np.arange(4, 500))
+    vocabulary = Vocabulary(500, {"pad": 0, "cls": 1, "sep": 2, "mask": 3}, np.arange(4, 500))
     with pytest.raises(ValueError, match=complaint):
         objective.build({**SMALL, **settings}, vocabulary)
 
@@ -225,3 +230,40 @@ def test_an_impossible_model_is_refused(objective, settings, complaint):
 def test_an_impossible_rate_is_refused_by_name(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         Bert(name="bert", **settings)
+
+
+# Whole words, and masked LM alone
+
+
+def test_whole_words_are_hidden_with_all_their_pieces(store, vocabulary):
+    chance = np.random.default_rng(1)
+    continues = chance.random(vocabulary.size) < 0.4
+    continues[:4] = False
+    vocabulary = replace(vocabulary, continues=continues)
+    _, batch = whole_epoch(store, Bert(name="bert", whole_words=True), vocabulary)
+    true = restored(batch)
+    hidden = torch.zeros(true.numel(), dtype=torch.bool)
+    hidden[batch.y["positions"]] = True
+    hidden = hidden.view_as(true)
+    goes_on = torch.from_numpy(continues)[true] & (batch.x["attention_mask"] == 1)
+    begins_text = torch.from_numpy(np.isin(np.roll(true.numpy(), 1, 1), (1, 2)))  # a piece cut off from its word
+    together = goes_on[:, 1:] & ~begins_text[:, 1:]
+    assert together.any()
+    assert (hidden[:, 1:] == hidden[:, :-1])[together].all()
+    assert hidden.sum() / (batch.num_tokens - 3 * len(true)) == pytest.approx(0.15, abs=0.01)
+
+
+def test_masked_lm_alone_sees_the_whole_text_and_asks_no_next_sentence(store, vocabulary):
+    alone = Bert(name="bert", next_sentence=False)
+    _, batch = whole_epoch(store, alone, vocabulary)
+    assert set(batch.counts) == {"masked_lm"}
+    text = restored(batch)
+    tokens = text[text >= 4]
+    assert sorted(tokens.tolist()) == list(range(4, 4 + store.num_tokens))  # every token of the store, once
+    assert (text[:, 0] == 1).all()
+    assert batch.num_tokens / batch.num_places > 0.99
+    model = alone.build(SMALL, vocabulary)
+    with torch.inference_mode():
+        losses = alone.loss(model.eval(), batch)
+    assert float(losses["masked_lm"]) / batch.counts["masked_lm"] == pytest.approx(np.log(vocabulary.size), rel=0.05)
+    assert not hasattr(model.cls, "seq_relationship")

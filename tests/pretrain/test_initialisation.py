@@ -7,7 +7,7 @@ import torch
 from pretrain.objectives.bert import Bert
 from pretrain.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary(size=500, pad=0, cls=1, sep=2, mask=3, ordinary=np.arange(4, 500))
+VOCABULARY = Vocabulary(500, {"pad": 0, "cls": 1, "sep": 2, "mask": 3}, np.arange(4, 500))
 
 
 def built(start, heads):

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from corpus.chapters import StoredText
 from corpus.units import SegmentPairs
 
 LENGTH = 64
@@ -15,8 +16,12 @@ def documents(number=60, sentences=(2, 40), tokens=(1, 25), seed=0):
     return [chance.integers(*tokens, size=chance.integers(*sentences)).tolist() for _ in range(number)]
 
 
+def chapter_of(store):
+    return StoredText(store, seed=0, chapter_tokens=store.num_tokens).chapter(0, 0, {})
+
+
 def pairs(store, length=LENGTH, short_seq_rate=0.1, seed=0, epoch=0):
-    return SegmentPairs(store, length, short_seq_rate, seed, epoch)
+    return SegmentPairs(chapter_of(store), length, short_seq_rate, key=10 * seed + epoch)
 
 
 def rows(store, units):
@@ -28,7 +33,8 @@ def rows(store, units):
 
 def document_of(store, tokens):
     """The documents that positions in the store belong to."""
-    return np.searchsorted(store.sentences[store.documents], tokens, side="right") - 1
+    flat, first = store.offsets(np.arange(len(store)))
+    return np.searchsorted(flat[first[:-1]], tokens, side="right") - 1
 
 
 @pytest.mark.parametrize("epoch", range(4))
@@ -75,7 +81,7 @@ def test_every_sentence_starts_some_example_or_is_counted(store_of):
     store = store_of([[2, 2]] * 30 + [[2]] * 5)
     units = pairs(store, short_seq_rate=0)
     shown = {int(token) for a, b, odd in rows(store, units) for token in (*a, *(() if odd else b))}
-    assert len(store.ids) - len(shown) == units.tokens_left_out
+    assert store.num_tokens - len(shown) == units.tokens_left_out
 
 
 def test_examples_of_long_documents_are_full(store_of):
@@ -128,7 +134,7 @@ def test_strangers_come_from_all_over_the_corpus(store_of):
     assert max(homes.values()) < 3 * len(guests) / 50
 
 
-def test_an_epoch_is_a_function_of_seed_and_number(store_of):
+def test_a_division_is_a_function_of_its_key(store_of):
     store = store_of(documents())
     same = [pairs(store, seed=1, epoch=2).rows for _ in range(2)]
     assert (same[0] == same[1]).all()

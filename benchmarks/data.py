@@ -1,0 +1,149 @@
+"""How fast does text become batches?  Preparing, pairing and masking, and how soon a large corpus gives its first one.
+
+    python -m benchmarks.data [--megabytes 20] [--rounds 5]
+
+preparation   `corpus.store.prepare` (reading, sentences, ids, writing) beside `tokenizers.encode_batch_fast` alone,
+              which is handed the same paragraphs from memory; both on all cores. `ratio`: ours over theirs.
+examples      SegmentPairs and the BERT objective's split, the division of the text included, beside
+              DataCollatorForLanguageModeling in a DataLoader over blocks that lie ready in memory; 128 tokens, batches
+              of 32, one thread. `ratio`: our samples a second of CPU time over theirs.
+first_batch   the prepared corpus written 1, 10 and 100 times behind itself; each size opened by fresh processes.
+              Seconds until the first batch, and memory after two hundred: `anonymous_mb` is the process's own,
+              `file_mb` are pages of the corpus, and of programs, that the system may take back at any time.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast
+
+from benchmarks import plain, sample
+from benchmarks.first_batch import LENGTH, batches_of
+from benchmarks.measuring import cpu_seconds, finish, ratio, seconds, spent, turn_by_turn
+from corpus.document import Tally
+from corpus.encoding import Encoded
+from corpus.store import Store, Writer, prepare
+from corpus.text import Source, documents
+from engine.runtime import program
+from tokenizer.load import tokenizer_hash
+
+BATCH = 32
+TIMES = (1, 10, 100)
+
+
+@program
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=float, default=20.0, help="raw text")
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args(argv)
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    folder, tokenizer = sample.vocabulary("bert")
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        source = sample.raw_text(asked.megabytes, home / "text.jsonl")
+        preparation, store = preparing(source, tokenizer, home, asked.rounds)
+        print(json.dumps({"preparation": preparation}), flush=True)
+        examples = making_examples(store, tokenizer, asked.rounds)
+        print(json.dumps({"examples": examples}), flush=True)
+        first_batch = growing(store, folder, home, asked.rounds)
+    finish({
+        "preparation": preparation, "examples": examples, "first_batch": first_batch, "text": sample.text()[1],
+    })  # fmt: skip
+
+
+def preparing(
+    source: Source, tokenizer: PreTrainedTokenizerFast, home: Path, rounds: int
+) -> tuple[dict[str, float], Store]:
+    """Megabytes a second of both, and the training store of the last round."""
+    stamp, number = tokenizer_hash(tokenizer), iter(range(10**6))
+    paragraphs = [paragraph for document in documents(source, Tally()) for paragraph in document.paragraphs]
+    size = sum(len(paragraph.encode()) for paragraph in paragraphs) / 1e6
+    backend, stores = tokenizer.backend_tokenizer, []
+
+    def ours() -> None:
+        stores.append(prepare([source], tokenizer, stamp, home / f"stores-{next(number)}", 0.02)[0])
+
+    taken = turn_by_turn(
+        {"ours": lambda: size / seconds(ours), "theirs": lambda: size / seconds(lambda: encode(backend, paragraphs))},
+        rounds,
+    )
+    found = {"mb_per_second": round(median(taken["ours"]), 2), "encode_batch_fast": round(median(taken["theirs"]), 2)}
+    return {"ratio": ratio(taken["ours"], taken["theirs"]), **found}, stores[-1]
+
+
+def encode(tokenizer: Tokenizer, paragraphs: list[str], at_a_time: int = 2048) -> None:
+    for start in range(0, len(paragraphs), at_a_time):
+        tokenizer.encode_batch_fast(paragraphs[start : start + at_a_time], add_special_tokens=False)
+
+
+def making_examples(store: Store, tokenizer: PreTrainedTokenizerFast, rounds: int) -> dict[str, float]:
+    """Samples a second of CPU time, of both."""
+    torch.set_num_threads(1)
+    ids = store.tokens(np.arange(store.num_tokens // LENGTH * LENGTH)).reshape(-1, LENGTH).tolist()
+    nothing_special = [0] * LENGTH  # given, as run_mlm gives it: the collator would have to look for special tokens
+    rows: Any = [{"input_ids": row, "special_tokens_mask": nothing_special} for row in ids[: 200 * BATCH]]
+    loader: DataLoader[Any] = DataLoader(
+        rows, BATCH, shuffle=True, collate_fn=plain.collator(tokenizer, "bert"), drop_last=True
+    )
+    number = iter(range(10**6))
+
+    def ours() -> float:
+        made: list[int] = []
+
+        def chapter() -> None:
+            made.extend(len(batch.x["input_ids"]) for batch in batches_of(store, tokenizer, next(number)))
+
+        taken = cpu_seconds(chapter)
+        return sum(made) / taken
+
+    def theirs() -> float:
+        return len(loader) * BATCH / cpu_seconds(lambda: list(loader))
+
+    taken = turn_by_turn({"ours": ours, "theirs": theirs}, rounds)
+    return {
+        "ratio": ratio(taken["ours"], taken["theirs"]),
+        "samples_per_second": round(median(taken["ours"])),
+        "collator": round(median(taken["theirs"])),
+    }
+
+
+def growing(store: Store, tokenizer: Path, home: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """By size: tokens, seconds until the first batch, memory after two hundred."""
+    paths = {f"{times}x": replicated(store, times, home / f"{times}x") for times in TIMES}
+    command = [sys.executable, "-m", "benchmarks.first_batch"]
+
+    def fresh(path: Path) -> dict[str, float]:
+        said = spent([*command, str(path), str(tokenizer), str(store.num_tokens)], home).output
+        return json.loads(said.splitlines()[-1])
+
+    runs = [{name: fresh(path) for name, path in paths.items()} for _ in range(rounds)]
+    return {name: {key: round(median(run[name][key] for run in runs), 3) for key in runs[0][name]} for name in paths}
+
+
+def replicated(store: Store, times: int, folder: Path) -> Path:
+    """A store of the same documents `times` over."""
+    offsets, first = store.offsets(np.arange(len(store)))
+    lengths = np.concatenate([np.diff(offsets[a:b]) for a, b in pairwise(first)])
+    once = Encoded(store.tokens(np.arange(store.num_tokens)), lengths, np.diff(first) - 1, 0, Counter())
+    writer = Writer(folder, store.manifest["dtype"])
+    for _ in range(times):
+        writer.append(once)
+    writer.close({**store.manifest, "counts": None})
+    return folder
+
+
+if __name__ == "__main__":
+    main()

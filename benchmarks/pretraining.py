@@ -1,0 +1,257 @@
+"""How many tokens a second does pretraining take in, ours beside the plain transformers way?
+
+    python -m benchmarks.pretraining                 BERT-mini and GPT-2 mini on the CPU, two processes beside one
+    python -m benchmarks.pretraining --gpu           bert-base at 128 and 512, gpt2-small at 1,024, on a GPU in bf16
+
+Ours is `engine.loop.train` itself, with the objectives that `pretrain.run` takes from a recipe, in bf16. It trains
+beside `BertForMaskedLM` or `GPT2LMHeadModel` in benchmarks.plain: from the same weights, on the same blocks in the same
+order, with the same optimizer, schedule and dropout. They take turns of a few steps each; the first turn is left out,
+for it compiles and warms up.
+
+ratio_default          our tokens a second over the plain way's in fp32, its default
+ratio_equal_precision  over the plain way's in bf16
+loss_gap               our held-out loss over the plain way's in bf16, less 1, after equally many tokens; same masks
+mfu                    model-FLOP utilisation: the arithmetic that our loss needs, over what the device can do
+two_processes          tokens a second of two processes of one thread over those of one process of one thread
+
+What is not equal: the draws of masks and dropout; BERT's share of hidden words is exact here and 15 % on average there;
+biases and LayerNorm are not decayed here; the plain way does not ask for a block's first word, ours does for GPT-2.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import datasets
+import torch
+import yaml
+from torch import nn
+from transformers import PreTrainedModel
+
+from benchmarks import plain, sample
+from benchmarks.measuring import finish, ratio, seconds, spent, turn_by_turn
+from benchmarks.ours import Parts, parts
+from benchmarks.plain import Plain
+from benchmarks.settings import CPU, GPU, TINY, Setting
+from engine.batch import Batch
+from engine.batches import Position
+from engine.checkpoint import Run
+from engine.evaluation import measure
+from engine.flops import count_flops, peak_flops
+from engine.loop import train
+from engine.optimizer import Optimizer
+from engine.plan import Plan
+from engine.runtime import make_accelerator, program, seed_weights
+from engine.schedule import Schedule
+from engine.tracking import Tracker
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PLAIN = ("plain_fp32", "plain_bf16")
+JUDGED = 512  # held-out examples
+WARMUP = 0.05
+NEEDS_A_GPU = "bert-base and gpt2-small need a GPU: python -m benchmarks.pretraining --gpu"
+
+
+@program
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--turns", type=int, default=26, help="of each way; the first is left out")
+    parser.add_argument("--steps", type=int, default=4, help="of a turn")
+    parser.add_argument("--megabytes", type=float, default=20.0, help="raw text")
+    parser.add_argument("--launches", type=int, default=3, help="of one and of two processes; 0: none")
+    parser.add_argument("--compile", action="store_true", help="ours under torch.compile")
+    parser.add_argument("--only", choices=(*CPU, *GPU), help="one setting")
+    parser.add_argument("--tiny", action="store_true", help="tiny models, to try the command")
+    asked = parser.parse_args(argv)
+    if asked.gpu and not torch.cuda.is_available():
+        raise ValueError("--gpu needs a CUDA GPU, and torch finds none; without it, the CPU is measured")
+    os.environ |= {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_CPU": str(not asked.gpu).lower()}
+    settings = TINY if asked.tiny else GPU if asked.gpu else CPU
+    result: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as home:
+        for name, setting in settings.items():
+            if asked.only in (None, name):
+                result[name] = compare(setting, Path(home) / name, asked)
+                print(json.dumps({name: result[name]}), flush=True)
+        if not asked.gpu:
+            result["gpu"] = NEEDS_A_GPU
+            if asked.launches and asked.only is None:
+                result["two_processes"] = two_processes(settings["bert_mini"], Path(home), asked)
+    finish({**result, "compile": asked.compile, "steps": asked.turns * asked.steps, "text": sample.text()[1]})
+
+
+def compare(setting: Setting, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """Train in all ways, turn by turn, and judge what each has learnt."""
+    folder.mkdir()
+    source = sample.raw_text(asked.megabytes, folder / "text.jsonl")
+    plan = Plan(
+        steps=asked.turns * asked.steps, global_batch=setting.batch, device_batch=setting.batch,
+        log_every=asked.steps, evaluate_every=asked.steps, compile=asked.compile, workers=4 if asked.gpu else 0,
+    )  # fmt: skip
+    accelerator = make_accelerator(seed=0)
+    with parts(setting, source, folder, plan, JUDGED, accelerator) as ours:
+        objective, schedule = ours.objective, Schedule(warmup_rate=WARMUP)
+        seed_weights(0)
+        model = objective.build(setting.model, ours.vocabulary)
+        flops = count_flops(model, objective.loss, ours.judged[0]) / ours.judged[0].num_places
+        rows = plain_rows(ours, plan.steps, setting)
+
+        def rate(step: int) -> float:
+            return setting.lr * schedule.factor(step, plan.steps)
+
+        ways = {
+            name: plain_way(name, twin(model, setting, accelerator.device), rows, rate, setting, plan) for name in PLAIN
+        }
+        speed: dict[str, list[float]] = {name: [] for name in PLAIN}
+
+        def take_turns(_: nn.Module, step: int) -> dict[str, float]:
+            """What the loop takes for its evaluation, whose time it does not count, are the others' turns."""
+            for name, way in ways.items():
+                took = seconds(partial(turn, way, asked.steps))
+                speed[name].append(asked.steps * setting.batch * setting.length / took)
+            return {}
+
+        run = Run(folder / "run", setting, accelerator)
+        train(model, objective.loss, ours.batches, plan, Optimizer(lr=setting.lr, eps=1e-8), schedule, 0, run,
+              Tracker(run.folder, accelerator), accelerator, take_turns)  # fmt: skip
+        speed = {name: found[1:] for name, found in {"ours_bf16": logged_speed(run.folder), **speed}.items()}
+        models = {"ours_bf16": model, **{name: way.model for name, way in ways.items()}}
+        losses = {name: judge(each, ours, accelerator) for name, each in models.items()}
+        peak = peak_flops(accelerator)
+    return {
+        "ratio_default": ratio(speed["ours_bf16"], speed["plain_fp32"]),
+        "ratio_equal_precision": ratio(speed["ours_bf16"], speed["plain_bf16"]),
+        "loss_gap": round(losses["ours_bf16"] / losses["plain_bf16"] - 1, 5),
+        "held_out_loss": {name: round(loss, 4) for name, loss in losses.items()},
+        "tokens_per_second": {name: round(median(found)) for name, found in speed.items()},
+        "mfu": {name: round(flops * median(speed[name]) / peak, 3) for name in ("ours_bf16", "plain_bf16") if peak},
+    }
+
+
+def plain_rows(ours: Parts, steps: int, setting: Setting) -> datasets.Dataset:
+    """The blocks of our first `steps` steps, unmasked and in order, with the columns that run_mlm and run_clm make."""
+    seen = [batch for step in ours.batches.since(Position()) for batch in step.micro_batches]
+    if any(len(batch.x["input_ids"]) < setting.batch for batch in seen):
+        raise ValueError(f"the text is too short for {steps} steps of {setting.batch} examples; raise --megabytes")
+    ids = torch.cat([original(batch) for batch in seen])  # (N, T)
+    columns: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if setting.family == "gpt2":
+        columns["labels"] = ids
+    else:
+        special = [number for name, number in ours.vocabulary.special.items() if name != "mask"]
+        columns["token_type_ids"] = torch.zeros_like(ids)
+        columns["special_tokens_mask"] = torch.isin(ids, torch.tensor(special)).long()
+    return datasets.Dataset.from_dict({name: column.tolist() for name, column in columns.items()})
+
+
+def original(batch: Batch) -> torch.Tensor:
+    """What was shown, (B, T), with the hidden tokens in their places."""
+    ids = batch.x["input_ids"].clone()
+    if "attention_mask" in batch.x:
+        ids.view(-1)[batch.y["positions"]] = batch.y["tokens"]
+    return ids
+
+
+def twin(model: PreTrainedModel, setting: Setting, device: torch.device) -> PreTrainedModel:
+    """transformers' own model, as its configuration makes it, with the weights of `model`."""
+    other: Any = plain.architecture(setting.model, model.config.vocab_size)
+    other.load_state_dict(model.state_dict())
+    return other.to(device)
+
+
+def plain_way(
+    name: str,
+    model: PreTrainedModel,
+    rows: datasets.Dataset,
+    rate: Callable[[int], float],
+    setting: Setting,
+    plan: Plan,
+) -> Plain:
+    _, tokenizer = sample.vocabulary(setting.family)
+    return Plain(
+        model, rows, plain.collator(tokenizer, setting.family), setting.batch, rate, bf16=name == "plain_bf16",
+        workers=plan.workers, order=range(len(rows)),
+    )  # fmt: skip
+
+
+def turn(way: Plain, steps: int) -> None:
+    with as_torch_comes():
+        losses = list(way.steps(steps))
+        torch.stack(losses).tolist()  # on a GPU, this waits for the last step
+
+
+@contextmanager
+def as_torch_comes() -> Iterator[None]:
+    """Without the matmul kernels that `engine.runtime` chooses: a user has torch's."""
+    switch: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    chosen, switch.fp32_precision = switch.fp32_precision, "none"
+    try:
+        yield
+    finally:
+        switch.fp32_precision = chosen
+
+
+def logged_speed(run: Path) -> list[float]:
+    """Tokens a second between two lines of the loop's own log; a turn each."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line["tokens_per_second"] for line in lines if "tokens_per_second" in line]
+
+
+def judge(model: nn.Module, ours: Parts, accelerator: Any) -> float:
+    """The mean loss on the held-out examples, in nats."""
+    sums, counts = measure(model.eval(), ours.objective.loss, ours.judged, accelerator)
+    return sum(sums[term] / counts[term] for term in counts)
+
+
+# Two processes
+
+
+def two_processes(setting: Setting, home: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """Launch one and two processes of one thread in turn, for the same recipe: the same global batch of two shares."""
+    folder = home / "processes"
+    folder.mkdir()
+    sample.raw_text(asked.megabytes, folder / "text.jsonl")
+    recipe = write_recipe(setting, folder, steps=asked.turns * asked.steps // 2, every=asked.steps)
+
+    def launch(processes: int) -> float:
+        config = REPOSITORY / "accelerate_configs" / ("cpu_2.yaml" if processes == 2 else "cpu.yaml")
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", str(config), "--mixed_precision", "bf16"]
+        command = [sys.executable, *launcher, "-m", "pretrain.run", str(recipe), "--overwrite", "True"]
+        said = spent(command, folder, OMP_NUM_THREADS="1", ACCELERATE_USE_CPU="true").output
+        if f"{processes} process(es) on 1 threads" not in said:
+            raise RuntimeError(f"{processes} process(es) of one thread were asked for; the run says\n{said[:500]}")
+        return median(logged_speed(folder / "runs" / "processes")[1:])
+
+    speed = turn_by_turn({"one": lambda: launch(1), "two": lambda: launch(2)}, asked.launches)
+    return {
+        "ratio": ratio(speed["two"], speed["one"]),
+        "tokens_per_second": {name: round(median(found)) for name, found in speed.items()},
+    }
+
+
+def write_recipe(setting: Setting, folder: Path, steps: int, every: int) -> Path:
+    vocabulary, _ = sample.vocabulary(setting.family)
+    recipe = {
+        "name": "processes",
+        "corpus": {"sources": [{"kind": "jsonl", "path": str(folder / "text.jsonl")}], "held_out": 0.05},
+        "tokenizer": str(vocabulary), "model": setting.model, "objective": setting.objective, "length": setting.length,
+        "optimizer": {"lr": setting.lr}, "schedule": {"warmup_rate": WARMUP},
+        "plan": {"steps": steps, "global_batch": 2 * setting.batch, "device_batch": setting.batch, "log_every": every},
+        "evaluation_examples": 32,
+    }  # fmt: skip
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""From raw text to a model folder: how long, and in how much memory?  `pretrain.run` beside transformers' way.
+
+    python -m benchmarks.whole_process [--megabytes 5] [--steps 100] [--rounds 3]
+
+Both begin with the same file of raw text and the same tokenizer, as fresh processes, turn by turn, and leave a model:
+BERT-mini, masked LM alone, 100 steps of 32 x 128, 256 held-out examples judged at the end. Ours runs as
+`accelerate launch -m pretrain.run` in bf16; the plain way (benchmarks.plain_run) in its default fp32, and in bf16.
+`ratio_*` is their seconds over ours, `peak_mb` the memory of all processes of a way together.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+from benchmarks import sample
+from benchmarks.measuring import Spent, finish, ratio, spent
+from engine.runtime import program
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LENGTH, BATCH, RATE = 128, 32, 5e-4
+
+
+@program
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=float, default=5.0, help="raw text")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args(argv)
+    vocabulary, _ = sample.vocabulary("bert")
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home)
+        sample.raw_text(asked.megabytes, folder / "text.jsonl")
+        recipe = write_recipe(folder, vocabulary, asked.steps, asked.batch)
+        plain = ["-m", "benchmarks.plain_run", "text.jsonl", "--family", "bert", "--tokenizer", str(vocabulary),
+                 "--steps", str(asked.steps), "--batch", str(asked.batch), "--lr", str(RATE),
+                 "--out", "plain"]  # fmt: skip
+        config = str(REPOSITORY / "accelerate_configs/cpu.yaml")
+        launch = ["-m", "accelerate.commands.launch", "--config_file", config, "--mixed_precision", "bf16"]
+        commands = {
+            "ours_bf16": [*launch, "-m", "pretrain.run", str(recipe)],
+            "plain_fp32": plain,
+            "plain_bf16": [*plain, "--bf16"],
+        }
+        found: dict[str, list[Spent]] = {name: [] for name in commands}
+        for number in range(asked.rounds):
+            for name, command in commands.items():
+                shutil.rmtree(folder / "runs", ignore_errors=True)  # so that the text is prepared anew
+                shutil.rmtree(folder / "plain", ignore_errors=True)
+                found[name].append(one := spent([sys.executable, *command], folder))
+                print(f"round {number + 1}, {name}: {one.seconds:.1f} s, {one.peak_mb:,.0f} MB", flush=True)
+    finish({**compared(found), "steps": asked.steps, "megabytes": asked.megabytes, "text": sample.text()[1]})
+
+
+def compared(found: dict[str, list[Spent]]) -> dict[str, Any]:
+    seconds = {name: [one.seconds for one in each] for name, each in found.items()}
+    return {
+        "ratio_default": ratio(seconds["plain_fp32"], seconds["ours_bf16"]),
+        "ratio_equal_precision": ratio(seconds["plain_bf16"], seconds["ours_bf16"]),
+        "seconds": {name: round(median(each), 1) for name, each in seconds.items()},
+        "peak_mb": {name: round(median([one.peak_mb for one in each])) for name, each in found.items()},
+    }
+
+
+def write_recipe(folder: Path, vocabulary: Path, steps: int, batch: int) -> Path:
+    recipe = {
+        "name": "whole-process",
+        "corpus": {"sources": [{"kind": "jsonl", "path": str(folder / "text.jsonl")}], "held_out": 0.05},
+        "tokenizer": str(vocabulary),
+        "model": {
+            "model_type": "bert", "num_hidden_layers": 4, "hidden_size": 256, "num_attention_heads": 4,
+            "intermediate_size": 1024,
+        },
+        "objective": {"name": "bert", "next_sentence": False},
+        "length": LENGTH,
+        "optimizer": {"lr": RATE},
+        "schedule": {"warmup_rate": 0.05},
+        "plan": {"steps": steps, "global_batch": batch, "device_batch": batch},
+        "evaluation_examples": 256,
+    }  # fmt: skip
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Which ids does a text have?  Word by word, each word given to the tokenizer only once while it is remembered.
+
+Most words of a text have been met before, and looking up their ids costs a fraction of finding them again. That is
+exact where a tokenizer never joins what a blank parts: in BERT's and GPT-2's way of cutting a text into words. Any
+other tokenizer is given whole texts.
+"""
+
+import json
+import re
+from array import array
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import count, islice
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+Ids = NDArray[numpy.uint32]
+Lengths = NDArray[numpy.int64]
+
+MOST_WORDS = 1 << 19  # remembered at a time: about 100 MB
+AMONG_BLANKS = re.compile(r"\s (?:\s|\Z)")
+AT_A_TIME = 4096  # texts given to the tokenizer: its answers take about 1 KB each
+
+
+class Words:
+    """A tokenizer that remembers. The texts must not contain NUL, which `corpus.text` has taken out."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.cut: Callable[[str], list[str]] = words_of if parts_at_blanks(tokenizer) else whole
+        self.forget()
+
+    def forget(self) -> None:
+        self.numbers: defaultdict[str, int] = defaultdict(count().__next__)  # word → its number, given as it is met
+        self.ids: Ids = numpy.empty(0, numpy.uint32)  # of all words, in the order of their numbers
+        self.ends: Lengths = numpy.zeros(1, numpy.int64)  # word n is ids[ends[n] : ends[n + 1]]
+
+    def encode(self, texts: list[str]) -> tuple[Ids, Lengths]:
+        """The ids of all texts, one text after the other, without special tokens; and how many each text has."""
+        if len(self.numbers) > MOST_WORDS:
+            self.forget()
+        words, word_counts = [], []
+        for text in texts:
+            cut = self.cut(text)
+            words += cut
+            word_counts.append(len(cut))
+        number = numpy.fromiter(map(self.numbers.__getitem__, words), numpy.int64, len(words))
+        self.learn()
+        begin, end = self.ends[number], self.ends[number + 1]
+        after = numpy.cumsum(end - begin)
+        place = numpy.arange(after[-1]) + numpy.repeat(end - after, end - begin)
+        return self.ids[place], numpy.diff(after[numpy.cumsum(word_counts) - 1], prepend=0)
+
+    def learn(self) -> None:
+        """Ask the tokenizer for the words that have a number and no ids yet."""
+        unknown = islice(self.numbers, len(self.ends) - 1, None)
+        while words := list(islice(unknown, AT_A_TIME)):
+            found, lengths = array("I"), []
+            for encoding in self.tokenizer.encode_batch_fast(words, add_special_tokens=False):
+                ids = encoding.ids
+                found.fromlist(ids)
+                lengths.append(len(ids))
+            self.ids = numpy.concatenate([self.ids, numpy.frombuffer(found, numpy.uint32)])
+            self.ends = numpy.concatenate([self.ends, self.ends[-1] + numpy.cumsum(lengths)])
+
+
+def words_of(text: str) -> list[str]:
+    """The text cut before each blank; whole where a blank stands among others, which GPT-2 may take as one token."""
+    if "  " in text or not (text.isprintable() or AMONG_BLANKS.search(text) is None):  # most have no other blanks
+        return [text]
+    return text.replace(" ", "\0 ").split("\0")
+
+
+def whole(text: str) -> list[str]:
+    return [text]
+
+
+def parts_at_blanks(tokenizer: Tokenizer) -> bool:
+    """Whether the ids of a text are those of its `words_of`, one word after the other."""
+    made: dict[str, Any] = json.loads(tokenizer.to_str())
+    normalizer, cutter, model = made["normalizer"], made["pre_tokenizer"] or {"type": None}, made["model"]
+    as_bert = cutter["type"] == "BertPreTokenizer" and (normalizer is None or normalizer["type"] == "BertNormalizer")
+    as_gpt2 = cutter["type"] == "ByteLevel" and normalizer is None
+    by_bytes = as_gpt2 and cutter["use_regex"] and not cutter["add_prefix_space"]
+    return (
+        (as_bert or by_bytes)
+        and not model.get("dropout")  # a draw must be made anew each time
+        and all(token["special"] for token in made["added_tokens"])  # another one may itself contain a blank
+    )

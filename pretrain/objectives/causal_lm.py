@@ -1,0 +1,148 @@
+"""Which token comes next?  The language model of GPT-2.
+
+Radford et al. 2019, section 2. Documents stand one behind the other, each ended by `<|endoftext|>`, and are cut into
+blocks of equal length: nothing is padded. Every token is asked once, from those before it in its block; the end of a
+document is asked like a token, and the first token of the next one is asked from it. So text can be made from nothing
+but `<|endoftext|>`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
+
+from corpus.chapters import Chapter
+from corpus.units import Block, Blocks
+from engine.batch import Batch
+from engine.cross_entropy import projected_cross_entropy
+from pretrain.objective import Objective, configuration
+from pretrain.vocabulary import Vocabulary
+
+PROMPTS = ("", "", "In the year", "She opened the door and")  # the empty one: from `<|endoftext|>`
+SAMPLE_TOKENS = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalLM(Objective):
+    """Next-token prediction over packed documents."""
+
+    across_documents: bool = True  # a token sees the documents before its own in the block, as in GPT-2
+
+    special_tokens: ClassVar = ("eos",)
+    panels = (
+        (
+            "Next token, nats",
+            {"training": "next_token_loss", "held out": "eval_next_token_loss", "unigram": "baseline_next_token_loss"},
+        ),
+        (
+            "Next token, accuracy",
+            {"held out": "eval_next_token_accuracy", "commonest": "baseline_next_token_accuracy"},
+        ),
+    )
+
+    def units(self, chapter: Chapter, length: int, vocabulary: Vocabulary, key: int) -> Blocks:
+        return Blocks(chapter, length + 1, vocabulary.eos, overlap=1)  # the last token of a block is asked, not shown
+
+    def split(self, t: Block, vocabulary: Vocabulary, key: int) -> Batch:
+        asked = t.document[:, 1:] >= 0  # (B, T) all but padding
+        x = {"input_ids": torch.from_numpy(t.ids[:, :-1].copy())}  # (B, T)
+        if not self.across_documents:
+            x["position_ids"] = torch.from_numpy(restarting(t.document))  # (B, T)
+        y = {
+            "positions": torch.from_numpy(np.flatnonzero(asked)),  # (M,) places in the flattened (B * T)
+            "tokens": torch.from_numpy(t.ids[:, 1:][asked]),  # (M,)
+        }
+        return Batch(x, y, {"next_token": len(y["tokens"])})
+
+    def build(self, model: dict[str, Any], vocabulary: Vocabulary) -> PreTrainedModel:
+        """transformers starts GPT-2 as its paper does: N(0, 0.02), and 0.02 / sqrt(2 layers) into the residual."""
+        end = {"bos_token_id": vocabulary.eos, "eos_token_id": vocabulary.eos}
+        # The tanh form of GELU is GPT-2's own; under this name it is one kernel instead of eight.
+        gelu = {"activation_function": "gelu_pytorch_tanh"}
+        settings = {"model_type": "gpt2", "vocab_size": vocabulary.size, **end, **gelu, **model}
+        if settings["model_type"] != "gpt2":
+            raise ValueError(f"model.model_type is {settings['model_type']!r}; the causal_lm objective trains a `gpt2`")
+        if settings["vocab_size"] < vocabulary.size:
+            raise ValueError(
+                f"model.vocab_size is {settings['vocab_size']}, smaller than the tokenizer's {vocabulary.size} "
+                "entries; leave it out to take the tokenizer's"
+            )
+        return GPT2LMHeadModel(configuration(settings))
+
+    def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
+        # Without attention mask and cache, positions that begin again keep attention within their document.
+        states = model.transformer(**batch.x, use_cache=False).last_hidden_state  # (B, T, H)
+        asked = states.flatten(0, 1).index_select(0, batch.y["positions"])  # (M, H)
+        total, correct = projected_cross_entropy(asked, model.lm_head.weight, None, batch.y["tokens"])
+        return {"next_token": total} if model.training else {"next_token": total, "next_token_correct": correct}
+
+    def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
+        next_token = sums["next_token"] / counts["next_token"]
+        return {
+            "next_token_loss": next_token,
+            "next_token_perplexity": math.exp(next_token),
+            "next_token_accuracy": sums["next_token_correct"] / counts["next_token"],
+        }
+
+    def baselines(self, batches: list[Batch]) -> dict[str, float]:
+        """The unigram distribution of the very tokens asked for: the best any guesser can do that sees no x."""
+        tokens = torch.cat([batch.y["tokens"] for batch in batches])
+        share = torch.bincount(tokens).double() / len(tokens)
+        entropy = -torch.special.xlogy(share, share).sum().item()
+        return {
+            "next_token_loss": entropy,
+            "next_token_perplexity": math.exp(entropy),
+            "next_token_accuracy": share.max().item(),
+        }
+
+    def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+        """What is asked, token by token, with `│` between two; `⟦...⟧`, the first of its block, is only shown."""
+        width = batch.width
+        row = (batch.y["positions"] // width).numpy()
+        lines = []
+        for number, shown in enumerate(batch.x["input_ids"][:, 0].tolist()):
+            pieces = [str(tokenizer.decode([token])) for token in batch.y["tokens"][row == number].tolist()]
+            text = "│".join([f"⟦{tokenizer.decode([shown])}⟧", *pieces])
+            lines.append(f"- `{' '.join(text.replace('`', '').split())}`")
+        return lines
+
+    def samples(self, model: Any, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[str]:
+        """Continue a few beginnings: a Markdown line each. Nucleus sampling, p = 0.95 (Holtzman et al. 2020).
+
+        A function of (weights, seed); the generator that training draws from stays where it was.
+        """
+        devices = [model.device] if model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.inference_mode():
+            torch.manual_seed(seed)
+            return [f"- {prompt or '…'} `{continued(model, tokenizer, prompt)}`" for prompt in PROMPTS]
+
+
+def restarting(document: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Positions (B, T) of the shown tokens of blocks (B, T + 1) that begin again at each `<|endoftext|>`.
+
+    It ends a document where it is asked, and begins the next one where it is shown: so the first token of a document is
+    asked from it alone, in training as when text is made.
+    """
+    column = np.arange(document.shape[1] - 1)
+    begins = document[:, 1:] != document[:, :-1]  # shown last of its document: the separator
+    return column - np.maximum.accumulate(np.where(begins, column, 0), axis=1)
+
+
+def continued(model: Any, tokenizer: PreTrainedTokenizerFast, prompt: str) -> str:
+    """What `model` makes up after `<|endoftext|>` and `prompt`: up to SAMPLE_TOKENS, or until it ends the document."""
+    given = torch.tensor([[tokenizer.eos_token_id, *tokenizer.encode(prompt)]], device=model.device)
+    made = model.generate(
+        given,
+        attention_mask=torch.ones_like(given),
+        max_length=min(given.shape[1] + SAMPLE_TOKENS, model.config.n_positions),
+        do_sample=True,
+        top_p=0.95,
+        top_k=0,
+        pad_token_id=tokenizer.eos_token_id,
+    )
+    return " ⏎ ".join(str(tokenizer.decode(made[0, given.shape[1] :])).replace("`", "").splitlines())

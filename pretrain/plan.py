@@ -1,0 +1,339 @@
+"""What will this run need?  Parameters, operations, memory, hours, money and disk, before anything is trained.
+
+    python -m pretrain.plan RECIPE.yaml [--hardware h100] [--processes 8] [--format json] [--key value ...]
+
+`--hardware cpu` tries a few seconds of training on this machine; a card (h100, a100, a6000, 4090, ...) is reckoned from
+its data sheet and a utilisation that is assumed, and stated. The corpus need not be there, nor, where the recipe says
+`model.vocab_size`, the tokenizer.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from corpus.text import Source, parts
+from engine.flops import CARDS, Card, card, measured_peak
+from engine.forecast import Memory
+from engine.recipe import read
+from engine.runtime import choose_cpu_matmul, hardware, peak_rss_mb, program, speak_plainly
+from pretrain.forecast import Stage, parameters_by_part, vocabulary_of
+from pretrain.recipe import PretrainRecipe
+
+UTILISATION = (
+    0.4  # of a card's peak: NVIDIA's BERT-large reaches 0.43 on an A100 at length 128; narrow models reach less
+)
+DOLLARS = {  # an hour of a card, on demand, as GPU clouds asked in 2025, rounded
+    "H200": 3.8, "H100": 3.0, "H100 PCIe": 2.5, "A100": 1.8, "A6000": 0.8, "L40S": 1.0, "4090": 0.7, "3090": 0.4,
+}  # fmt: skip
+LAUNCH = 10e-6  # seconds in which Python starts a kernel; small models on large cards wait for it
+DRIVER = 600_000_000  # bytes of a card that CUDA and its libraries take
+GAPS = 0.5  # of a CPU's tensors: what the C library's allocator keeps between them; 0.2 to 1.1 were seen
+CHARACTERS_A_TOKEN = 4.5  # of our vocabularies, on Wikipedia and books
+PACKED = {".gz": 2.9, ".zst": 2.9, ".parquet": 1.8}  # bytes of English text in a byte of the file
+
+
+@program
+def main(argv: list[str]) -> None:
+    options, rest = arguments(argv)
+    recipe = read(PretrainRecipe, rest)
+    speak_plainly()
+    found = planned(recipe, options)
+    if options.format == "json":
+        print(json.dumps(found, indent=1))
+    else:
+        show(found)
+
+
+def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our own options; and the recipe, with what is changed in it."""
+    parser = argparse.ArgumentParser(prog="python -m pretrain.plan RECIPE.yaml", add_help=False, allow_abbrev=False)
+    parser.add_argument("--hardware", default="cpu")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--precision", choices=("bf16", "no"))
+    parser.add_argument("--utilisation", type=float, default=UTILISATION)
+    parser.add_argument("--dollars", type=float)
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    return parser.parse_known_args(argv)
+
+
+def planned(recipe: PretrainRecipe, options: argparse.Namespace) -> dict[str, Any]:
+    """All that can be foreseen, as plain JSON: bytes, seconds, FLOPs; None for what cannot.
+
+    Errors: ValueError for an unknown card, for batches that do not divide, and for what the objective refuses.
+    """
+    gpu = known_card(options.hardware)
+    bf16 = options.precision == "bf16" if options.precision else bool(gpu and gpu.bf16)
+    vocabulary = vocabulary_of(recipe)
+    stages = [
+        Stage(recipe, phase, vocabulary, options.processes, bf16, gpu is not None) for phase in recipe.phases
+    ]  # fmt: skip
+    model = stages[0].outline()
+    memory = max((stage.memory for stage in stages), key=lambda found: found.peak)
+    held = on_the_device(memory, gpu, options.processes)
+    how: str = "unknown: it does not fit"
+    seconds: list[float] | None = None
+    if held["fits"]:
+        how, seconds = speed(stages, gpu, bf16, options.utilisation)
+    steps = steps_of(recipe, stages, seconds)
+    return {
+        "name": recipe.name,
+        "parameters": {"all": model.num_parameters(), **parameters_by_part(model)},
+        "phases": [phase_facts(stage, steps, seconds[i] if seconds else None) for i, stage in enumerate(stages)],
+        "work": work(recipe, stages, steps),
+        "memory": held,
+        "time": {
+            "hardware": f"{options.processes} x {gpu.name}" if gpu else hardware(),
+            "how": how,
+            **hours_and_dollars(recipe, stages, steps, seconds, gpu, options.dollars),
+        },
+        "disk": on_disk(recipe, memory, 4 * model.num_parameters()),
+    }  # fmt: skip
+
+
+# What is foreseen, section by section
+
+
+def phase_facts(stage: Stage, steps: int | None, seconds: float | None) -> dict[str, Any]:
+    return {
+        "length": stage.phase.length,
+        "device_batch": stage.phase.device_batch,
+        "micro_batches": stage.micro_batches,
+        "steps": steps and round(stage.phase.share * steps),
+        "step_flops": stage.flops,
+        "step_seconds": seconds,
+    }
+
+
+def steps_of(recipe: PretrainRecipe, stages: list[Stage], seconds: list[float] | None) -> int | None:
+    """The plan's steps, or as many as fit its budget; None where that is minutes and the speed is not known."""
+    plan = recipe.plan
+    if plan.minutes:
+        return max(1, round(plan.minutes * 60 / mean(stages, seconds))) if seconds else None
+    return plan.in_steps(mean(stages, [stage.flops for stage in stages])).steps
+
+
+def mean(stages: list[Stage], values: list[float]) -> float:
+    """Over the steps of all phases."""
+    return sum(stage.phase.share * value for stage, value in zip(stages, values, strict=True))
+
+
+def work(recipe: PretrainRecipe, stages: list[Stage], steps: int | None) -> dict[str, Any]:
+    """What is learnt from. `tokens` are positions: padding, of which there is little, is among them."""
+    examples = steps and steps * recipe.plan.global_batch
+    tokens = examples and round(examples * mean(stages, [float(stage.phase.length) for stage in stages]))
+    held = corpus_tokens(recipe.corpus.sources)
+    return {
+        "steps": steps,
+        "examples": examples,
+        "tokens": tokens,
+        "flops": steps and steps * mean(stages, [stage.flops for stage in stages]),
+        "corpus_tokens": held,
+        "epochs": tokens and held and tokens / held,
+    }
+
+
+def corpus_tokens(sources: tuple[Source, ...]) -> int | None:
+    """About how many tokens the sources' files hold; None if one is not a file, or not there."""
+    characters = 0.0
+    for source in sources:
+        if source.kind in ("hub", "docstrings"):
+            return None
+        try:
+            for part in parts(source):
+                characters += part.num_bytes * (PACKED.get(part.path.suffix, 1.0) if part.path else 1.0)
+        except FileNotFoundError:
+            return None
+    return round(characters / CHARACTERS_A_TOKEN)
+
+
+def on_the_device(memory: Memory, gpu: Card | None, processes: int) -> dict[str, Any]:
+    """What one process holds at the worst moment, and whether there is room for it."""
+    own = DRIVER if gpu else round(peak_rss_mb() * 1e6)
+    buckets = memory.gradients if processes > 1 else 0  # DistributedDataParallel sends copies of the gradients
+    gaps = 0 if gpu else round(GAPS * memory.peak)
+    peak = memory.peak + buckets + gaps + own
+    room = gpu.memory * 1e9 if gpu else free_memory()
+    fits = peak * (1 if gpu else processes) <= room
+    parts = {name: size for name, size in vars(memory).items() if name != "results"}
+    return {**parts, "buckets": buckets, "gaps": gaps, "program": own, "peak": peak, "room": room, "fits": fits}
+
+
+def free_memory() -> float:
+    """Bytes that programs on this machine can have now; without limit where the system does not say."""
+    path = Path("/proc/meminfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), float("inf"))
+
+
+def known_card(name: str) -> Card | None:
+    """None for the CPU. Errors: ValueError that lists the cards."""
+    if name == "cpu" or (found := card(name)):
+        return None if name == "cpu" else found
+    there = ", ".join(known.name for known in CARDS)
+    raise ValueError(f"--hardware is {name!r}; it is cpu (this machine) or one of the cards {there}")
+
+
+def speed(stages: list[Stage], gpu: Card | None, bf16: bool, utilisation: float) -> tuple[str, list[float]]:
+    """How the seconds of a step are known, and these, by phase."""
+    precision = "bf16" if bf16 else "fp32"
+    if gpu is None:
+        choose_cpu_matmul()
+        peak = measured_peak(torch.bfloat16 if bf16 else torch.float32)
+        return f"tried here, a few seconds, {precision}", [stage.tried_seconds(peak) for stage in stages]
+    peak = 1e12 * ((gpu.bf16 if bf16 else gpu.tf32) or gpu.fp32)
+    computing = [stage.flops / (peak * utilisation * stage.processes) for stage in stages]
+    starting = [stage.memory.results * stage.micro_batches * LAUNCH for stage in stages]
+    how = f"assumed: {utilisation:.0%} of {peak / 1e12:.0f} TFLOP/s, {precision}"
+    if sum(starting) > sum(computing):
+        how = f"assumed: {LAUNCH * 1e6:.0f} microseconds for each kernel; larger batches use the card better"
+    return how, [max(pair) for pair in zip(computing, starting, strict=True)]
+
+
+def hours_and_dollars(
+    recipe: PretrainRecipe, stages: list[Stage], steps: int | None, seconds: list[float] | None, gpu: Card | None,
+    dollars: float | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Training and evaluations. An evaluation only looks, which is a third of the work of learning."""
+    if steps is None or seconds is None:
+        return {"tokens_per_second": None, "hours": None, "dollars": None}
+    a_step, plan = mean(stages, seconds), recipe.plan
+    evaluations = (steps // plan.evaluate_every if plan.evaluate_every else 0) + 1
+    looked_at = evaluations * recipe.evaluation_examples / plan.global_batch
+    hours = (steps + (looked_at / 3 if not plan.minutes else 0)) * a_step / 3600
+    an_hour = dollars if dollars is not None else DOLLARS.get(gpu.name) if gpu else None
+    tokens = plan.global_batch * mean(stages, [float(stage.phase.length) for stage in stages])
+    return {
+        "tokens_per_second": tokens / a_step,
+        "hours": hours,
+        "dollars": None if an_hour is None else hours * an_hour * stages[0].processes,
+    }
+
+
+def on_disk(recipe: PretrainRecipe, memory: Memory, model: int) -> dict[str, Any]:
+    """The prepared corpus (None where it cannot be told), each state, how many there are at once, and the model."""
+    held = corpus_tokens(recipe.corpus.sources)
+    id_bytes = 2 if recipe.model.get("vocab_size", 0) <= 1 << 16 else 4
+    store = 0 if recipe.corpus.mode == "stream" else held and round(held * (id_bytes + 8 / 25))
+    states = (recipe.plan.keep if recipe.plan.save_every else 0) + 1  # one more while it is written
+    return {"store": store, "state": memory.state, "states": states, "model": model}
+
+
+# For people
+
+
+def show(found: dict[str, Any]) -> None:
+    """One table, in sections: what, how much, and a word on it."""
+    table = Table(title=f"What {found['name']} will need", show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    for rows in (parameter_rows, step_rows, run_rows, memory_rows, time_rows, disk_rows):
+        for row in rows(found):
+            table.add_row(*row)
+        table.add_section()
+    Console().print(table)
+
+
+Rows = list[tuple[str, str, str]]
+
+
+def parameter_rows(found: dict[str, Any]) -> Rows:
+    parts = dict(found["parameters"])
+    return [("parameters", f"{parts.pop('all'):,}", "")] + [(f"  {name}", f"{n:,}", "") for name, n in parts.items()]
+
+
+def step_rows(found: dict[str, Any]) -> Rows:
+    return [
+        (
+            f"a step at length {phase['length']}",
+            f"{amount(phase['step_flops'], 'FLOP')}",
+            f"{phase['micro_batches']} x {phase['device_batch']} examples a process"
+            + ("" if phase["steps"] is None else f", {phase['steps']:,} steps")
+            + ("" if phase["step_seconds"] is None else f", {phase['step_seconds']:.3g} s each"),
+        )
+        for phase in found["phases"]
+    ]
+
+
+def run_rows(found: dict[str, Any]) -> Rows:
+    work = found["work"]
+    of_corpus = (
+        f"about {amount(work['epochs']).strip()} times the corpus"
+        if work["epochs"]
+        else "the corpus's size is not known here"
+    )
+    return [
+        ("steps", number(work["steps"]), f"{number(work['examples'])} examples"),
+        ("tokens", amount(work["tokens"]), of_corpus),
+        ("operations", amount(work["flops"], "FLOP"), "forward and backward"),
+    ]
+
+
+def memory_rows(found: dict[str, Any]) -> Rows:
+    held = found["memory"]
+    notes = {
+        "weights": "",
+        "gradients": "",
+        "moments": "of the optimizers",
+        "average": "of the weights over time (ema)",
+        "copies": "of the weights in bf16, in a micro-batch",
+        "activations": "kept by a micro-batch's forward pass",
+        "logits": "the most that is as wide as the vocabulary at once",
+        "buckets": "of gradients under way between processes",
+        "gaps": "that the allocator keeps; a guess",
+        "program": "Python, PyTorch and its libraries",
+    }
+    room = "" if held["room"] == float("inf") else f" of {amount(held['room'], 'B')}"
+    verdict = "fits" if held["fits"] else "DOES NOT FIT: lower device_batch, or set plan.checkpoint_activations"
+    parts = [(f"  {name}", amount(held[name], "B"), note) for name, note in notes.items() if held[name]]
+    return [("memory of a process", amount(held["peak"], "B") + room, verdict), *parts]
+
+
+def time_rows(found: dict[str, Any]) -> Rows:
+    time = found["time"]
+    money = "" if time["dollars"] is None else f", about {time['dollars']:,.2f} dollars"
+    speed = "" if time["tokens_per_second"] is None else f"{number(round(time['tokens_per_second']))} tokens/s; "
+    return [
+        ("time", duration(time["hours"]), f"on {time['hardware']}{money}"),
+        ("", "", speed + time["how"]),
+    ]
+
+
+def disk_rows(found: dict[str, Any]) -> Rows:
+    disk = found["disk"]
+    return [
+        ("disk: prepared corpus", "?" if disk["store"] is None else amount(disk["store"], "B"), ""),
+        ("disk: states", f"{disk['states']} x {amount(disk['state'], 'B')}", "one of them is being written"),
+        ("disk: model", amount(disk["model"], "B"), ""),
+    ]
+
+
+def number(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+def duration(hours: float | None) -> str:
+    if hours is None:
+        return "?"
+    return (
+        f"{hours * 60:.3g} minutes" if hours < 1 else f"{hours:.3g} hours" if hours < 48 else f"{hours / 24:.3g} days"
+    )
+
+
+def amount(value: float | None, unit: str = "") -> str:
+    """Three figures and a prefix, such as 4.51 GB."""
+    if value is None:
+        return "?"
+    for prefix, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""From where does the text of a recipe come?  From a prepared store, or from a stream that is never stored."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from corpus.chapters import StoredText, Text
+from corpus.store import Store, is_prepared, prepare
+from corpus.stream import StreamedText
+from pretrain.recipe import Corpus
+from tokenizer.load import tokenizer_hash
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A corpus in use."""
+
+    text: Text
+    held_out: Text
+    stores: dict[str, Store]  # by what the data report calls them
+    fingerprint: str
+    reached: Callable[[int, int], None]  # hears which epoch and chapter training is in
+
+
+@contextmanager
+def opened(
+    corpus: Corpus, tokenizer: "PreTrainedTokenizerFast", seed: int, run: Path, accelerator: "Accelerator"
+) -> Iterator[Opened]:
+    """Open the corpus on every process. Errors: what `corpus.store.prepare` and `corpus.stream` raise."""
+    if corpus.mode == "store":
+        yield _stored(corpus, tokenizer, seed, accelerator)
+        return
+    text = _streamed(corpus, tokenizer, seed, run, accelerator)
+    try:
+        held_out = text.held_out()
+        stores = {"held out": held_out}
+        yield Opened(text, _whole(held_out, seed), stores, text.fingerprint, text.consumed)
+    finally:
+        text.close()
+
+
+def _stored(corpus: Corpus, tokenizer: "PreTrainedTokenizerFast", seed: int, accelerator: "Accelerator") -> Opened:
+    asked: dict[str, Any] = {
+        "sources": corpus.sources,
+        "tokenizer": tokenizer,
+        "tokenizer_hash": tokenizer_hash(tokenizer),
+        "folder": Path(corpus.stores),
+        "held_out": corpus.held_out,
+        "filters": corpus.filters,
+        "deduplicate": corpus.deduplicate,
+    }
+    if accelerator.is_main_process and accelerator.num_processes > 1 and not is_prepared(**asked):
+        print(
+            "the corpus is not prepared yet: the main process does it now while the others wait, five minutes at most; "
+            "for a large one say first  python -m pretrain.prepare RECIPE.yaml"
+        )
+    with accelerator.main_process_first():
+        train, held_out = prepare(**asked)
+    return Opened(
+        StoredText(train, seed, corpus.chapter_tokens),
+        _whole(held_out, seed),
+        {"training": train, "held out": held_out},
+        train.manifest["fingerprint"],
+        lambda epoch, chapter: None,
+    )
+
+
+def _streamed(
+    corpus: Corpus, tokenizer: "PreTrainedTokenizerFast", seed: int, run: Path, accelerator: "Accelerator"
+) -> StreamedText:
+    # A machine's processes meet in one folder; it is this run's alone, for the run is locked.
+    name = hashlib.sha256(str(run.absolute()).encode()).hexdigest()[:16]
+    return StreamedText(
+        corpus.sources,
+        tokenizer,
+        corpus.held_out,
+        corpus.chapter_tokens,
+        Path(tempfile.gettempdir()) / f"cloze-{name}",
+        seed,
+        processes=max(1, len(os.sched_getaffinity(0)) // 4),
+        builds=accelerator.is_local_main_process,
+    )
+
+
+def _whole(store: Store, seed: int) -> Text:
+    return StoredText(store, seed, chapter_tokens=max(1, store.num_tokens))
