@@ -7,8 +7,8 @@ An hour is `--minutes` of CPU time of this process on one thread, so that other 
 either way; evaluations are not counted, nor is the preparation of the text. Both ways are judged on the very same
 blocks of documents that neither trains on, with the very same masks. A line of the output is one evaluation.
 
-ours    the recipe of `OURS`, whole, in bf16, by `engine.loop.train`; a first few steps, thrown away, tell how many the
-        budget holds, and the recipe's schedule is that of so many steps
+ours    the recipe bert-mini-cpu-hour or gpt2-mini, whole, in bf16, by `engine.loop.train`; a first few steps, thrown
+        away, tell how many the budget holds, and the recipe's schedule is that of so many steps
 plain   benchmarks.plain: the library's model, initialisation and dropout, blocks that cross documents, fp32; a linear
         warm-up and a linear decay to 0 follow the share of the budget that is used up
 """
@@ -50,7 +50,8 @@ from tokenizer.load import load_tokenizer
 
 SOURCES = (Source("wikipedia", "wikipedia"), Source("books", "books"))
 HELD_OUT = 0.02  # as in the recipes
-OURS = {"bert": Path("recipes/pretrain/bert-mini-cpu-hour.yaml"), "gpt2": Path("recipes/pretrain/gpt2-mini.yaml")}
+RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "pretrain"
+OURS = {"bert": "bert-mini-cpu-hour", "gpt2": "gpt2-mini"}
 TOKENIZERS = {"bert": "runs/bert-wordpiece/tokenizer", "gpt2": "runs/gpt2-bpe/tokenizer"}
 JUDGED = {"bert": 1024, "gpt2": 128}  # held-out blocks
 EVALUATIONS = 20
@@ -117,12 +118,12 @@ def learn_plainly(
 def learn_ours(
     family: Family, tokenizer: PreTrainedTokenizerFast, stores: Path, judge: "Judge", minutes: float, say: Say
 ) -> None:
-    recipe = load(PretrainRecipe, OURS[family])
+    recipe = load(PretrainRecipe, RECIPES / f"{OURS[family]}.yaml")
     recipe = replace(recipe, corpus=replace(recipe.corpus, stores=str(stores)))
     with tempfile.TemporaryDirectory() as home:
         seconds_per_step = fit_ours(recipe, tokenizer, 12, 4, lambda *_: None, Path(home) / "first")
         steps = math.floor(60 * minutes / seconds_per_step)
-        say({"recipe": str(OURS[family]), "cpu_seconds_per_step": seconds_per_step, "steps": steps})
+        say({"recipe": OURS[family], "cpu_seconds_per_step": seconds_per_step, "steps": steps})
         clock = Clock()
 
         def evaluate(model: nn.Module, step: int) -> None:

@@ -36,6 +36,7 @@ Ints = NDArray[numpy.int64]
 Filter = Literal["gopher_quality", "gopher_repetition", "c4_quality", "fineweb_quality"]
 Deduplicate = Literal["minhash"]
 
+LAYOUT = 2  # of the files: a store of another one is built again, under another key
 SPLITS = ("train", "held_out")
 BATCH_CHARACTERS = 1 << 20  # of text a worker is handed at a time
 RESIDENT = 1 << 28  # bytes of a split's ids, and again of its tables, that a process has in memory at most
@@ -192,6 +193,7 @@ def origin_of(
     """All that decides what is in a store, as plain JSON."""
     sources = [pinned(source) for source in sources]
     origin = {
+        "layout": LAYOUT,
         "sources": [asdict(source) for source in sources],
         "fingerprint": digest([fingerprint(source) for source in sources]),
         "tokenizer": tokenizer_hash,

@@ -117,7 +117,7 @@ class Blocks:
         """Read the blocks `index` (B,) from the store in one gather."""
         place = index[:, None] * self.stride + np.arange(self.length)  # (B, T)
         document = np.searchsorted(self.place, np.minimum(place, self.size - 1), side="right") - 1
-        is_separator = (place >= self.place[document + 1] - 1)  # or lies beyond the text
+        is_separator = place >= self.place[document + 1] - 1  # or lies beyond the text
         source = np.where(is_separator, 0, self.begin[document] + place - self.place[document])
         ids = np.where(is_separator, self.separator, self.store.tokens(source))
         return Block(ids, np.where(place < self.size, document - document[:, :1], -1), index)

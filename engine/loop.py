@@ -107,8 +107,8 @@ def train(
                 break
     if average:
         average.settle()
-    return position.step
     gather(judgement)
+    return position.step
 
 
 def prepared(model: nn.Module, loss: Loss, plan: Plan, accelerator: Accelerator) -> nn.Module:

@@ -28,15 +28,15 @@ class Plan:
     minutes: float = 0.0  # of training, evaluations included, over all launches
     flops: float = 0.0  # forward and backward, such as 1e17
     log_every: int = how(10)
-    evaluate_every: int = 0  # steps; 0: only at the end
-    save_every: int = 0  # steps; 0: only when stopped
+    evaluate_every: int = how(0)  # steps; 0: only at the end
+    save_every: int = how(0)  # steps; 0: only when stopped
     keep: int = how(2)  # complete states that stay on disk
     max_grad_norm: float = 1.0
     skip_spikes: bool = False  # leave out a step whose loss is beyond six sigma of the last 128
     workers: int = how(0)  # processes that prepare batches; 0: the training process itself
     compile: bool = False  # torch.compile: half a minute or more at the start, then faster steps
     checkpoint_activations: bool = False  # compute activations twice instead of keeping them: slower, far smaller
-    timeout: int = how(120)  # seconds a process waits for another one before all give up
+    timeout: int = how(120)  # seconds a process waits for another, evaluating and saving included, before all give up
 
     def __post_init__(self) -> None:
         given = [name for name in ("steps", "minutes", "flops") if getattr(self, name)]

@@ -1,7 +1,7 @@
 """Which labelled examples stand together?  Batches of like lengths, so that little is padded."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +24,13 @@ class LabelledEpoch:
     """
 
     GROUP = 50
-    is_last = True  # an epoch is one chapter
-    cursor: ClassVar[dict[str, Any]] = {}
-    next_cursor: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self, columns: dict[str, Sequence[Any]], head: Head, pad: int, global_batch: int, seed: int, number: int
     ):
+        self.is_last = True  # an epoch is one chapter
+        self.cursor: dict[str, Any] = {}
+        self.next_cursor: dict[str, Any] = {}
         self.columns, self.head, self.pad = columns, head, pad
         lengths = np.array([len(ids) for ids in columns["input_ids"]])
         self.longest = int(lengths.max())

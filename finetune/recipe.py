@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from engine.optimizer import Optimizer
 from engine.plan import Plan
-from engine.recipe import check_name
+from engine.recipe import check_name, how
 from engine.schedule import Schedule
 from finetune.task import DataSource
 
@@ -16,9 +16,9 @@ class Passes:
 
     epochs: float
     global_batch: int
-    device_batch: int
-    log_every: int = 20
-    save_every: int = 0  # steps; 0: only when stopped
+    device_batch: int = how()
+    log_every: int = how(20)
+    save_every: int = how(0)  # steps; 0: only when stopped
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class FinetuneRecipe:
     config: dict[str, Any] = field(default_factory=dict)  # changes to the model's config, such as a dropout rate
     predict_test: bool = False  # also write predictions for the test splits
     save_model: bool = True  # keep each job's fine-tuned model
-    overwrite: bool = False  # delete what the run's folder holds
+    overwrite: bool = how(False)  # delete what the run's folder holds
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     tasks = [trainable(find_task(name)) for name in recipe.task]
     accelerator = make_accelerator(seed=0)
     # Tasks and seeds may be added to a run; all else is what makes its results comparable.
-    shared = {key: value for key, value in resolved(recipe).items() if key not in ("task", "seeds", "overwrite")}
+    shared = {key: value for key, value in vars(recipe).items() if key not in ("task", "seeds")}
     run = Run(Path("runs") / recipe.name, shared, accelerator, recipe.overwrite)
     todo = {
         task: seeds

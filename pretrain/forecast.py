@@ -82,7 +82,7 @@ class Stage:
         recipe, batch = self.recipe, self.batch(self.phase.device_batch)
         return foreseen_memory(
             self.build, recipe.objective.loss, batch, recipe.optimizer, self.bf16, self.micro_batches > 1,
-            self.vocabulary.size, recipe.plan.checkpoint_activations,
+            self.outline().config.vocab_size, recipe.plan.checkpoint_activations,
         )  # fmt: skip
 
     def tried_seconds(self, peak: float) -> float:

@@ -320,9 +320,10 @@ def number(value: int | None) -> str:
 def duration(hours: float | None) -> str:
     if hours is None:
         return "?"
-    return (
-        f"{hours * 60:.3g} minutes" if hours < 1 else f"{hours:.3g} hours" if hours < 48 else f"{hours / 24:.3g} days"
-    )
+    for unit, size in (("days", 24.0), ("hours", 1.0), ("minutes", 1 / 60)):
+        if hours >= 2 * size:
+            return f"{hours / size:.3g} {unit}"
+    return f"{hours * 3600:.3g} seconds"
 
 
 def amount(value: float | None, unit: str = "") -> str:

@@ -42,7 +42,8 @@ def main(argv: list[str]) -> None:
     vocabulary = Vocabulary.of(tokenizer)
     vocabulary.require(objective.special_tokens)
     model = objective.build(recipe.model, vocabulary)
-    with opened(recipe.corpus, tokenizer, seed, run.folder, accelerator) as corpus:
+    held_out_tokens = recipe.evaluation_examples * max(phase.length for phase in recipe.phases)
+    with opened(recipe.corpus, tokenizer, seed, run.folder, accelerator, held_out_tokens) as corpus:
         run.bind(corpus=corpus.fingerprint, tokenizer=tokenizer_hash(tokenizer))
         open_chapter = open_chapters(corpus.text, objective, vocabulary, seed)
         open_held_out = open_chapters(corpus.held_out, objective, vocabulary, seed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from corpus.chapters import StoredText, Text
 from corpus.store import Store, is_prepared, prepare
-from corpus.stream import StreamedText
+from corpus.stream import HELD_OUT_TOKENS, StreamedText
 from pretrain.recipe import Corpus
 from tokenizer.load import tokenizer_hash
 
@@ -33,17 +33,36 @@ class Opened:
 
 @contextmanager
 def opened(
-    corpus: Corpus, tokenizer: "PreTrainedTokenizerFast", seed: int, run: Path, accelerator: "Accelerator"
+    corpus: Corpus,
+    tokenizer: "PreTrainedTokenizerFast",
+    seed: int,
+    run: Path,
+    accelerator: "Accelerator",
+    held_out_tokens: int = HELD_OUT_TOKENS,
 ) -> Iterator[Opened]:
-    """Open the corpus on every process. Errors: what `corpus.store.prepare` and `corpus.stream` raise."""
+    """Open a corpus on every process. A stream has no end in sight, and holds out `held_out_tokens` of its beginning.
+
+    Errors: what `corpus.store.prepare` and `corpus.stream` raise.
+    """
     if corpus.mode == "store":
         yield _stored(corpus, tokenizer, seed, accelerator)
         return
-    text = _streamed(corpus, tokenizer, seed, run, accelerator)
+    # A machine's processes meet in one folder; it is this run's alone, for the run is locked.
+    name = hashlib.sha256(str(run.absolute()).encode()).hexdigest()[:16]
+    text = StreamedText(
+        corpus.sources,
+        tokenizer,
+        corpus.held_out,
+        corpus.chapter_tokens,
+        Path(tempfile.gettempdir()) / f"cloze-{name}",
+        seed,
+        processes=max(1, len(os.sched_getaffinity(0)) // 4),  # the others train and prepare batches
+        builds=accelerator.is_local_main_process,
+        held_out_tokens=held_out_tokens,
+    )
     try:
         held_out = text.held_out()
-        stores = {"held out": held_out}
-        yield Opened(text, _whole(held_out, seed), stores, text.fingerprint, text.consumed)
+        yield Opened(text, _whole(held_out, seed), {"held out": held_out}, text.fingerprint, text.consumed)
     finally:
         text.close()
 
@@ -71,23 +90,6 @@ def _stored(corpus: Corpus, tokenizer: "PreTrainedTokenizerFast", seed: int, acc
         {"training": train, "held out": held_out},
         train.manifest["fingerprint"],
         lambda epoch, chapter: None,
-    )
-
-
-def _streamed(
-    corpus: Corpus, tokenizer: "PreTrainedTokenizerFast", seed: int, run: Path, accelerator: "Accelerator"
-) -> StreamedText:
-    # A machine's processes meet in one folder; it is this run's alone, for the run is locked.
-    name = hashlib.sha256(str(run.absolute()).encode()).hexdigest()[:16]
-    return StreamedText(
-        corpus.sources,
-        tokenizer,
-        corpus.held_out,
-        corpus.chapter_tokens,
-        Path(tempfile.gettempdir()) / f"cloze-{name}",
-        seed,
-        processes=max(1, len(os.sched_getaffinity(0)) // 4),
-        builds=accelerator.is_local_main_process,
     )
 
 

@@ -107,8 +107,7 @@ class CausalLM(Objective):
         lines = []
         for number, shown in enumerate(batch.x["input_ids"][:, 0].tolist()):
             pieces = [str(tokenizer.decode([token])) for token in batch.y["tokens"][row == number].tolist()]
-            text = "│".join([f"⟦{tokenizer.decode([shown])}⟧", *pieces])
-            lines.append(f"- `{' '.join(text.replace('`', '').split())}`")
+            lines.append(f"- `{_line('│'.join([f'⟦{tokenizer.decode([shown])}⟧', *pieces]))}`")
         return lines
 
     def samples(self, model: Any, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[str]:
@@ -145,4 +144,9 @@ def continued(model: Any, tokenizer: PreTrainedTokenizerFast, prompt: str) -> st
         top_k=0,
         pad_token_id=tokenizer.eos_token_id,
     )
-    return " ⏎ ".join(str(tokenizer.decode(made[0, given.shape[1] :])).replace("`", "").splitlines())
+    return _line(str(tokenizer.decode(made[0, given.shape[1] :])))
+
+
+def _line(text: str) -> str:
+    """What fits between two ` of a Markdown line."""
+    return "⏎".join(text.replace("`", "").splitlines())

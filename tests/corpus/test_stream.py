@@ -80,7 +80,7 @@ def sources(tmp_path_factory) -> tuple[Source, ...]:
 @pytest.fixture
 def open_text(words, sources, tmp_path) -> Iterator[Callable[..., StreamedText]]:
     """Stream the small sources in chapters of 3,000 tokens, about a dozen an epoch; closed at the end of the test."""
-    opened = []
+    opened: list[StreamedText] = []
 
     def start(**changes) -> StreamedText:
         asked = {"sources": sources, "seed": 7, "held_out": 0.1, "chapter_tokens": 3000, "processes": 1, "builds": True}
@@ -146,7 +146,7 @@ def read_through(text: StreamedText, last_epoch: int) -> list[Read]:
 
 
 @pytest.fixture(scope="module")
-def two_epochs(words, sources, tmp_path_factory) -> list[Read]:
+def two_epochs(words, sources, tmp_path_factory) -> Iterator[list[Read]]:
     """What the stream of `open_text` gives when nothing happens."""
     text = StreamedText(sources, words, 0.1, 3000, tmp_path_factory.mktemp("stream"), 7, 1, True)
     yield read_through(text, last_epoch=1)
@@ -209,7 +209,7 @@ def test_another_seed_is_another_order(open_text, two_epochs):
 
 
 def mixture(sources: list[Source], characters: int) -> Counter[str]:
-    read = Counter()
+    read: Counter[str] = Counter()
     for document in Reading([parts(source) for source in sources], 0, 0, {}):
         read[document.id.split(":")[0]] += num_characters(document)
         if read.total() >= characters:
@@ -259,7 +259,7 @@ def test_a_resume_at_any_chapter_goes_on_as_if_nothing_had_been(open_text, two_e
 
 def test_a_jump_finds_its_chapter_and_leaves_what_is_open_alone(open_text, two_epochs):
     text = open_text()
-    first, sixth, seventh, eighth = two_epochs[0], *two_epochs[6:9]
+    first, sixth, seventh, eighth = (two_epochs[number] for number in (0, 6, 7, 8))
     assert content(text.chapter(0, 0, {})) == first.content
     assert content(text.chapter(0, 6, sixth.cursor)) == sixth.content
     assert content(text.chapter(0, 7, seventh.cursor)) == seventh.content

@@ -166,6 +166,28 @@ def spoiling(rank: int, factors: dict[int, float]) -> Callable[[], None]:
     return spoiled
 
 
+def failing() -> None:
+    """`pretrain.run`, but the second process meets a mistake of ours in its first pass."""
+    judge = Bert.loss
+
+    def loss(self: Bert, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        if os.environ["RANK"] == "1":
+            raise KeyError("the first cause")
+        return judge(self, model, batch)
+
+    Bert.loss = loss  # type: ignore[method-assign]
+    main()
+
+
+def test_a_rank_that_fails_does_not_keep_the_other_waiting(prepared, launch_together):
+    began = time.monotonic()
+    first, second = launch_together(failing, prepared("failing"), "recipe.yaml")
+    assert (first.status, second.status) == (4, 1)
+    assert "KeyError: 'the first cause'" in second.said
+    assert first.said.splitlines()[-1].startswith("error: process 0 lost another one")
+    assert time.monotonic() - began < 30
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_one_poisoned_rank_changes_no_parameter_and_after_three_steps_the_run_ends(prepared, launch_together, value):
     """Two micro-batches a step: from the first of step 5 on, all of rank 1's are poisoned."""

@@ -1,5 +1,9 @@
 """Does every pretraining recipe train?  Each is run, with all that makes it long or large made small."""
 
+import itertools
+import json
+import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -7,29 +11,85 @@ import yaml
 
 from engine.recipe import load
 from pretrain.recipe import PretrainRecipe
+from tokenizer.learn import BytePairs
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "pretrain").glob("*.yaml"))
-SMALL = {
-    "plan": {"steps": 2, "global_batch": 8, "device_batch": 8, "log_every": 1},
-    "model": {
-        "num_hidden_layers": 2,
-        "hidden_size": 32,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "max_position_embeddings": 32,
-    },
-}
+LENGTH, LONGEST = 16, 32
+MODEL = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "max_position_embeddings": LONGEST}
+# Compiling takes half a minute, and processes that read ahead are for large texts.
+PLAN = {"steps": 2, "global_batch": 8, "device_batch": 4, "log_every": 1, "compile": False, "workers": 0}
+BUDGETS = ("minutes", "flops")
+
+
+@pytest.fixture(scope="module")
+def byte_pairs_folder(corpus, tmp_path_factory) -> Path:
+    texts = [path.read_text(encoding="utf-8") for path in sorted(corpus.iterdir())]
+    folder = tmp_path_factory.mktemp("byte-pairs")
+    BytePairs(name="byte-bpe", size=400).learn(iter([texts]), Counter(), LONGEST).save_pretrained(folder)
+    return folder
+
+
+def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
+    """The recipe with a small text, model and batch, and two steps: one of each phase if there are two."""
+    sizes = {"vocab_size", "intermediate_size", "initializer_range"} & recipe["model"].keys()
+    model = {name: value for name, value in recipe["model"].items() if name not in sizes}
+    plan = {name: value for name, value in recipe["plan"].items() if name not in BUDGETS}
+    sources = [{"kind": "text", "path": str(text)}]
+    small = {
+        **recipe,
+        "corpus": {**recipe["corpus"], "sources": sources, "held_out": 0.15},
+        "tokenizer": str(tokenizer),
+        "model": {**model, **MODEL},
+        "length": LENGTH,
+        "plan": {**plan, **PLAN},
+        "evaluation_examples": 24,
+    }
+    if "last_phase" in recipe:
+        small["last_phase"] = {"share": 0.5, "length": LONGEST, "device_batch": 2}
+    return small
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_of_ours_trains(path, tmp_path, launch, write_recipe, corpus, tokenizer_folder):
+def test_a_recipe_of_ours_trains(path, tmp_path, launch, corpus, tokenizer_folder, byte_pairs_folder):
     recipe = yaml.safe_load(path.read_text())
-    given = {name: recipe[name] for name in ("objective", "optimizer", "schedule")}
-    sizes = {name: {**recipe[name], **SMALL[name]} for name in SMALL}
-    write_recipe(tmp_path, name=path.stem, **given, **sizes)
+    assert recipe["name"].split("/")[-1] in (path.stem, "pretrain")  # so that no two share a run's folder
+    causal = recipe["objective"]["name"] == "causal_lm"
+    small = made_small(recipe, corpus, byte_pairs_folder if causal else tokenizer_folder)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(small))
     ended = launch(tmp_path, "recipe.yaml")
     assert ended.status == 0, ended.said
-    assert (tmp_path / "runs" / path.stem / "model" / "model.safetensors").exists()
+    assert (tmp_path / "runs" / recipe["name"] / "model" / "model.safetensors").exists()
+    lines = (tmp_path / "runs" / recipe["name"] / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines if "loss" in json.loads(line)]
+    assert len(losses) == 2
+    assert all(math.isfinite(loss) for loss in losses)
+
+
+# The papers' numbers, which a slip of the keyboard would change without a word.
+PAPERS = {
+    "bert-tiny": (2, 128, 2, 512),
+    "bert-mini": (4, 256, 4, 1024),
+    "bert-small": (4, 512, 8, 2048),
+    "bert-medium": (8, 512, 8, 2048),
+    "bert-base": (12, 768, 12, 3072),
+    "bert-large": (24, 1024, 16, 4096),
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_models_are_trained_as_the_papers_say(name):
+    recipe = load(PretrainRecipe, next(path for path in RECIPES if path.stem == name))
+    sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+    assert tuple(recipe.model[size] for size in sizes) == PAPERS[name]
+    assert [(phase.length, round(phase.share, 9)) for phase in recipe.phases] == [(128, 0.9), (512, 0.1)]
+    plan, optimizer = recipe.plan, recipe.optimizer
+    assert (plan.steps, plan.global_batch, recipe.schedule.warmup_rate * plan.steps) == (1_000_000, 256, 10_000)
+    assert (optimizer.lr, optimizer.weight_decay, optimizer.betas) == (1e-4, 0.01, (0.9, 0.999))
+    assert recipe.model["hidden_dropout_prob"] == recipe.model["attention_probs_dropout_prob"] == 0.1
+    for phase, processes in itertools.product(
+        recipe.phases, (1, 2, 4, 8) if name in ("bert-base", "bert-large") else (1,)
+    ):
+        assert plan.global_batch % (phase.device_batch * processes) == 0
 
 
 @pytest.mark.parametrize(
@@ -42,7 +102,7 @@ def test_a_recipe_of_ours_trains(path, tmp_path, launch, write_recipe, corpus, t
         ({"evaluation_examples": 0}, "evaluation_examples is 0"),
         ({"corpus": {"held_out": 0.0}}, "corpus: held_out is 0.0"),
         ({"corpus": {"sources": []}}, "corpus: sources is empty"),
-        ({"plan": {"steps": 0}}, "plan: steps is 0"),
+        ({"plan": {"steps": 0}}, "plan: exactly one of steps, minutes and flops says how long to train"),
     ],
 )
 def test_an_impossible_recipe_is_refused_with_its_place(tmp_path, write_recipe, changes, complaint):
