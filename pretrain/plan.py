@@ -21,12 +21,10 @@ from engine.flops import CARDS, Card, card, measured_peak
 from engine.forecast import Memory
 from engine.recipe import read
 from engine.runtime import choose_cpu_matmul, hardware, peak_rss_mb, program, speak_plainly
-from pretrain.forecast import Stage, parameters_by_part, vocabulary_of
+from pretrain.forecast import SENTENCE, Stage, parameters_by_part, vocabulary_of
 from pretrain.recipe import PretrainRecipe
 
-UTILISATION = (
-    0.4  # of a card's peak: NVIDIA's BERT-large reaches 0.43 on an A100 at length 128; narrow models reach less
-)
+UTILISATION = 0.4  # of a card's peak: NVIDIA's BERT-large reaches 0.43 on an A100; narrow models reach less
 DOLLARS = {  # an hour of a card, on demand, as GPU clouds asked in 2025, rounded
     "H200": 3.8, "H100": 3.0, "H100 PCIe": 2.5, "A100": 1.8, "A6000": 0.8, "L40S": 1.0, "4090": 0.7, "3090": 0.4,
 }  # fmt: skip
@@ -40,6 +38,8 @@ PACKED = {".gz": 2.9, ".zst": 2.9, ".parquet": 1.8}  # bytes of English text in 
 @program
 def main(argv: list[str]) -> None:
     options, rest = arguments(argv)
+    if options.processes < 1:
+        raise ValueError(f"--processes is {options.processes}; it must be 1 or more")
     recipe = read(PretrainRecipe, rest)
     speak_plainly()
     found = planned(recipe, options)
@@ -51,12 +51,15 @@ def main(argv: list[str]) -> None:
 
 def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our own options; and the recipe, with what is changed in it."""
-    parser = argparse.ArgumentParser(prog="python -m pretrain.plan RECIPE.yaml", add_help=False, allow_abbrev=False)
-    parser.add_argument("--hardware", default="cpu")
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--precision", choices=("bf16", "no"))
-    parser.add_argument("--utilisation", type=float, default=UTILISATION)
-    parser.add_argument("--dollars", type=float)
+    parser = argparse.ArgumentParser(
+        "python -m pretrain.plan RECIPE.yaml", description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--hardware", default="cpu", help="cpu (this machine), or a card such as a100")
+    parser.add_argument("--processes", type=int, default=1, help="how many train together, each with a card")
+    parser.add_argument("--precision", choices=("bf16", "no"), help="bf16 on cards that have it, else no")
+    parser.add_argument("--utilisation", type=float, default=UTILISATION, help="share of a card's peak that is reached")
+    parser.add_argument("--dollars", type=float, help="what an hour of a card costs")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     return parser.parse_known_args(argv)
 
@@ -69,9 +72,7 @@ def planned(recipe: PretrainRecipe, options: argparse.Namespace) -> dict[str, An
     gpu = known_card(options.hardware)
     bf16 = options.precision == "bf16" if options.precision else bool(gpu and gpu.bf16)
     vocabulary = vocabulary_of(recipe)
-    stages = [
-        Stage(recipe, phase, vocabulary, options.processes, bf16, gpu is not None) for phase in recipe.phases
-    ]  # fmt: skip
+    stages = [Stage(recipe, phase, vocabulary, options.processes, bf16, gpu is not None) for phase in recipe.phases]
     model = stages[0].outline()
     memory = max((stage.memory for stage in stages), key=lambda found: found.peak)
     held = on_the_device(memory, gpu, options.processes)
@@ -218,7 +219,9 @@ def on_disk(recipe: PretrainRecipe, memory: Memory, model: int) -> dict[str, Any
     """The prepared corpus (None where it cannot be told), each state, how many there are at once, and the model."""
     held = corpus_tokens(recipe.corpus.sources)
     id_bytes = 2 if recipe.model.get("vocab_size", 0) <= 1 << 16 else 4
-    store = 0 if recipe.corpus.mode == "stream" else held and round(held * (id_bytes + 8 / 25))
+    store = (
+        0 if recipe.corpus.mode == "stream" else held and round(held * (id_bytes + 8 / SENTENCE))
+    )  # an offset a sentence
     states = (recipe.plan.keep if recipe.plan.save_every else 0) + 1  # one more while it is written
     return {"store": store, "state": memory.state, "states": states, "model": model}
 

@@ -109,7 +109,10 @@ def test_a_budget_becomes_steps(tmp_path, write_recipe, foresee):
         assert found["work"]["steps"] == pytest.approx(whole / step, abs=1)
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("bert-base", 110_106_428), ("bert-large", 336_226_108)])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("bert-base", 110_106_428), pytest.param("bert-large", 336_226_108, marks=pytest.mark.slow)],
+)
 def test_the_papers_models_have_the_papers_parameters_and_fit_their_card(tmp_path, foresee, name, parameters):
     found = foresee(tmp_path, str(RECIPES / f"{name}.yaml"), "--hardware", "a100", "--processes", "8")
     assert found["parameters"]["all"] == parameters
@@ -145,6 +148,7 @@ def test_the_table_says_it_in_words(tmp_path, write_recipe, launch_program):
         (("--processes", "3"), {}, "plan.global_batch 32 is not a multiple of device_batch x processes = 16 x 3"),
         ((), {"tokenizer": "no/such"}, "to plan without it, say model.vocab_size in the recipe"),
         (("--plan.stepps", "3"), {}, "stepps"),
+        (("--processes", "0"), {}, "--processes is 0"),
     ],
 )
 def test_a_mistake_is_told(tmp_path, write_recipe, launch_program, argv, changes, complaint):

@@ -1,0 +1,27 @@
+"""Does a run that is asked for a profile leave one that shows its own steps?"""
+
+import gzip
+import json
+from collections import Counter
+
+from engine.profiling import PHASES
+
+
+def test_a_run_leaves_a_trace_of_its_steps(tmp_path, launch, write_recipe):
+    write_recipe(tmp_path, plan={"steps": 12, "global_batch": 32, "device_batch": 16})
+    ended = launch(tmp_path, "recipe.yaml", "--profile", "True")
+    assert ended.status == 0, ended.said
+    assert "open it in ui.perfetto.dev" in ended.said
+    profile = tmp_path / "runs/small/profile"
+    with gzip.open(profile / "trace.json.gz") as file:
+        found = Counter(event["name"] for event in json.load(file)["traceEvents"] if event["name"] in PHASES)
+    assert found == {"data": 3, "forward": 6, "backward": 6, "optimizer": 3}  # two micro-batches a step
+    assert "backward" in (profile / "operators.txt").read_text()
+
+
+def test_a_run_that_is_not_asked_leaves_none_and_a_profile_makes_no_other_run(tmp_path, launch, write_recipe):
+    write_recipe(tmp_path, plan={"steps": 12})
+    assert launch(tmp_path, "recipe.yaml").status == 0
+    assert not (tmp_path / "runs/small/profile").exists()
+    ended = launch(tmp_path, "recipe.yaml", "--profile", "True")
+    assert (ended.status, "is finished" in ended.said) == (0, True)
