@@ -18,6 +18,7 @@ from engine.batch import Batch
 from engine.batches import Position
 from pretrain.examples import open_chapters
 from pretrain.objectives.bert import Bert
+from pretrain.recipe import Corpus
 from pretrain.vocabulary import Vocabulary
 from tokenizer.load import load_tokenizer
 
@@ -28,7 +29,7 @@ BATCHES = 200
 def main(store: str, tokenizer: str, chapter_tokens: str) -> None:
     vocabulary = load_tokenizer(tokenizer)
     began = time.perf_counter()
-    batches = batches_of(Store(Path(store)), vocabulary, 0, int(chapter_tokens))
+    batches = batches_of(Store(Path(store)), vocabulary, BATCH, int(chapter_tokens))
     next(batches)
     taken = time.perf_counter() - began
     for _ in itertools.islice(batches, BATCHES - 1):
@@ -37,14 +38,18 @@ def main(store: str, tokenizer: str, chapter_tokens: str) -> None:
 
 
 def batches_of(
-    store: Store, tokenizer: PreTrainedTokenizerFast, epoch: int, chapter_tokens: int = 1 << 40
+    store: Store,
+    tokenizer: PreTrainedTokenizerFast,
+    batch: int,
+    chapter_tokens: int = Corpus.chapter_tokens,
+    epoch: int = 0,
 ) -> Iterator[Batch]:
     """The batches of an epoch's first chapter, made as training makes them."""
     text = StoredText(store, seed=0, chapter_tokens=chapter_tokens)
     open_chapter = open_chapters(text, Bert(name="bert"), Vocabulary.of(tokenizer), 0)
     examples = open_chapter(Position(epoch=epoch), LENGTH)
-    for start in range(0, len(examples.order) // BATCH * BATCH, BATCH):
-        yield examples.batch(examples.order[start : start + BATCH])
+    for start in range(0, len(examples.order), batch):
+        yield examples.batch(examples.order[start : start + batch])
 
 
 def memory() -> dict[str, float]:

@@ -6,6 +6,7 @@ makes it, and a resumed run needs no stored generator. The hash is the finaliser
 """
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,19 +14,18 @@ import numpy.typing as npt
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
+@lru_cache(maxsize=4096)
 def stream(name: str, *numbers: int) -> np.uint64:
     """Return the key of one purpose, such as ("mask", seed, epoch): two purposes never share their draws."""
-    key = np.array([zlib.crc32(name.encode())], np.uint64)
-    for number in numbers:
-        key = _mix(key, np.array([number], np.int64).view(np.uint64))
-    return key[0]
+    return bits(np.uint64(zlib.crc32(name.encode())), *([number] for number in numbers)).reshape(-1)[0]
 
 
 def bits(key: np.uint64, *coordinates: npt.ArrayLike) -> npt.NDArray[np.uint64]:
     """Draw 64 fair bits at each point of the broadcast integer `coordinates`, such as (B, 1) rows by (T,) columns."""
     state = np.asarray(key, np.uint64)
-    for coordinate in coordinates:
-        state = _mix(state, np.asarray(coordinate, np.int64).view(np.uint64))
+    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is the point
+        for coordinate in coordinates:
+            state = _mix(state, np.asarray(coordinate, np.int64).view(np.uint64))
     return state
 
 
@@ -67,10 +67,7 @@ def scattered(key: np.uint64, index: npt.NDArray[np.int64], size: int) -> npt.ND
     while outside.any():
         left, right = found[outside] >> half, found[outside] & mask
         for number in range(6):
-            left, right = (
-                right,
-                left ^ (_mix(_mix(np.asarray(key), np.asarray(number, np.uint64)), right) >> np.uint64(32) & mask),
-            )
+            left, right = right, left ^ (bits(key, number, right.view(np.int64)) >> np.uint64(32) & mask)
         found = found.copy()
         found[outside] = (left << half) | right
         outside = found >= np.uint64(size)
@@ -78,8 +75,10 @@ def scattered(key: np.uint64, index: npt.NDArray[np.int64], size: int) -> npt.ND
 
 
 def _mix(state: npt.NDArray[np.uint64], value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is the point
-        mixed = (state ^ value) + _GOLDEN
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return mixed ^ (mixed >> np.uint64(31))
+    mixed = (state ^ value) + _GOLDEN
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed

@@ -27,6 +27,8 @@ def main(argv: list[str]) -> None:
         raise ValueError(f"--tasks is {options.tasks}; it must be 1 or more")
     recipe = read(PretrainRecipe, recipe_argv)
     corpus, tokenizer = recipe.corpus, load_tokenizer(recipe.tokenizer)
+    if corpus.mode == "stream":
+        raise ValueError("corpus.mode is stream: such a corpus is read while training, and there is nothing to prepare")
     origin = origin_of(
         corpus.sources, tokenizer, tokenizer_hash(tokenizer), corpus.held_out, corpus.filters, corpus.deduplicate
     )

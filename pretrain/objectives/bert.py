@@ -23,6 +23,8 @@ from pretrain.initialisation import start_locally
 from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum
 from pretrain.vocabulary import Vocabulary
 
+LONGEST_WORD = 100  # pieces: WordPiece takes no word of more letters
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bert(Objective):
@@ -63,7 +65,7 @@ class Bert(Objective):
         lot = draws.uniform(
             draws.stream("mask", key), t.index[:, None], words(ids, maskable, self.whole_words, vocabulary)
         )
-        hidden = chosen(maskable, lot, self.mask_rate)
+        hidden = chosen(maskable, lot, self.mask_rate, self.whole_words)
         x = {
             "input_ids": torch.from_numpy(corrupted(ids, hidden, t.index, vocabulary, key)),  # (B, T)
             "token_type_ids": torch.from_numpy(segment),  # (B, T) 0 for [CLS] A [SEP], 1 for B [SEP]
@@ -183,23 +185,27 @@ def words(
     return np.maximum.accumulate(np.where(goes_on, 0, column), axis=1)
 
 
-def chosen(maskable: npt.NDArray[np.bool_], lot: npt.NDArray[np.float64], rate: float) -> npt.NDArray[np.bool_]:
-    """Choose `rate` of each row's maskable places by their `lot`: hidden (B, T).
+def chosen(
+    maskable: npt.NDArray[np.bool_], lot: npt.NDArray[np.float64], rate: float, whole: bool
+) -> npt.NDArray[np.bool_]:
+    """Choose `rate` of each row's maskable places by their `lot`, and at least one: hidden (B, T).
 
-    As many places as come nearest to that, since what shares a lot is hidden together; at least one lot.
+    To the nearest whole number of places, or, where the pieces of a word share a lot, to the nearest end of a word.
     """
     lot = np.where(maskable, lot, np.inf)
-    wanted = np.maximum(1, np.rint(rate * maskable.sum(1, keepdims=True)))  # (B, 1)
-    most = min(int(wanted.max()) * 2 + 32, lot.shape[1])  # no word has as many pieces as that
+    wanted = np.maximum(1, np.rint(rate * maskable.sum(1, keepdims=True)).astype(np.int64))  # (B, 1)
+    most = min(int(wanted.max()) + LONGEST_WORD * whole, lot.shape[1])
     smallest = np.sort(np.partition(lot, most - 1, axis=1)[:, :most], axis=1)  # (B, most)
-    place = np.arange(most)
-    begins = np.pad(smallest[:, 1:] != smallest[:, :-1], ((0, 0), (1, 0)), constant_values=True)
-    begin = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
-    end = np.flip(np.minimum.accumulate(np.flip(np.where(np.roll(begins, -1, 1), place + 1, most), 1), axis=1), 1)
-    end[:, -1] = most
-    fits = (begin + end <= 2 * wanted) | (begin == 0)
-    threshold = np.where(fits & np.isfinite(smallest), smallest, -1.0).max(1, keepdims=True)  # (B, 1)
-    return (lot <= threshold) & maskable
+    last = _nearest_end(smallest, wanted) if whole else wanted - 1
+    return (lot <= np.take_along_axis(smallest, last, axis=1)) & maskable
+
+
+def _nearest_end(lots: npt.NDArray[np.float64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The place (B, 1) in each row of sorted `lots` (B, N) where a run of equal ones ends, nearest to `wanted`."""
+    place = np.arange(lots.shape[1])
+    ends = np.pad(lots[:, 1:] != lots[:, :-1], ((0, 0), (0, 1)), constant_values=True) & np.isfinite(lots)
+    distance = np.where(ends, np.abs(place + 1 - wanted), lots.shape[1])
+    return distance.argmin(1, keepdims=True)
 
 
 def corrupted(

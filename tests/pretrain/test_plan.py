@@ -19,7 +19,7 @@ SIZES = {  # large enough that a step takes longer than what surrounds it
     "intermediate_size": 1024,
     "max_position_embeddings": 64,
 }
-PLAN = {"steps": 8, "global_batch": 64, "device_batch": 32, "log_every": 1, "evaluate_every": 0}
+PLAN = {"steps": 6, "global_batch": 64, "device_batch": 32, "log_every": 1, "evaluate_every": 0}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_step_takes_the_time_that_was_foreseen(run_and_forecast):
     run, forecast, _ = run_and_forecast
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     speed = statistics.median(line["tokens_per_second"] for line in lines if "tokens_per_second" in line)
-    assert 0.4 < speed / forecast["time"]["tokens_per_second"] < 2.5
+    assert 1 / 3 < speed / forecast["time"]["tokens_per_second"] < 3
 
 
 def test_the_operations_are_the_count_done_by_hand(run_and_forecast):
@@ -92,8 +92,8 @@ def test_the_operations_are_the_count_done_by_hand(run_and_forecast):
     least = 3 * 4 * layer
     (phase,) = forecast["phases"]
     assert least < phase["step_flops"] < most
-    assert forecast["work"]["flops"] == 8 * phase["step_flops"]
-    assert forecast["work"]["tokens"] == 8 * tokens
+    assert forecast["work"]["flops"] == 6 * phase["step_flops"]
+    assert forecast["work"]["tokens"] == 6 * tokens
     assert phase["micro_batches"] == 2
 
 

@@ -62,8 +62,8 @@ def open_store(recipe: Path, stores: Path) -> tuple[Store, Store]:
     """The store as training builds or finds it."""
     asked = load(PretrainRecipe, recipe)
     corpus, tokenizer = asked.corpus, load_tokenizer(asked.tokenizer)
-    how = {"held_out": corpus.held_out, "filters": corpus.filters, "deduplicate": corpus.deduplicate}
-    return prepare(corpus.sources, tokenizer, tokenizer_hash(tokenizer), stores, processes=1, **how)
+    stamp, cleaning = tokenizer_hash(tokenizer), (corpus.filters, corpus.deduplicate)
+    return prepare(corpus.sources, tokenizer, stamp, stores, corpus.held_out, 1, *cleaning)
 
 
 def contents(stores: Path) -> dict[str, str]:
@@ -235,6 +235,7 @@ def test_a_filter_that_takes_lines_leaves_the_rest_of_the_document(program, tmp_
         (["--tasks", "0"], "--tasks is 0; it must be 1 or more"),
         (["--executor", "slurm"], "Slurm needs --partition NAME and --time HH:MM:SS"),
         (["--corpus.filters", "gopher"], "invalid choice"),
+        (["--corpus.mode", "stream"], "there is nothing to prepare"),
     ],
 )
 def test_options_are_checked(program, tmp_path, recipe, options, message):
