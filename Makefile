@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check clean
+.PHONY: help demo test test-slow test-scale check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ test: $(READY) ## run the quick tests
 
 test-slow: $(READY) ## run every test, the slow ones too
 	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+test-scale: $(READY) ## install what preparing at scale needs (datatrove, ray), and test it: Ray, deduplication
+	$(BIN)/python -m pip install --quiet --requirement requirements-scale.txt
+	$(BIN)/python -m pytest -q tests/pretrain/test_prepare.py
 
 check: $(READY) ## lint, formatting, types, and which folder may import which
 	$(BIN)/ruff check .

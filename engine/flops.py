@@ -98,9 +98,8 @@ class Card:
     fp32: float
 
 
-# From NVIDIA's data sheets and architecture white papers (Volta, Turing, GA102, AD102, Hopper, Blackwell). They print
-# tensor-core peaks with 2:4 sparsity first, of which the dense peak is half; bf16 is with fp32 accumulation. Variants
-# stand before the card they are variants of.
+# As the makers' data sheets are commonly quoted. They print tensor-core peaks with 2:4 sparsity first, of which the
+# dense peak is half; bf16 is with fp32 accumulation. Variants stand before the card they are variants of.
 CARDS = (
     Card("B200", 180, 2250, 1125, 75),
     Card("H200 NVL", 141, 835, 417, 60),

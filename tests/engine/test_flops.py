@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadM
 
 from engine.batch import Batch
 from engine.cross_entropy import projected_cross_entropy
-from engine.flops import card, count_flops, measured_peak, peak_flops
+from engine.flops import UncountableError, card, count_flops, measured_peak, peak_flops, shape_of
 
 B, T, M, V, H, WIDE, LAYERS = 4, 64, 37, 1000, 64, 256, 3  # M masked positions of B x T
 
@@ -89,6 +89,26 @@ def test_a_model_too_large_for_memory_is_counted_in_no_time():
     )  # looked up, not multiplied; the word embeddings are the projection
     attention = 12 * 16 * 12288 * 2048  # a token
     assert found == (6 * matrices + attention) * 2048
+
+
+def test_an_outline_taken_before_a_model_is_sharded_counts_the_same_and_holds_nothing():
+    model = bert()
+    outline = shape_of(model)
+    assert all(tensor.device.type == "meta" for tensor in outline.state_dict().values())
+    assert outline.cls.predictions.decoder.weight is outline.bert.embeddings.word_embeddings.weight
+    assert count_flops(outline, judge, pairs()) == by_hand()
+    assert next(model.parameters()).device.type == "cpu"
+
+
+def test_a_loss_whose_shapes_hang_on_numbers_is_told_from_one_that_is_wrong():
+    def picks(model: BertForPreTraining, batch: Batch) -> dict[str, Tensor]:
+        states = model.bert(**batch.x).last_hidden_state
+        return {"words": states[batch.x["attention_mask"].bool()].sum()}
+
+    with pytest.raises(UncountableError):
+        count_flops(bert(), picks, Batch(pairs().x, {}, {"words": 1}))
+    with pytest.raises(KeyError):
+        count_flops(bert(), lambda model, batch: {"words": batch.y["no such"]}, pairs())
 
 
 class Squared(torch.autograd.Function):
