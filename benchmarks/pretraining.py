@@ -220,7 +220,7 @@ def two_processes(setting: Setting, home: Path, asked: argparse.Namespace) -> di
     folder = home / "processes"
     folder.mkdir()
     sample.raw_text(asked.megabytes, folder / "text.jsonl")
-    recipe = write_recipe(setting, folder, steps=asked.turns * asked.steps // 2, every=asked.steps)
+    recipe = write_recipe(setting, folder, steps=max(2, asked.turns // 2) * asked.steps, every=asked.steps)
 
     def launch(processes: int) -> float:
         config = REPOSITORY / "accelerate_configs" / ("cpu_2.yaml" if processes == 2 else "cpu.yaml")

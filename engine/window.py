@@ -14,6 +14,7 @@ from engine.flops import UncountableError, count_flops, peak_flops, shape_of
 from engine.profiling import phase
 from engine.tracking import Tracker
 
+PACE = ("tokens_per_second", "data_wait", "padding_rate", "mfu")  # of this launch: what a resumed run does not repeat
 STALLED = 0.2  # share of the time spent waiting for data, from which on it is told
 
 

@@ -24,8 +24,8 @@ from engine.plan import Plan
 from engine.processes import Stopped
 from engine.schedule import Schedule
 from engine.tracking import Tracker
+from engine.window import PACE
 
-PACE = ("tokens_per_second", "data_wait", "padding_rate", "mfu")
 SIZE, LENGTH = 21, 6  # examples an epoch: two global batches of eight and one of five
 
 

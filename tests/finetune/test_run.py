@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, pipeline
 
+from engine.window import PACE
 from finetune.results import read_all
 from finetune.table import main as print_table
 
@@ -38,7 +39,7 @@ def job(folder, task, name="small"):
 def curve(folder, task):
     """All reports of a job, but for the speed."""
     reports = lines(job(folder, task) / "metrics.jsonl")
-    return [{name: value for name, value in report.items() if name != "tokens_per_second"} for report in reports]
+    return [{name: value for name, value in report.items() if name not in PACE} for report in reports]
 
 
 def what_is_there(folder):

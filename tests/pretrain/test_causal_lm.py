@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, pipeline
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, pipeline
 
 from corpus.chapters import StoredText
 from corpus.units import Block
@@ -107,17 +107,21 @@ def test_loss_and_gradient_are_those_of_transformers(store, vocabulary, across):
     model = objective.build(SMALL, vocabulary)
     (objective.loss(model, batch)["next_token"] / batch.counts["next_token"]).backward()
     gradient = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
-    model.zero_grad()
+    # Theirs has a mask, the published form of GELU, and logits for every place.
+    config = GPT2Config(**SMALL, vocab_size=vocabulary.size, attn_implementation="eager")
+    published = GPT2LMHeadModel(config)
+    published.load_state_dict(model.state_dict())
     labels = torch.full((batch.num_places,), -100)
     labels[batch.y["positions"]] = batch.y["tokens"]
-    theirs = model(**batch.x, shift_labels=labels.view_as(batch.x["input_ids"]), labels=labels, use_cache=False).loss
+    labels = labels.view_as(batch.x["input_ids"])
+    theirs = published(**batch.x, shift_labels=labels, labels=labels, use_cache=False).loss
     theirs.backward()
-    for name, parameter in model.named_parameters():
+    for name, parameter in published.named_parameters():
         torch.testing.assert_close(gradient[name], parameter.grad, msg=name, rtol=1e-4, atol=1e-6)
     model.eval()
     with torch.inference_mode():
         sums = objective.loss(model, batch)
-        logits = model(**batch.x, use_cache=False).logits.flatten(0, 1)[batch.y["positions"]]
+        logits = published.eval()(**batch.x, use_cache=False).logits.flatten(0, 1)[batch.y["positions"]]
     found = objective.metrics({name: float(value) for name, value in sums.items()}, batch.counts)
     assert found["next_token_loss"] == pytest.approx(theirs.item(), abs=1e-5)
     assert found["next_token_loss"] == pytest.approx(cross_entropy(logits, batch.y["tokens"]).item(), abs=1e-5)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForMaskedLM
 
-PACE = ("tokens_per_second", "data_wait", "padding_rate", "mfu")
+from engine.window import PACE
+
 STREAM = {"mode": "stream", "chapter_tokens": 1500}
 
 

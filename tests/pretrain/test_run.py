@@ -14,8 +14,9 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from engine.window import PACE
+
 CONFIGS = Path(__file__).parents[2] / "accelerate_configs"
-PACE = ("tokens_per_second", "data_wait", "padding_rate", "mfu")
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # each process draws its own
 
 
