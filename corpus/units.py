@@ -47,9 +47,9 @@ class SegmentPairs:
                 "a stranger comes from another document: give more documents, or change the share corpus.held_out"
             )
         sentences, first = chapter.store.offsets(chapter.documents)
-        text = _Text(sentences, first[:-1], first[1:] - 1)
+        text = _Text.of(sentences, first)
         self.rows, self.tokens_left_out = _paired(text, length - NUM_SPECIAL, short_seq_rate, key)
-        self.num_tokens = int((sentences[text.last] - sentences[text.first]).sum())
+        self.num_tokens = int(text.sentences[-1])
         if not len(self.rows):
             raise ValueError(f"{chapter.store.folder} has no document of two sentences or more, as sentence pairs need")
 
@@ -126,17 +126,25 @@ class Blocks:
 # The division of a chapter into pairs. All sections are divided side by side, each a pair a turn, because NumPy is fast
 # only so; a draw is a function of (key, section, turn).
 
-SECTION = 2048  # sentences: longer documents are divided in sections of that many, or a novel would take 5,000 turns
+SECTION = 1024  # sentences: longer documents are divided in sections of that many, or a novel would take 5,000 turns
 
 
 @dataclass(frozen=True)
 class _Text:
-    """Documents as runs of sentences: document d's sentences begin at `sentences[first[d]:last[d]]`, in tokens, and it
-    ends at `sentences[last[d]]`."""
+    """Documents one behind the other, as runs of sentences: document d's sentences begin at
+    `sentences[first[d]:last[d]]`, in tokens of this text, and it ends at `sentences[last[d]]`."""
 
-    sentences: Ints
+    sentences: Ints  # never falls, so one binary search serves all documents
     first: Ints  # (K,)
     last: Ints  # (K,)
+    shift: Ints  # (K,) from a token of this text to its place in the store
+
+    @staticmethod
+    def of(offsets: Ints, first: Ints) -> "_Text":
+        """From what `Store.offsets` gives."""
+        begin, end = offsets[first[:-1]], offsets[first[1:] - 1]
+        shift = begin - np.concatenate([[0], np.cumsum(end - begin)[:-1]])
+        return _Text(offsets - np.repeat(shift, np.diff(first)), first[:-1], first[1:] - 1, shift)
 
     def sections(self) -> tuple[Ints, Ints, Ints]:
         """Every document in equal sections of at most about SECTION sentences: document, first, last; all (S,)."""
@@ -163,12 +171,15 @@ def _paired(text: _Text, room: int, short_seq_rate: float, key: int) -> tuple[In
         is_short = draw.uniform("short") < short_seq_rate
         target = np.where(is_short, draw.between("length", 2, room), room)
         begin = first[active]
-        end = _filled(sentences, begin, last[active], target)
+        own, end = document[active], _filled(sentences, begin, last[active], target)
         cut = draw.between("cut", begin + 1, end - 1)  # A has one sentence or more, and so has B
         a_start, a_end = sentences[begin], sentences[cut]
-        other_start, other_end = _strangers(text, document[active], target - (a_end - a_start), draw)
-        b_start, b_end = np.where(is_stranger, (other_start, other_end), (a_end, sentences[end]))
-        rows.append(np.stack([*_truncated(a_start, a_end, b_start, b_end, room, draw), is_stranger], axis=1))
+        other, other_start, other_end = _strangers(text, own, target - (a_end - a_start), draw)
+        b_start, b_end, b_own = np.where(is_stranger, (other_start, other_end, other), (a_end, sentences[end], own))
+        row = np.stack([*_truncated(a_start, a_end, b_start, b_end, room, draw), is_stranger], axis=1)
+        row[:, :2] += text.shift[own][:, None]
+        row[:, 2:4] += text.shift[b_own][:, None]
+        rows.append(row)
         first[active] = np.where(is_stranger, cut, end)  # what would have followed a stranger's A is not used up
         active = active[last[active] - first[active] >= 2]
         turn += 1
@@ -216,7 +227,7 @@ def _filled(sentences: Ints, first: Ints, last: Ints, target: Ints) -> Ints:
     return np.where(last - end == 1, last, end)
 
 
-def _strangers(text: _Text, own: Ints, wanted: Ints, draw: _Draws) -> tuple[Ints, Ints]:
+def _strangers(text: _Text, own: Ints, wanted: Ints, draw: _Draws) -> tuple[Ints, Ints, Ints]:
     """Choose `wanted` tokens or so of another document; start where the document can still fill them, if it can."""
     other = draw.between("stranger", 0, len(text.first) - 2)
     other += other >= own
@@ -224,17 +235,12 @@ def _strangers(text: _Text, own: Ints, wanted: Ints, draw: _Draws) -> tuple[Ints
     latest = _reached(text.sentences, first, last, text.sentences[last] - wanted + 1)  # the last start that fills, + 1
     start = draw.between("start", first, np.maximum(latest, first + 1) - 1)
     end = np.clip(_reached(text.sentences, start, last, text.sentences[start] + wanted), start + 1, last)
-    return text.sentences[start], text.sentences[end]
+    return other, text.sentences[start], text.sentences[end]
 
 
 def _reached(sentences: Ints, first: Ints, last: Ints, offset: Ints) -> Ints:
     """The first place from `first` up to `last` whose sentence begins at `offset` or later; `last` if none does."""
-    low, high = first.copy(), last.copy()
-    while (low < high).any():  # a binary search in each
-        middle = (low + high) // 2
-        is_below = sentences[middle] < offset
-        low, high = np.where((low < high) & is_below, middle + 1, low), np.where(is_below, high, middle)
-    return low
+    return np.clip(np.searchsorted(sentences, offset), first, last)
 
 
 def _truncated(

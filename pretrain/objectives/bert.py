@@ -65,16 +65,13 @@ class Bert(Objective):
         lot = draws.uniform(
             draws.stream("mask", key), t.index[:, None], words(ids, maskable, self.whole_words, vocabulary)
         )
-        hidden = chosen(maskable, lot, self.mask_rate, self.whole_words)
+        hidden = np.flatnonzero(chosen(maskable, lot, self.mask_rate, self.whole_words))  # (M,) places of (B * T)
         x = {
             "input_ids": torch.from_numpy(corrupted(ids, hidden, t.index, vocabulary, key)),  # (B, T)
             "token_type_ids": torch.from_numpy(segment),  # (B, T) 0 for [CLS] A [SEP], 1 for B [SEP]
             "attention_mask": torch.from_numpy(real.astype(np.int64)),  # (B, T)
         }
-        y = {
-            "positions": torch.from_numpy(np.flatnonzero(hidden)),  # (M,) places in the flattened (B * T)
-            "tokens": torch.from_numpy(ids[hidden]),  # (M,)
-        }
+        y = {"positions": torch.from_numpy(hidden), "tokens": torch.from_numpy(ids.ravel()[hidden])}  # (M,) (M,)
         counts = {"masked_lm": len(y["tokens"])}
         if isinstance(t, Segments):
             y["is_stranger"] = torch.from_numpy(t.is_stranger)  # (B,)
@@ -210,16 +207,20 @@ def _nearest_end(lots: npt.NDArray[np.float64], wanted: npt.NDArray[np.int64]) -
 
 def corrupted(
     ids: npt.NDArray[np.int64],
-    hidden: npt.NDArray[np.bool_],
+    hidden: npt.NDArray[np.int64],
     index: npt.NDArray[np.int64],
     vocabulary: Vocabulary,
     key: int,
 ) -> npt.NDArray[np.int64]:
-    """80 % become [MASK], 10 % a random ordinary token, 10 % stay: the model never knows which tokens it can trust."""
-    row, column = np.nonzero(hidden)
-    fate = draws.uniform(draws.stream("fate", key), index[row], column)  # (M,)
-    lot = draws.integers(draws.stream("word", key), len(vocabulary.ordinary), index[row], column)
-    word = vocabulary.ordinary[lot]
+    """80 % become [MASK], 10 % a random ordinary token, 10 % stay: the model never knows which tokens it can trust.
+
+    `hidden` (M,) are places of the flattened `ids` (B, T). The tenth that a draw falls into decides, and where in it,
+    which token.
+    """
+    row, column = np.divmod(hidden, ids.shape[1])
+    tenths = 10 * draws.uniform(draws.stream("fate", key), index[row], column)  # (M,)
+    word = vocabulary.ordinary[((tenths % 1) * len(vocabulary.ordinary)).astype(np.int64)]
     shown = ids.copy()
-    shown[row, column] = np.where(fate < 0.8, vocabulary.mask, np.where(fate < 0.9, word, ids[row, column]))
+    kept = np.where(tenths < 9, word, ids.ravel()[hidden])
+    shown.ravel()[hidden] = np.where(tenths < 8, vocabulary.mask, kept)
     return shown
