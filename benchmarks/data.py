@@ -51,6 +51,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--megabytes", type=float, default=20.0, help="raw text")
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args(argv)
+    datasets.disable_progress_bars()
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     folder, tokenizer = sample.vocabulary("bert")
     with tempfile.TemporaryDirectory() as name:
