@@ -92,10 +92,10 @@ def test_phases_muon_average_and_all_go_on_bit_by_bit(tmp_path, launch, write_re
 
 
 def test_the_budget_in_minutes_is_kept_and_the_schedule_fits_it(tmp_path, launch, write_recipe):
-    changes = {"plan": {"steps": 0, "minutes": 0.1, "log_every": 1}, "schedule": {"warmup_rate": 0.1}}
+    changes = {"plan": {"steps": 0, "minutes": 0.2, "log_every": 1}, "schedule": {"warmup_rate": 0.1}}
     folder = run_through(tmp_path, launch, write_recipe, **changes)
     rates = [line["lr"] for line in metrics(folder) if "lr" in line]
-    assert max(rates) > 0.3e-3  # on a busy machine the first step takes a good part of six seconds
+    assert max(rates) > 0.3e-3  # on a busy machine the first step takes a good part of the time
     assert rates.index(max(rates)) < len(rates) / 2
     assert rates[-1] < max(rates) / 4
     finished = json.loads((folder / "runs/small/finished.json").read_text())
