@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from accelerate import Accelerator
 
 from benchmarks import sample
@@ -21,6 +22,7 @@ from pretrain.text import opened
 from pretrain.vocabulary import Vocabulary
 
 HELD_OUT = 0.05  # share of the documents
+WARMUP = 0.05  # share of the steps
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,18 @@ def parts(
 def objective_of(setting: Setting) -> Objective:
     section: dict[str, Any] = setting.objective
     return Objective.from_section(section["name"])(**section)
+
+
+def write_recipe(name: str, setting: Setting, plan: dict[str, int], examples: int, folder: Path) -> Path:
+    """Write FOLDER/recipe.yaml, which trains on FOLDER/text.jsonl and is judged on `examples` examples."""
+    vocabulary, _ = sample.vocabulary(setting.family)
+    recipe = {
+        "name": name,
+        "corpus": {"sources": [{"kind": "jsonl", "path": str(folder / "text.jsonl")}], "held_out": HELD_OUT},
+        "tokenizer": str(vocabulary), "model": setting.model, "objective": setting.objective, "length": setting.length,
+        "optimizer": {"lr": setting.lr}, "schedule": {"warmup_rate": WARMUP}, "plan": plan,
+        "evaluation_examples": examples,
+    }  # fmt: skip
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path

@@ -32,13 +32,12 @@ from typing import Any
 
 import datasets
 import torch
-import yaml
 from torch import nn
 from transformers import PreTrainedModel
 
 from benchmarks import plain, sample
 from benchmarks.measuring import finish, ratio, seconds, spent, turn_by_turn
-from benchmarks.ours import Parts, parts
+from benchmarks.ours import WARMUP, Parts, parts, write_recipe
 from benchmarks.plain import Plain
 from benchmarks.settings import CPU, GPU, TINY, Setting
 from engine.batch import Batch
@@ -56,7 +55,6 @@ from engine.tracking import Tracker
 REPOSITORY = Path(__file__).resolve().parents[1]
 PLAIN = ("plain_fp32", "plain_bf16")
 JUDGED = 512  # held-out examples
-WARMUP = 0.05
 NEEDS_A_GPU = "bert-base and gpt2-small need a GPU: python -m benchmarks.pretraining --gpu"
 
 
@@ -220,7 +218,11 @@ def two_processes(setting: Setting, home: Path, asked: argparse.Namespace) -> di
     folder = home / "processes"
     folder.mkdir()
     sample.raw_text(asked.megabytes, folder / "text.jsonl")
-    recipe = write_recipe(setting, folder, steps=max(2, asked.turns // 2) * asked.steps, every=asked.steps)
+    plan = {
+        "steps": max(2, asked.turns // 2) * asked.steps, "global_batch": 2 * setting.batch,
+        "device_batch": setting.batch, "log_every": asked.steps,
+    }  # fmt: skip
+    recipe = write_recipe("processes", setting, plan, 32, folder)
 
     def launch(processes: int) -> float:
         config = REPOSITORY / "accelerate_configs" / ("cpu_2.yaml" if processes == 2 else "cpu.yaml")
@@ -236,21 +238,6 @@ def two_processes(setting: Setting, home: Path, asked: argparse.Namespace) -> di
         "ratio": ratio(speed["two"], speed["one"]),
         "tokens_per_second": {name: round(median(found)) for name, found in speed.items()},
     }
-
-
-def write_recipe(setting: Setting, folder: Path, steps: int, every: int) -> Path:
-    vocabulary, _ = sample.vocabulary(setting.family)
-    recipe = {
-        "name": "processes",
-        "corpus": {"sources": [{"kind": "jsonl", "path": str(folder / "text.jsonl")}], "held_out": 0.05},
-        "tokenizer": str(vocabulary), "model": setting.model, "objective": setting.objective, "length": setting.length,
-        "optimizer": {"lr": setting.lr}, "schedule": {"warmup_rate": WARMUP},
-        "plan": {"steps": steps, "global_batch": 2 * setting.batch, "device_batch": setting.batch, "log_every": every},
-        "evaluation_examples": 32,
-    }  # fmt: skip
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    return path
 
 
 if __name__ == "__main__":

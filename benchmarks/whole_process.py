@@ -16,14 +16,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
-
 from benchmarks import sample
 from benchmarks.measuring import Spent, finish, ratio, spent
+from benchmarks.ours import write_recipe
+from benchmarks.settings import CPU
 from engine.runtime import program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-LENGTH, BATCH, RATE = 128, 32, 5e-4
+SETTING = CPU["bert_mini"]
 
 
 @program
@@ -31,16 +31,17 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=5.0, help="raw text")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--batch", type=int, default=SETTING.batch)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args(argv)
     vocabulary, _ = sample.vocabulary("bert")
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         sample.raw_text(asked.megabytes, folder / "text.jsonl")
-        recipe = write_recipe(folder, vocabulary, asked.steps, asked.batch)
+        plan = {"steps": asked.steps, "global_batch": asked.batch, "device_batch": asked.batch}
+        recipe = write_recipe("whole-process", SETTING, plan, 256, folder)
         plain = ["-m", "benchmarks.plain_run", "text.jsonl", "--family", "bert", "--tokenizer", str(vocabulary),
-                 "--steps", str(asked.steps), "--batch", str(asked.batch), "--lr", str(RATE),
+                 "--steps", str(asked.steps), "--batch", str(asked.batch), "--lr", str(SETTING.lr),
                  "--out", "plain"]  # fmt: skip
         config = str(REPOSITORY / "accelerate_configs/cpu.yaml")
         launch = ["-m", "accelerate.commands.launch", "--config_file", config, "--mixed_precision", "bf16"]
@@ -67,27 +68,6 @@ def compared(found: dict[str, list[Spent]]) -> dict[str, Any]:
         "seconds": {name: round(median(each), 1) for name, each in seconds.items()},
         "peak_mb": {name: round(median([one.peak_mb for one in each])) for name, each in found.items()},
     }
-
-
-def write_recipe(folder: Path, vocabulary: Path, steps: int, batch: int) -> Path:
-    recipe = {
-        "name": "whole-process",
-        "corpus": {"sources": [{"kind": "jsonl", "path": str(folder / "text.jsonl")}], "held_out": 0.05},
-        "tokenizer": str(vocabulary),
-        "model": {
-            "model_type": "bert", "num_hidden_layers": 4, "hidden_size": 256, "num_attention_heads": 4,
-            "intermediate_size": 1024,
-        },
-        "objective": {"name": "bert", "next_sentence": False},
-        "length": LENGTH,
-        "optimizer": {"lr": RATE},
-        "schedule": {"warmup_rate": 0.05},
-        "plan": {"steps": steps, "global_batch": batch, "device_batch": batch},
-        "evaluation_examples": 256,
-    }  # fmt: skip
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    return path
 
 
 if __name__ == "__main__":

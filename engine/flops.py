@@ -9,7 +9,7 @@ import copy
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,14 @@ from torch._subclasses.fake_tensor import (
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.batch import Batch
+from engine.batch import Batch, Loss
 
 
 class UncountableError(Exception):
     """The loss has shapes that depend on numbers, which an outline of it does not have."""
 
 
-def count_flops(model: nn.Module, loss: Callable[[nn.Module, Batch], dict[str, Tensor]], batch: Batch) -> float:
+def count_flops(model: nn.Module, loss: Loss, batch: Batch) -> float:
     """Floating point operations of one forward and backward pass of `loss(model, batch)`; a multiply-add is two.
 
     Matrix products are counted, as is customary, and nothing else. The pass is made by a copy of the model that has

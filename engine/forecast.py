@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from engine.average import Average
-from engine.batch import Batch
+from engine.batch import Batch, Loss
 from engine.optimizer import Optimizer, build_optimizers
-
-Loss = Callable[[nn.Module, Batch], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)

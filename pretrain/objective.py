@@ -83,11 +83,20 @@ class Objective(ABC):
         return []
 
 
-def configuration(settings: dict[str, Any]) -> Any:
-    """Return the transformers config of the recipe's `model:` section. Errors: ValueError for a key it does not know.
+def configuration(settings: dict[str, Any], objective: str, kind: str, vocabulary: Vocabulary) -> Any:
+    """Return the transformers config of the recipe's `model:` section, whose `model_type` must be `kind`.
 
+    Errors: ValueError for another kind, a vocabulary that is too small, and a key that the config does not know:
     transformers itself keeps an unknown key and goes on with the default of the one that was meant.
     """
+    settings = {"model_type": kind, "vocab_size": vocabulary.size, **settings}
+    if settings["model_type"] != kind:
+        raise ValueError(f"model.model_type is {settings['model_type']!r}; the {objective} objective trains a `{kind}`")
+    if settings["vocab_size"] < vocabulary.size:
+        raise ValueError(
+            f"model.vocab_size is {settings['vocab_size']}, smaller than the tokenizer's {vocabulary.size} entries; "
+            "leave it out to take the tokenizer's"
+        )
     default = AutoConfig.for_model(settings["model_type"])
     known = set(default.to_dict()) | set(default.attribute_map) | {"attn_implementation"}
     for key in settings:
@@ -106,3 +115,10 @@ def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:
 def correct_sum(logits: Tensor, target: Tensor) -> Tensor:
     """How many of the N rows of `logits` (N, K) have their largest value at `target` (N,)."""
     return (logits.argmax(-1) == target).sum().to(torch.float32)
+
+
+def unigram(tokens: Tensor) -> tuple[float, float]:
+    """The entropy in nats of the distribution of `tokens` (M,), the least loss of a guesser that sees no x; and the
+    share of the commonest one, the most it gets right."""
+    share = torch.bincount(tokens).double() / len(tokens)
+    return -torch.special.xlogy(share, share).sum().item(), share.max().item()

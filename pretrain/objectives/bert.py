@@ -20,7 +20,7 @@ from engine import draws
 from engine.batch import Batch
 from engine.cross_entropy import projected_cross_entropy
 from pretrain.initialisation import start_locally
-from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum
+from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum, unigram
 from pretrain.vocabulary import Vocabulary
 
 LONGEST_WORD = 100  # pieces: WordPiece takes no word of more letters
@@ -79,16 +79,9 @@ class Bert(Objective):
         return Batch(x, y, counts)
 
     def build(self, model: dict[str, Any], vocabulary: Vocabulary) -> PreTrainedModel:
-        settings = {"model_type": "bert", "vocab_size": vocabulary.size, "pad_token_id": vocabulary.pad, **model}
-        if settings["model_type"] != "bert":
-            raise ValueError(f"model.model_type is {settings['model_type']!r}; the bert objective trains a `bert`")
-        if settings["vocab_size"] < vocabulary.size:
-            raise ValueError(
-                f"model.vocab_size is {settings['vocab_size']}, smaller than the tokenizer's {vocabulary.size} "
-                "entries; leave it out to take the tokenizer's"
-            )
+        settings = {"pad_token_id": vocabulary.pad, **model}
         architecture = BertForPreTraining if self.next_sentence else BertForMaskedLM
-        bert = architecture(configuration(settings))
+        bert = architecture(configuration(settings, self.name, "bert", vocabulary))
         if self.start == "local":
             start_locally(bert.bert)
         return bert
@@ -116,12 +109,11 @@ class Bert(Objective):
     def baselines(self, batches: list[Batch]) -> dict[str, float]:
         """The unigram distribution of the very words asked for (the best any x-blind guesser can do), and majority."""
         tokens = torch.cat([batch.y["tokens"] for batch in batches])
-        share = torch.bincount(tokens).double() / len(tokens)
-        entropy = -torch.special.xlogy(share, share).sum().item()
+        entropy, commonest = unigram(tokens)
         found = {
             "masked_lm_loss": entropy,
             "masked_lm_perplexity": math.exp(entropy),
-            "masked_lm_accuracy": share.max().item(),
+            "masked_lm_accuracy": commonest,
         }
         if self.next_sentence:
             stranger = torch.cat([batch.y["is_stranger"] for batch in batches]).double().mean().item()

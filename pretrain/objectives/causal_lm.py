@@ -21,7 +21,7 @@ from corpus.chapters import Chapter
 from corpus.units import Block, Blocks
 from engine.batch import Batch
 from engine.cross_entropy import projected_cross_entropy
-from pretrain.objective import Objective, configuration
+from pretrain.objective import Objective, configuration, unigram
 from pretrain.vocabulary import Vocabulary
 
 PROMPTS = ("", "", "In the year", "She opened the door and")  # the empty one: from `<|endoftext|>`
@@ -71,15 +71,8 @@ class CausalLM(Objective):
         kernels = {"activation_function": "gelu_pytorch_tanh"}
         if self.across_documents:
             kernels["attn_implementation"] = "causal_sdpa"
-        settings = {"model_type": "gpt2", "vocab_size": vocabulary.size, **end, **kernels, **model}
-        if settings["model_type"] != "gpt2":
-            raise ValueError(f"model.model_type is {settings['model_type']!r}; the causal_lm objective trains a `gpt2`")
-        if settings["vocab_size"] < vocabulary.size:
-            raise ValueError(
-                f"model.vocab_size is {settings['vocab_size']}, smaller than the tokenizer's {vocabulary.size} "
-                "entries; leave it out to take the tokenizer's"
-            )
-        return GPT2LMHeadModel(configuration(settings))
+        settings = {**end, **kernels, **model}
+        return GPT2LMHeadModel(configuration(settings, self.name, "gpt2", vocabulary))
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         # Without attention mask and cache, positions that begin again keep attention within their document.
@@ -99,12 +92,11 @@ class CausalLM(Objective):
     def baselines(self, batches: list[Batch]) -> dict[str, float]:
         """The unigram distribution of the very tokens asked for: the best any guesser can do that sees no x."""
         tokens = torch.cat([batch.y["tokens"] for batch in batches])
-        share = torch.bincount(tokens).double() / len(tokens)
-        entropy = -torch.special.xlogy(share, share).sum().item()
+        entropy, commonest = unigram(tokens)
         return {
             "next_token_loss": entropy,
             "next_token_perplexity": math.exp(entropy),
-            "next_token_accuracy": share.max().item(),
+            "next_token_accuracy": commonest,
         }
 
     def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
