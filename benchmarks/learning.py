@@ -67,6 +67,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--way", choices=("plain", "ours"), required=True)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--keep", type=Path, help="keep our way's run in this folder, with its model/")
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"), help="where blocks of tokens are kept")
     asked = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -85,7 +86,7 @@ def main(argv: list[str]) -> None:
         if asked.way == "plain":
             learn_plainly(asked.family, tokenizer, blocks, judge, asked.minutes, say)
         else:
-            learn_ours(asked.family, tokenizer, asked.cache / "stores", judge, asked.minutes, say)
+            learn_ours(asked.family, tokenizer, asked.cache / "stores", judge, asked.minutes, say, asked.keep)
 
 
 def learn_plainly(
@@ -116,7 +117,13 @@ def learn_plainly(
 
 
 def learn_ours(
-    family: Family, tokenizer: PreTrainedTokenizerFast, stores: Path, judge: "Judge", minutes: float, say: Say
+    family: Family,
+    tokenizer: PreTrainedTokenizerFast,
+    stores: Path,
+    judge: "Judge",
+    minutes: float,
+    say: Say,
+    keep: Path | None,
 ) -> None:
     recipe = load(PretrainRecipe, RECIPES / f"{OURS[family]}.yaml")
     recipe = replace(recipe, corpus=replace(recipe.corpus, stores=str(stores)))
@@ -131,7 +138,7 @@ def learn_ours(
                 tokens = step * recipe.plan.global_batch * recipe.length  # padding included
                 say(line(step, tokens, clock, judge(model)))
 
-        fit_ours(recipe, tokenizer, steps, max(1, steps // EVALUATIONS), evaluate, Path(home) / "run")
+        fit_ours(recipe, tokenizer, steps, max(1, steps // EVALUATIONS), evaluate, keep or Path(home) / "run")
 
 
 def fit_ours(
@@ -163,6 +170,7 @@ def fit_ours(
         batches = Batches(chapters, plan, accelerator, recipe.phases, corpus.reached)
         train(model, recipe.objective.loss, batches, plan, recipe.optimizer, recipe.schedule, recipe.seed, run,
               Tracker(folder, accelerator), accelerator, look)  # fmt: skip
+    run.export(model, tokenizer)
     return (marks[-1] - marks[0]) / (steps - every)
 
 

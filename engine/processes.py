@@ -8,6 +8,7 @@ told in one line; 3 stopped by a signal with the state saved; 4 another process 
 command goes on. A launcher of several processes shows the first status that is not 0 and ends with 1 itself.
 """
 
+import atexit
 import ctypes
 import os
 import signal
@@ -52,6 +53,19 @@ def leave(status: int) -> None:
         time.sleep(2 if status == LOST else 0)
         os._exit(status)
     sys.exit(status)
+
+
+def part() -> None:
+    """End this process if it did its work together with others; return if it was alone.
+
+    torch's threads may outlive the group, and then the interpreter's own end aborts: what it would do is done here.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def as_lost(error: BaseException, where: str = "") -> Lost | None:

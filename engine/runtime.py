@@ -26,6 +26,7 @@ from engine.processes import (
     as_lost,
     in_company,
     leave,
+    part,
     stop_with_launcher,
 )
 from engine.sharding import shards_asked_for
@@ -50,9 +51,8 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
             else:
                 raise
             leave(status)
-        finally:
-            if torch.distributed.is_initialized():
-                torch.distributed.destroy_process_group()  # gloo aborts at exit otherwise
+        else:
+            part()
 
     return command
 

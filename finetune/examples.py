@@ -1,6 +1,6 @@
 """Which labelled examples stand together?  Batches of like lengths, so that little is padded."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from engine import draws
 from engine.batch import Batch
 from engine.batches import Position
-from finetune.heads import Head
+from finetune.encoding import Columns
+from finetune.head import Head
 
 INPUTS = ("input_ids", "token_type_ids")
 
@@ -25,9 +26,7 @@ class LabelledEpoch:
 
     GROUP = 50
 
-    def __init__(
-        self, columns: dict[str, Sequence[Any]], head: Head, pad: int, global_batch: int, seed: int, number: int
-    ):
+    def __init__(self, columns: Columns, head: Head, pad: int, global_batch: int, seed: int, number: int):
         self.is_last = True  # an epoch is one chapter
         self.cursor: dict[str, Any] = {}
         self.next_cursor: dict[str, Any] = {}
@@ -39,11 +38,11 @@ class LabelledEpoch:
     def batch(self, index: npt.NDArray[np.int64]) -> Batch:
         x = padded(self.columns, index, self.pad, self.longest)
         y = self.head.target(self.columns, index.tolist(), x["input_ids"].shape[1])
-        return Batch(x, y, {"loss": self.head.count(y)})
+        return Batch(x, y, self.head.counts(x, y))
 
 
 def epochs(
-    columns: dict[str, Sequence[Any]], head: Head, tokenizer: PreTrainedTokenizerFast, global_batch: int, seed: int
+    columns: Columns, head: Head, tokenizer: PreTrainedTokenizerFast, global_batch: int, seed: int
 ) -> Callable[[Position, int], LabelledEpoch]:
     """Return a function that opens the epoch in which a position stands."""
     pad = tokenizer.pad_token_id
@@ -51,7 +50,7 @@ def epochs(
 
 
 def evaluation_batches(
-    columns: dict[str, Sequence[Any]], tokenizer: PreTrainedTokenizerFast, size: int
+    columns: Columns, tokenizer: PreTrainedTokenizerFast, size: int
 ) -> tuple[list[Batch], npt.NDArray[np.int64]]:
     """Return batches without y, longest first, and the row of each example in them."""
     lengths = np.array([len(ids) for ids in columns["input_ids"]])
@@ -61,9 +60,7 @@ def evaluation_batches(
     return [Batch(padded(columns, piece, tokenizer.pad_token_id, longest), {}, {}) for piece in pieces], rows
 
 
-def padded(
-    columns: dict[str, Sequence[Any]], index: npt.NDArray[np.int64], pad: int, longest: int
-) -> dict[str, torch.Tensor]:
+def padded(columns: Columns, index: npt.NDArray[np.int64], pad: int, longest: int) -> dict[str, torch.Tensor]:
     """Lay the inputs of the examples `index` out as (B, T), with their attention mask.
 
     T is the longest of them, rounded up to a multiple of 8 but not beyond `longest`: kernels are chosen, and on a CPU

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.recipe import data_path
-from finetune.heads import Head
+from finetune.head import Head
 from finetune.task import Task
 
 

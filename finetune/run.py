@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from engine.batches import Batches
 from engine.checkpoint import Run
-from engine.evaluation import predict
 from engine.loop import train
 from engine.recipe import read, resolved
 from engine.runtime import commit, hardware, make_accelerator, peak_rss_mb, program, seed_weights
 from engine.tracking import Tracker
+from finetune.answer import answer, encode, framed
 from finetune.baselines import majority
-from finetune.encode import encode, framed
-from finetune.examples import epochs, evaluation_batches
+from finetune.examples import epochs
 from finetune.heads import HEADS
 from finetune.model import located, open_model
 from finetune.recipe import FinetuneRecipe
@@ -93,7 +92,7 @@ def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: "Accele
     encoded = encode(task, rows[task.train_split], tokenizer, recipe.max_length)
     if encoded.num_lost:
         tracker.note(f"{encoded.num_lost} words of the training rows lie beyond max_length {recipe.max_length}")
-    columns = encoded.answered()
+    columns = head.trained_on(encoded.columns)
     open_epoch = epochs(columns, head, tokenizer, recipe.plan.global_batch, seed)
     steps_per_epoch = -(-len(columns["input_ids"]) // recipe.plan.global_batch)
     plan = recipe.plan.plan(steps_per_epoch)
@@ -103,11 +102,15 @@ def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: "Accele
     model.eval()
     metrics = {}
     for split in task.dev_splits:
-        answers = answers_for(model, task, rows[split], tokenizer, recipe, accelerator)
+        answers = answer(
+            model, task, rows[split], tokenizer, recipe.max_length, 4 * recipe.plan.device_batch, accelerator
+        ).answers
         metrics[split] = score(task, answers, rows[split])
         tracker.log(plan.steps, **{f"{split}_{name}": value for name, value in metrics[split].items()})
     for judged, split, split_rows in tested:
-        answers = answers_for(model, judged, split_rows, tokenizer, recipe, accelerator)
+        answers = answer(
+            model, judged, split_rows, tokenizer, recipe.max_length, 4 * recipe.plan.device_batch, accelerator
+        ).answers
         if accelerator.is_main_process:
             path = folder / f"{judged.name.replace('/', '-')}-{split}.jsonl"
             write_predictions(path, judged, split_rows, answers)
@@ -174,18 +177,6 @@ def named(task: Task, answer: Any) -> Any:
     if task.head == "tagging":
         return [task.labels[tag] for tag in answer]
     return task.labels[answer] if task.head == "classification" else answer
-
-
-def answers_for(
-    model: PreTrainedModel, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, recipe: FinetuneRecipe,
-    accelerator: "Accelerator",
-) -> Any:  # fmt: skip
-    """Predict the rows of a split: what `finetune.score` judges."""
-    encoded = encode(task, rows, tokenizer, recipe.max_length)
-    batches, order = evaluation_batches(encoded.columns, tokenizer, 4 * recipe.plan.device_batch)
-    found = predict(model, HEADS[task.head].read, batches, accelerator)
-    in_order = [answer for _, answer in sorted(zip(order.tolist(), found, strict=True), key=lambda pair: pair[0])]
-    return encoded.decode(in_order)
 
 
 def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from datasets import Dataset
 from numpy.lib.stride_tricks import sliding_window_view
 
+from finetune.encoding import NO_LABEL
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-NO_LABEL = -100  # what cross-entropy leaves out
 NUM_BEST = 20
 LONGEST_ANSWER = 30  # tokens
 WINDOWS_AT_ONCE = 256  # times LONGEST_ANSWER times the window's length: 12 MB of scores

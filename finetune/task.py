@@ -8,14 +8,14 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from datasets import Dataset
 
 import finetune.tasks
 
-Head = Literal["classification", "regression", "tagging", "span"]
+Head = Literal["classification", "regression", "choice", "tagging", "span"]
 Rows = dict[str, Dataset]  # split name → its rows
 
 
@@ -53,8 +53,8 @@ class Task:
 
     name: str
     head: Head
-    labels: tuple[str, ...]  # () for regression and span; IOB2 tags for tagging
-    columns: tuple[str, ...]  # ("sentence",) | ("sentence1", "sentence2") | ("words",) | ("question", "context")
+    labels: tuple[str, ...]  # () for regression, choice and span; IOB2 tags for tagging
+    columns: tuple[str, ...]  # ("sentence",) | ("sentence1", "sentence2") | ("words",) | …; (): the files decide
     metric: str
     headline: str
     load: Callable[[DataSource], Rows]
@@ -79,6 +79,17 @@ def all_tasks() -> dict[str, Task]:
     files = sorted(file.name for file in pkgutil.iter_modules(finetune.tasks.__path__))
     modules = [importlib.import_module(f"finetune.tasks.{file}") for file in files]
     return {task.name: task for module in modules for task in module.TASKS.values()}
+
+
+def opened(task: Task, source: DataSource) -> tuple[Task, Rows]:
+    """The task with its rows; what the user's own files decide, columns and labels, is read off them."""
+    rows = task.load(source)
+    if task.columns:
+        return task, rows
+    features = rows[task.train_split].features
+    answer = getattr(features["label"], "feature", features["label"])
+    columns = tuple(name for name in features if name not in ("id", "label"))
+    return replace(task, columns=columns, labels=tuple(getattr(answer, "names", ()))), rows
 
 
 def provenance(rows: Rows) -> str:

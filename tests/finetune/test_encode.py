@@ -8,8 +8,9 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from finetune.encode import encode, framed
-from finetune.spans import NO_LABEL
+from finetune.answer import encode, framed
+from finetune.encoding import NO_LABEL
+from finetune.heads import HEADS
 from finetune.task import DataSource, find_task
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.?$"
@@ -68,7 +69,7 @@ class TestText:
         rows = Dataset.from_dict({"sentence1": ["a"], "sentence2": ["b"], "label": [2.5]})
         encoded = encode(find_task("glue/stsb"), rows, bert, 16)
         assert encoded.columns["label"].tolist() == [2.5]
-        assert encoded.decode([1.5]).dtype == np.float64
+        assert encoded.decode([1.5]).answers.dtype == np.float64
 
     def test_more_rows_than_one_call_takes(self, bert):
         rows = Dataset.from_dict({"sentence": ["ab"] * 1000 + ["abc"], "label": [0] * 1001})
@@ -115,15 +116,15 @@ class TestWords:
         assert encoded.num_lost == 2  # the soft hyphen, which the normalizer drops, and what is beyond the length
         assert encoded.columns["labels"][0].tolist() == [NO_LABEL, 1, NO_LABEL, 5, NO_LABEL, NO_LABEL]
         padded = np.array([9, 1, 9, 5, 9, 9, 9, 9])
-        assert encoded.decode([padded])[0].tolist() == [1, 0, 5, 0]
+        assert encoded.decode([np.eye(10)[padded]]).answers[0].tolist() == [1, 0, 5, 0]
 
     def test_real_tags_survive_the_way_there_and_back(self, data, bert):
         task = find_task("conll2003")
         rows = task.load(DataSource("folder", str(data / "conll2003")))["dev"].select(range(300))
         encoded = encode(task, rows, bert, 512)
         assert encoded.num_lost == 0
-        tags = [np.where(labels < 0, 0, labels) for labels in encoded.columns["labels"]]
-        assert [found.tolist() for found in encoded.decode(tags)] == rows["label"][:]
+        tags = [np.eye(len(task.labels))[np.where(labels < 0, 0, labels)] for labels in encoded.columns["labels"]]
+        assert [found.tolist() for found in encoded.decode(tags).answers] == rows["label"][:]
 
 
 def span_rows(context, answer, question="who?"):
@@ -146,7 +147,7 @@ class TestWindows:
         rows = span_rows("Où est l'Élysée ? À  Paris, dit-on.", "À  Paris")
         encoded = encode(find_task("squad/v1.1"), rows, request.getfixturevalue(name), 64)
         assert len(encoded.columns["input_ids"]) == 1
-        assert encoded.decode(oracle(encoded)) == {"q": "À  Paris"}
+        assert encoded.decode(oracle(encoded)).answers == {"q": "À  Paris"}
 
     def test_a_long_context_becomes_windows_that_overlap(self, bert):
         context = "".join(str(number % 10) for number in range(100))
@@ -166,10 +167,11 @@ class TestWindows:
         held = start != NO_LABEL
         assert 0 < held.sum() < len(held)
         assert (held == (end != NO_LABEL)).all()
-        for ids, first, last in zip(*(encoded.answered()[name] for name in ("input_ids", "start", "end")), strict=True):
+        taught = HEADS["span"].trained_on(encoded.columns)
+        for ids, first, last in zip(*(taught[name] for name in ("input_ids", "start", "end")), strict=True):
             assert text_of(bert, ids[first : last + 1]) in ("answer", "##answer")
-        assert len(encoded.answered()["input_ids"]) == held.sum()
-        assert encoded.decode(oracle(encoded)) == {"q": "answer"}
+        assert len(taught["input_ids"]) == held.sum()
+        assert encoded.decode(oracle(encoded)).answers == {"q": "answer"}
 
     def test_a_long_question_is_cut(self, bert):
         encoded = encode(find_task("squad/v1.1"), span_rows("the cat", "cat", question="why" * 100), bert, 32)
@@ -178,7 +180,7 @@ class TestWindows:
     def test_a_context_without_tokens_has_an_empty_answer(self, bert):
         rows = Dataset.from_dict({"id": ["q"], "question": ["who?"], "context": ["\xad"]})
         encoded = encode(find_task("squad/v1.1"), rows, bert, 32)
-        assert encoded.decode([(np.zeros(9), np.zeros(9))]) == {"q": ""}
+        assert encoded.decode([(np.zeros(9), np.zeros(9))]).answers == {"q": ""}
 
     def test_real_answers_are_found_again(self, data, bert):
         task = find_task("squad/v1.1")
@@ -189,5 +191,5 @@ class TestWindows:
         rows = rows.select(short)
         encoded = encode(task, rows, bert, 384)
         assert len(encoded.columns["input_ids"]) > len(rows)
-        found = encoded.decode(oracle(encoded))
+        found = encoded.decode(oracle(encoded)).answers
         assert found == {row["id"]: row["answers"]["text"][0] for row in rows}

@@ -1,0 +1,95 @@
+"""Which tag has each word of a sentence?  The first token of a word stands for it: Devlin et al. 2019, section 5.3."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast
+
+from engine.batch import Batch
+from finetune.encoding import NO_LABEL, Columns, Encoded, Predictions, append, empty, parts, softmax
+from finetune.head import Head
+from finetune.task import Task
+
+
+class Tagging(Head):
+    """One of K tags for each word, read at its first token; cross-entropy."""
+
+    auto_class = AutoModelForTokenClassification
+
+    def encode(self, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
+        """Column "labels" (T,): the tag at the first token of each word, −100 elsewhere.
+
+        Joined by blanks the words are one text; its tokens' places tell which token begins a word.
+        """
+        (name,) = task.columns
+        columns = empty(tokenizer)
+        firsts: list[npt.NDArray[np.int64]] = []  # a row: (num_words,)
+        for part in parts(rows):
+            texts = [" ".join(words) for words in part[name]]
+            batch = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
+            append(columns, batch)
+            firsts += [first_tokens(*pair) for pair in zip(part[name], batch["offset_mapping"], strict=True)]
+        if "label" in rows.column_names:
+            lengths = [len(ids) for ids in columns["input_ids"]]
+            columns["labels"] = [at_first_tokens(*row) for row in zip(rows["label"], firsts, lengths, strict=True)]
+        num_lost = sum(int((first < 0).sum()) for first in firsts)
+        return Encoded(columns, partial(word_tags, firsts=firsts, outside=task.labels.index("O")), num_lost)
+
+    def target(self, columns: Columns, index: Sequence[int], width: int) -> dict[str, Tensor]:
+        tags = np.full((len(index), width), NO_LABEL)
+        for row, example in enumerate(index):
+            own = columns["labels"][example]
+            tags[row, : len(own)] = own
+        return {"tags": torch.from_numpy(tags)}  # (B, T)
+
+    def counts(self, x: dict[str, Tensor], y: dict[str, Tensor]) -> dict[str, int]:
+        return {"loss": int((y["tags"] != NO_LABEL).sum())}
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        logits = model(**batch.x).logits.float()  # (B, T, K)
+        tags = batch.y["tags"].flatten()
+        return {"loss": nn.functional.cross_entropy(logits.flatten(0, 1), tags, ignore_index=NO_LABEL, reduction="sum")}
+
+    def read(self, model: nn.Module, batch: Batch) -> list[Any]:
+        """The logits at each token (T, K), padding included: which tokens begin words is the encoding's knowledge."""
+        return list(model(**batch.x).logits.float().cpu().numpy())
+
+
+def first_tokens(words: list[str], offsets: list[tuple[int, int]]) -> npt.NDArray[np.int64]:
+    """For each word the position of its first token, −1 for a word without one.  (num_words,)
+
+    `offsets` are the tokens' places in `" ".join(words)`, (0, 0) for special tokens.
+    """
+    lengths = np.array([len(word) for word in words], np.int64)
+    ends = np.cumsum(lengths + 1) - 1
+    places = np.array(offsets, np.int64).reshape(-1, 2)
+    tokens = np.flatnonzero(places[:, 1] > places[:, 0])
+    if not len(tokens):
+        return np.full(len(words), -1)
+    nearest = np.searchsorted(places[tokens, 1], ends - lengths, side="right")  # the first that ends after the start
+    token = tokens[np.minimum(nearest, len(tokens) - 1)]
+    return np.where((nearest < len(tokens)) & (places[token, 0] < ends), token, -1)
+
+
+def at_first_tokens(tags: Sequence[int], first: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+    """The tags where the first tokens of their words are, −100 elsewhere.  (T,)"""
+    labels = np.full(length, NO_LABEL)
+    labels[first[first >= 0]] = np.asarray(tags)[first >= 0]
+    return labels
+
+
+def word_tags(outputs: Sequence[npt.NDArray[Any]], firsts: list[npt.NDArray[np.int64]], outside: int) -> Predictions:
+    """Each word's tag, from the logits of all tokens; a word without a token is outside every entity, so a miss."""
+    tags, probabilities = [], []
+    for logits, first in zip(outputs, firsts, strict=True):
+        own = softmax(logits[first])  # (num_words, K)
+        own[first < 0] = np.eye(own.shape[1])[outside]
+        tags.append(own.argmax(-1))
+        probabilities.append(own)
+    return Predictions(tags, probabilities)
