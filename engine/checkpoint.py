@@ -31,6 +31,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from engine import tensors
 from engine.average import Average
 from engine.batches import Position
+from engine.card import Card, Journey, write_card
 from engine.disk import sha256, whole_file, whole_folder
 from engine.recipe import identity, resolved
 from engine.runtime import commit, hardware, peak_rss_mb
@@ -164,19 +165,33 @@ class Run:
                 print(f"going on from step {position.step} ({folder})")
         return position, extra
 
-    def export(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Path:
-        """Write `model/`, whole or not at all, as transformers and the Hub expect it. Return its path.
+    def export(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        card: Card | None = None,
+        repo: str = "",
+        target: Path | None = None,
+    ) -> Path:
+        """Write `model/`, or `target`, whole or not at all, as transformers and the Hub expect it. Return its path.
 
-        Every process calls it; the main one writes. Errors: OSError if there is no room.
+        `card` says what it is, `repo` what it will be called on the Hub. Every process calls it; the main one writes.
+        Errors: OSError if there is no room.
         """
-        target, gathered = self.folder / "model", _gathered(model)
+        target, gathered = target or self.folder / "model", _gathered(model)
         if self.accelerator.is_main_process:
             with whole_folder(target, tensors.size(_weights(model))) as folder:
                 model.save_pretrained(folder, state_dict=gathered)
                 tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
                 tokenizer.save_pretrained(folder)
+                if card:
+                    write_card(folder, card, self._journey(), repo)
         self.accelerator.wait_for_everyone()
         return target
+
+    def _journey(self) -> Journey:
+        processes = self.accelerator.num_processes
+        return Journey(self.folder, self.seconds / 3600, processes, hardware(), commit())
 
     def _choose(self) -> Path | None:
         """The folder of the state to go on from."""

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 
@@ -22,8 +22,14 @@ def read_metrics(path: Path, name: str) -> Points:
     return [(line["step"], line[name]) for line in lines if name in line]
 
 
-def curves(metrics: Path, panels: Panels, ink: str = "#808790") -> str:
-    """Draw panels side by side and return an SVG without background, for a light page and a dark one.
+def curves(metrics: Path, panels: Panels) -> str:
+    """Draw panels side by side and return an SVG without background, for a light page and a dark one."""
+    drawn = picture(metrics, panels, "svg").decode()
+    return drawn[drawn.index("<svg") :]
+
+
+def picture(metrics: Path, panels: Panels, kind: Literal["svg", "png"], ink: str = "#808790") -> bytes:
+    """Draw panels side by side; the same bytes for the same metrics.
 
     A panel is a title and {label: metric's name}; one without points is left out. A metric whose name begins with
     `baseline_` is a dashed line.
@@ -47,10 +53,11 @@ def curves(metrics: Path, panels: Panels, ink: str = "#808790") -> str:
                 axis.legend(frameon=False)
             axis.spines[["top", "right"]].set_visible(False)
         figure.tight_layout()
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
+        drawn = io.BytesIO()
+        undated = {"Date": None} if kind == "svg" else {"Software": None}
+        figure.savefig(drawn, format=kind, transparent=True, metadata=undated, dpi=150)
         pyplot.close(figure)
-    return drawn.getvalue()[drawn.getvalue().index("<svg") :]
+    return drawn.getvalue()
 
 
 def _draw(axis: Axes, label: str, points: Points, name: str) -> None:

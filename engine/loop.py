@@ -45,11 +45,13 @@ def train(
     accelerator: Accelerator,
     evaluate: Callable[[nn.Module, int], dict[str, float]] | None = None,
     profile: Path | None = None,
+    publish: Callable[[int], None] | None = None,
 ) -> int:
     """Minimise `loss` until `plan` ends, from wherever `run` stands; `model` is trained in place.
 
     Return how many steps the run took. At the end the model holds the average of its weights, if `optimizer.ema` asks
-    for one. `profile` is the folder for a trace of a few steps. Errors: Stopped when a signal came (the state is
+    for one. `profile` is the folder for a trace of a few steps; `publish(step)` is told of each planned save,
+    while the model holds what is handed on. Errors: Stopped when a signal came (the state is
     saved); Lost when another process no longer answers; FloatingPointError after three steps in a row without a finite
     gradient (the parameters are as they were before them).
     """
@@ -100,6 +102,9 @@ def train(
                 with window.paused():
                     extra = {"window": window.carried(), "watch": watch.carried(), "seconds": clock.seconds}
                     run.save_state(position, model, optimizers, plan.keep, extra, average)
+            if publish and plan.saves_at(step):
+                with window.paused(), average.swapped() if average else nullcontext():
+                    publish(step)
             trace.step()
             if signal.agreed:
                 raise Stopped(f"stopped at step {step}, state saved; the same command goes on from here")

@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ class Objective(ABC):
 
     name: str
     panels: ClassVar[Panels]  # which curves are worth a look, by panel
+    pipeline: ClassVar[Literal["fill-mask", "text-generation"]]  # transformers' pipeline for such a model
     special_tokens: ClassVar[tuple[str, ...]]  # that a tokenizer must have
 
     @staticmethod
@@ -65,6 +66,11 @@ class Objective(ABC):
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Judge one forward pass. Return SUMS: one per key of `batch.counts`, which is minimised as sum / count, and,
         when the model is not training, further sums for `metrics`."""
+
+    @property
+    @abstractmethod
+    def in_short(self) -> str:
+        """The objective in a few words, for a model card."""
 
     @abstractmethod
     def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from corpus.store import Deduplicate, Filter
 from corpus.text import Source
+from engine.hub import NOWHERE, Hub
 from engine.optimizer import Optimizer
 from engine.plan import Phase, Plan
 from engine.recipe import check_name, how
@@ -73,6 +74,7 @@ class PretrainRecipe:
     evaluation_examples: int = 2048  # held-out examples, always the same ones
     overwrite: bool = how(False)  # delete what the run's folder holds
     state: str | None = how(None)  # the state to go on from, such as step-200; the newest one else
+    hub: Hub = how(NOWHERE)  # noqa: RUF009, it is frozen; where the model is published, if anywhere
     profile: bool = how(False)  # trace a few steps into the run's folder
 
     def __post_init__(self) -> None:

@@ -15,10 +15,12 @@ from engine.checkpoint import Run
 from engine.curves import curves
 from engine.evaluation import measure
 from engine.flops import count_flops
+from engine.hub import Publisher
 from engine.loop import train
 from engine.recipe import read
 from engine.runtime import make_accelerator, program
 from engine.tracking import Tracker
+from pretrain.card import card
 from pretrain.data_report import data_report
 from pretrain.examples import ChapterExamples, fixed_batches, open_chapters
 from pretrain.recipe import PretrainRecipe
@@ -34,7 +36,9 @@ def main(argv: list[str]) -> None:
     accelerator = make_accelerator(seed)
     run = Run(Path("runs") / recipe.name, recipe, accelerator, recipe.overwrite, recipe.state)
     tracker = Tracker(run.folder, accelerator)
+    publisher = Publisher(recipe.hub, run.folder, accelerator, tracker.note)
     if run.finished:
+        publisher.finish(run.folder / "model", run.finished["steps"])
         tracker.note(f"{run.folder} is finished; its model is {run.folder / 'model'}")
         return
 
@@ -59,20 +63,32 @@ def main(argv: list[str]) -> None:
             tracker.note(report)
         baselines = {f"baseline_{name}": value for name, value in objective.baselines(evaluation).items()}
 
+        judged: dict[int, dict[str, float]] = {}  # what each evaluation found
+
         def evaluate(model: nn.Module, step: int) -> dict[str, float]:
             sums, counts = measure(model, objective.loss, evaluation, accelerator)
             if accelerator.is_main_process:
                 tracker.show("samples", step, objective.samples(model, tokenizer, seed))
-            found = objective.metrics(sums, counts)
+            found = judged[step] = objective.metrics(sums, counts)
             return {f"eval_{name}": value for name, value in found.items()} | baselines
 
+        def publish(step: int) -> None:
+            if target := publisher.wants(step):
+                found = judged.get(step, {})
+                about = card(recipe, model, tokenizer, corpus.stores, found)
+                run.export(model, tokenizer, about, recipe.hub.repo, target)
+                losses = [value for name, value in found.items() if name.endswith("_loss")]
+                publisher.publish(target, sum(losses) if losses else None)
+
         steps = train(model, objective.loss, batches, plan, recipe.optimizer, recipe.schedule, seed, run, tracker,
-                      accelerator, evaluate, run.folder / "profile" if recipe.profile else None)  # fmt: skip
-    folder = run.export(model, tokenizer)
+                      accelerator, evaluate, run.folder / "profile" if recipe.profile else None, publish)  # fmt: skip
+        about = card(recipe, model, tokenizer, corpus.stores, judged[steps])
+    folder = run.export(model, tokenizer, about, recipe.hub.repo)
     if accelerator.is_main_process:
         picture = curves(run.folder / "metrics.jsonl", objective.panels)
         (run.folder / "curves.svg").write_text(picture, encoding="utf-8")
     run.finish(steps=steps, parameters=model.num_parameters())
+    publisher.finish(folder, steps)
     tracker.note(f"the model is {folder}")
 
 

@@ -38,6 +38,7 @@ class Bert(Objective):
     start: Literal["paper", "local"] = "paper"  # local: the first layer looks at neighbours (pretrain.initialisation)
 
     special_tokens: ClassVar = ("pad", "cls", "sep", "mask")
+    pipeline = "fill-mask"
     panels = (
         (
             "Masked LM, nats",
@@ -98,6 +99,12 @@ class Bert(Objective):
             if not model.training:
                 sums["next_sentence_correct"] = correct_sum(relation, batch.y["is_stranger"])
         return sums
+
+    @property
+    def in_short(self) -> str:
+        tasks = "masked language model" + (" and next-sentence prediction" if self.next_sentence else "")
+        hidden = f"{self.mask_rate:.0%} of the {'words' if self.whole_words else 'tokens'} hidden"
+        return f"{tasks}, {hidden} (Devlin et al. 2019)"
 
     def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
         found = {}

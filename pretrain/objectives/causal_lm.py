@@ -39,6 +39,7 @@ class CausalLM(Objective):
     across_documents: bool = True  # a token sees the documents before its own in the block, as in GPT-2
 
     special_tokens: ClassVar = ("eos",)
+    pipeline = "text-generation"
     panels = (
         (
             "Next token, nats",
@@ -80,6 +81,10 @@ class CausalLM(Objective):
         asked = states.flatten(0, 1).index_select(0, batch.y["positions"])  # (M, H)
         total, correct = projected_cross_entropy(asked, model.lm_head.weight, None, batch.y["tokens"])
         return {"next_token": total} if model.training else {"next_token": total, "next_token_correct": correct}
+
+    @property
+    def in_short(self) -> str:
+        return "causal language model, the next token of packed documents (Radford et al. 2019)"
 
     def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
         next_token = sums["next_token"] / counts["next_token"]

@@ -1,0 +1,48 @@
+"""Put a finished run's model on the Hub.
+
+    python -m engine.push RUN user/name [--revision BRANCH] [--private True]
+
+RUN is a run's folder, runs/NAME or a job of a fine-tuning: what is pushed is its model/, and whatever an earlier push
+of the run left behind. The token is the Hub client's: HF_TOKEN, or `hf auth login`.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import tyro
+from huggingface_hub import HfApi
+
+from engine.hub import check_repo, claim, in_words, patiently, push
+from engine.runtime import program
+
+
+@dataclass(frozen=True)
+class Options:
+    """Push RUN/model to the Hub."""
+
+    run: tyro.conf.Positional[Path]
+    repo: tyro.conf.Positional[str]  # user/name; made if it is not there
+    revision: str = "main"  # the branch to push to; made if it is not there
+    private: bool = False  # of a repository that is made
+
+
+@program
+def main(argv: list[str]) -> None:
+    options = tyro.cli(Options, args=argv, prog="python -m engine.push", config=(tyro.conf.FlagConversionOff,))
+    model, api = options.run / "model", HfApi()
+    if not (model / "config.json").is_file():
+        raise ValueError(f"{options.run} has no finished model: looked for {model / 'config.json'}")
+    check_repo(options.repo)
+    claim(api, options.repo, options.private)
+    left = sorted((options.run / "hub").glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    for folder, tag in [*((path, path.name) for path in left), (model, "")]:
+        try:
+            commit = patiently(partial(push, api, options.repo, folder, tag, options.revision), print)
+        except Exception as error:
+            raise ValueError(f"{folder} could not be pushed to {options.repo}: {in_words(error)}") from None
+        print(f"{folder} is {api.endpoint}/{options.repo} at {commit}{' and ' + tag if tag else ''}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What should a stranger know of a pretrained model?  The model card's words for it."""
+
+from collections.abc import Mapping
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from corpus.store import Store
+from corpus.text import Source
+from engine.card import Card, Score
+from pretrain.recipe import PretrainRecipe
+from tokenizer.load import tokenizer_hash
+
+LICENCES = {
+    "wikipedia": "Wikipedia's text is CC BY-SA",
+    "docstrings": "each package's own",
+}
+USAGE = {
+    "fill-mask": """from transformers import pipeline
+
+fill = pipeline("fill-mask", model="{model}")
+for guess in fill("The old man sat by the [MASK].".replace("[MASK]", fill.tokenizer.mask_token)):
+    print(f"{guess['score']:.3f}", guess["token_str"])""",
+    "text-generation": """from transformers import pipeline
+
+go_on = pipeline("text-generation", model="{model}")
+print(go_on("The old man sat by the", max_new_tokens=40)[0]["generated_text"])""",
+}
+
+
+def card(
+    recipe: PretrainRecipe,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    stores: Mapping[str, Store],
+    found: Mapping[str, float],
+) -> Card:
+    """The card of a model of which `found` are the values of its last evaluation."""
+    objective = recipe.objective
+    kind = model.config.model_type
+    return Card(
+        summary=(
+            f"A {kind} model of {model.num_parameters():,} parameters, pretrained from random weights: {objective.in_short}. "
+            f"Its vocabulary has {len(tokenizer):,} tokens, its examples {' and '.join(lengths(recipe))} tokens."
+        ),
+        usage=USAGE[objective.pipeline],
+        data=data(recipe, stores),
+        limits=(
+            "The model knows what its texts say, and repeats their errors, their views of people and groups, and their "
+            "gaps; text from before its sources were written, or from outside of them, is strange to it. It is meant "
+            "to be fine-tuned. What it fills in or goes on with is likely, not true: do not rely on it for facts or "
+            "for decisions on people."
+        ),
+        pipeline=objective.pipeline,
+        tags=(kind, "pretraining", objective.name),
+        datasets=tuple(source.path for source in recipe.corpus.sources if source.kind == "hub"),
+        scores=tuple(
+            Score(objective.pipeline, "held-out", "held-out documents of the same sources", "held out", name, value)
+            for name, value in found.items()
+        ),
+        panels=objective.panels,
+        facts={"tokenizer, SHA-256": tokenizer_hash(tokenizer), "seed": str(recipe.seed)},
+    )
+
+
+def lengths(recipe: PretrainRecipe) -> list[str]:
+    return [str(phase.length) for phase in recipe.phases]
+
+
+def data(recipe: PretrainRecipe, stores: Mapping[str, Store]) -> str:
+    lines = [f"- {told(source)}" for source in recipe.corpus.sources]
+    lines += ["", "| | documents | sentences | tokens |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {name} | {len(store):,} | {store.num_sentences:,} | {store.num_tokens:,} |"
+        for name, store in stores.items()
+    ]
+    return "\n".join(lines)
+
+
+def told(source: Source) -> str:
+    """A source and its licence, in words."""
+    where = f"`{source.path}`" + (f" at `{source.revision}`" if source.revision else "") if source.path else ""
+    licence = LICENCES.get(source.kind, "as its publisher says: see there before you use the model")
+    return f"{source.kind} {where}".strip() + f"; licence: {licence}"
