@@ -39,17 +39,28 @@ from engine.runtime import commit, hardware, peak_rss_mb
 WEIGHTS, MOMENTS, AVERAGE = "weights.safetensors", "optimizer.safetensors", "average.safetensors"
 
 
+class Taken(FileExistsError):
+    """Another process is at this run."""
+
+
 class Run:
     """The one place that touches a run's disk. The same recipe goes on; another recipe in its folder is refused."""
 
     def __init__(
-        self, folder: Path, recipe: Any, accelerator: Accelerator, overwrite: bool = False, state: str | None = None
+        self,
+        folder: Path,
+        recipe: Any,
+        accelerator: Accelerator,
+        overwrite: bool = False,
+        state: str | None = None,
+        shared: bool = False,
     ):
-        """Claim `folder`, for as long as this process lives. `state` names the state to go on from, such as step-200.
+        """Claim `folder`, for as long as this process lives. `state` names the state to go on from, such as step-200;
+        `shared` lets others claim it too, who say the same.
 
         What the recipe's classes mark as `how` may differ from launch to launch. Errors: FileExistsError if the folder
-        holds another recipe's run, or files that are no run, or if another process is at it: a launcher that is killed
-        may leave its training behind.
+        holds another recipe's run, or files that are no run; Taken if another process is at it: a launcher that is
+        killed may leave its training behind.
         """
         self.folder, self.accelerator, self._asked_for = folder, accelerator, state
         self._began, self._seconds_before = time.perf_counter(), 0.0
@@ -57,7 +68,7 @@ class Run:
             _locked(folder).close()  # not while another process trains in it
             shutil.rmtree(folder)
         accelerator.wait_for_everyone()
-        _refuse_strangers(folder, recipe)
+        refuse_strangers(folder, recipe)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process and not _has_work(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +76,7 @@ class Run:
             facts = f"# commit {commit()}\n# hardware {hardware()}\n# processes {accelerator.num_processes}\n"
             whole_file(folder / "recipe.yaml", (facts + text).encode())
         if accelerator.is_main_process and not self.finished:
-            self._lock = _locked(folder)
+            self._lock = _locked(folder, shared)
 
     @property
     def finished(self) -> dict[str, Any] | None:
@@ -182,7 +193,9 @@ class Run:
         if self.accelerator.is_main_process:
             with whole_folder(target, tensors.size(_weights(model))) as folder:
                 model.save_pretrained(folder, state_dict=gathered)
-                tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+                positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
+                tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+                tokenizer.backend_tokenizer.no_truncation()  # an encoding's own, which is no property of the tokenizer
                 tokenizer.save_pretrained(folder)
                 if card:
                     write_card(folder, card, self._journey(), repo)
@@ -228,7 +241,8 @@ def _asked_for(folder: Path, states: list[Path]) -> Path:
     return folder
 
 
-def _refuse_strangers(folder: Path, recipe: Any) -> None:
+def refuse_strangers(folder: Path, recipe: Any) -> None:
+    """Refuse a folder that holds another recipe's run, or files that are no run. Errors: FileExistsError."""
     if not folder.exists() or not any(folder.iterdir()):
         return
     path = folder / "recipe.yaml"
@@ -244,14 +258,15 @@ def _refuse_strangers(folder: Path, recipe: Any) -> None:
         )
 
 
-def _locked(folder: Path) -> TextIO:
+def _locked(folder: Path, shared: bool = False) -> TextIO:
     """Hold the folder's lock until the returned file is closed or the process ends, however it ends."""
-    file = (folder / ".lock").open("w")
+    file = (folder / ".lock").open("a+")
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a process's own: it may claim the folder again
+        way = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.lockf(file, way | fcntl.LOCK_NB)  # a process's own: it may claim the folder again
     except OSError:
         file.close()
-        raise FileExistsError(f"another process is training in {folder}; wait for it, or end it") from None
+        raise Taken(f"another process is training in {folder}; wait for it, or end it") from None
     return file
 
 

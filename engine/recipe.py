@@ -11,7 +11,7 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,6 +54,27 @@ def load(recipe_class: type[R], path: Path) -> R:
     if root is None:
         raise ValueError(f"{path} is empty; a recipe has the keys {', '.join(_field_types(recipe_class))}")
     return _Reader(path).value(recipe_class, root, key="")
+
+
+def changed(recipe: R, changes: Mapping[str, Any], where: str) -> R:
+    """Return the recipe with other values under dotted keys, such as {"optimizer.lr": 3e-5}.
+
+    `where` names the changes in errors. Errors: ValueError for an unknown key or a value of the wrong kind.
+    """
+    values = resolved(recipe)
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        section: Any = values
+        for depth, name in enumerate(path):
+            if not isinstance(section.get(name), dict):
+                nearest = difflib.get_close_matches(name, section, n=1)
+                hint = f"; did you mean {nearest[0]!r}?" if nearest else f" (keys: {', '.join(section)})"
+                raise ValueError(f"{where}: unknown section {'.'.join(path[: depth + 1])!r} of {key!r}{hint}")
+            section = section[name]
+        section[last] = resolved(value)
+    root = yaml.compose(yaml.safe_dump(values, sort_keys=False), Loader=yaml.SafeLoader)
+    assert root is not None
+    return _Changes(Path(where)).value(type(recipe), root, key="")
 
 
 def how(default: Any = dataclasses.MISSING) -> Any:
@@ -237,6 +258,13 @@ class _Reader:
             return kind(node.value)
         except ValueError:
             self.fail(node, f"{key} must be one {_kind_name(kind)}; found {_shown(node)}")
+
+
+class _Changes(_Reader):
+    """A reader of what has no lines."""
+
+    def fail(self, node: yaml.Node, problem: str) -> typing.NoReturn:
+        raise ValueError(f"{self.path}: {problem}")
 
 
 def _number(text: str) -> str | float:

@@ -92,6 +92,20 @@ def make_accelerator(seed: int) -> Accelerator:
     return accelerator
 
 
+def alone() -> None:
+    """Leave the company that a launcher put this process in: it works by itself, on the device that is its own.
+
+    To be called before `make_accelerator`.
+    """
+    rank = os.environ.pop("LOCAL_RANK", None)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR",
+                 "MASTER_PORT"):  # fmt: skip
+        os.environ.pop(name, None)
+    if rank is not None and not os.environ.get("ACCELERATE_USE_CPU"):
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = given[int(rank)] if len(given) > int(rank) and given[0] else rank
+
+
 def speak_plainly() -> None:
     """Silence what transformers says while it loads (bars, unused heads): it hides what matters, which we report."""
     transformers_logging.set_verbosity_error()

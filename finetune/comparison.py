@@ -48,11 +48,19 @@ class Cell:
     measure: Measure
     values: tuple[float, ...]
     settings: int = 1
+    runs: tuple[Result, ...] = ()  # that the values are of
+    all_runs: tuple[Result, ...] = ()  # of every setting
 
     @property
     def median(self) -> float:
         """Return the median over seeds, percent."""
         return median(self.values)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether only a part of the benchmark's training rows was trained on."""
+        full = FULL.get(self.measure.task, 0)
+        return any(run.sizes and next(iter(run.sizes.values())) < full for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,27 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     averaged: bool
+    details: tuple["Detail", ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How one system came to its scores of one task."""
+
+    system: str
+    task: str
+    seeds: tuple[int, ...]
+    setting: str  # that was chosen, of a grid
+    num_settings: int
+    best: str  # the best dev run: its headline, seed and setting
+    minutes: float  # a job, in the median
+    total_minutes: float  # of all jobs, failed ones and other settings too
+    memory: float  # GB, the most of a process
+    sizes: dict[str, int]
+    hardware: str
+    precision: str
+    processes: int
 
 
 def _one(title: str, subtitle: str, task: str, metric: str) -> Column:
@@ -109,6 +138,25 @@ PUBLISHED = {  # MNLI-m, MNLI-mm, QQP, QNLI, SST-2, CoLA, STS-B, MRPC, RTE: perc
     "BERT-large": (86.7, 85.9, 72.1, 91.1, 94.9, 60.5, 86.5, 89.3, 70.1),
 }
 
+FULL = {  # the benchmark's training rows
+    "glue/mnli": 392_702, "glue/qqp": 363_846, "glue/qnli": 104_743, "glue/sst2": 67_349, "glue/cola": 8_551,
+    "glue/stsb": 5_749, "glue/mrpc": 3_668, "glue/rte": 2_490, "glue/wnli": 635, "squad/v1.1": 87_599,
+    "squad/v2.0": 130_319, "swag": 73_546, "conll2003": 14_041,
+}  # fmt: skip
+
+# Devlin et al. 2019, tables 2, 3, 4 and 7: development sets, percent; SQuAD v1.1 and v2.0 of single models.
+PUBLISHED_BEYOND = {
+    "ESIM+ELMo": {("swag", "accuracy"): 59.1},
+    "BERT-base": {
+        ("squad/v1.1", "exact_match"): 80.8, ("squad/v1.1", "f1"): 88.5, ("swag", "accuracy"): 81.6,
+        ("conll2003", "f1"): 96.4,
+    },
+    "BERT-large": {
+        ("squad/v1.1", "exact_match"): 84.1, ("squad/v1.1", "f1"): 90.9, ("squad/v2.0", "exact_match"): 78.7,
+        ("squad/v2.0", "f1"): 81.9, ("swag", "accuracy"): 86.6, ("conll2003", "f1"): 96.6,
+    },
+}  # fmt: skip
+
 SHORT = {
     "exact_match": "EM",
     "f1": "F1",
@@ -127,20 +175,22 @@ def tables(results: Sequence[Result]) -> list[Table]:
 
 def glue_table(results: Sequence[Result]) -> Table:
     """Return the nine columns of the paper and their average: the published rows, and under them ours, if any."""
-    ours = [*majority_rows(results, GLUE), *system_rows(results, GLUE)]
+    ours = [*majority_rows(results, GLUE), *system_rows(scored(results), GLUE)]
     notes = [
         "Published rows are scores of the GLUE test server (Devlin et al. 2019, arXiv 1810.04805v1, table 1); QNLI "
         "there is its first version, since replaced.",
         *(of_our_rows(ours) if ours else []),
     ]
-    return Table("GLUE", GLUE, (*published_rows(), *ours), tuple(notes), averaged=True)
+    rows = (*published_rows(), *ours)
+    return Table("GLUE", GLUE, rows, tuple(notes), True, details(rows, results), failures(results))
 
 
 def of_our_rows(ours: Sequence[Row]) -> list[str]:
     """Say what our rows are scores of, and what they lack."""
     return [
-        "Rows of ours are scores on the development sets, the median over seeds. The column heads give the rows of the "
-        "full training sets; what a run was really given stands in its results line.",
+        "Rows of ours are scores on the development sets, the median over seeds, and in brackets the lowest and the "
+        "highest. The column heads give the rows of the full training sets.",
+        *partial_notes(ours),
         *(missing_note(row, GLUE) for row in ours if row.kind != "majority" and row.average(GLUE) is None),
         *row_notes(ours),
     ]
@@ -148,10 +198,19 @@ def of_our_rows(ours: Sequence[Row]) -> list[str]:
 
 def beyond_table(results: Sequence[Result]) -> Table:
     """Return a column for each other task."""
-    columns = tuple(beyond_column(task, results) for task in dict.fromkeys(result.task for result in results))
-    rows = (*majority_rows(results, columns), *system_rows(results, columns))
-    notes = ("The median over seeds, of the split and the score that the column names.", *row_notes(rows))
-    return Table("Beyond GLUE", columns, rows, notes, averaged=False)
+    tasks = dict.fromkeys(result.task for result in scored(results))
+    columns = tuple(beyond_column(task, scored(results)) for task in tasks)
+    known = published_beyond(columns)
+    ours = (*majority_rows(results, columns), *system_rows(scored(results), columns))
+    notes = (
+        "The median over seeds, and in brackets the lowest and the highest, of the split and the score that the column "
+        "names.",
+        *(["Published rows: Devlin et al. 2019, development sets."] if known else []),
+        *partial_notes(ours),
+        *row_notes(ours),
+    )
+    rows = (*known, *ours)
+    return Table("Beyond GLUE", columns, rows, notes, False, details(rows, results), failures(results))
 
 
 def beyond_column(task: str, results: Sequence[Result]) -> Column:
@@ -173,6 +232,19 @@ def published_rows() -> list[Row]:
         )
         for system, values in PUBLISHED.items()
     ]
+
+
+def published_beyond(columns: Sequence[Column]) -> list[Row]:
+    """Return what the paper reports of the columns' tasks, on their dev splits."""
+    rows = []
+    for system, values in PUBLISHED_BEYOND.items():
+        cells = {
+            measure: Cell(measure, (values[measure.task, measure.metric],))
+            for measure in measures_of(columns)
+            if measure.split == "dev" and (measure.task, measure.metric) in values
+        }
+        rows += [Row(system, "published", cells)] if cells else []
+    return rows
 
 
 def majority_rows(results: Sequence[Result], columns: Sequence[Column]) -> list[Row]:
@@ -212,9 +284,10 @@ def task_cells(results: Sequence[Result], columns: Sequence[Column]) -> list[Cel
         [result for result in results if result.setting == setting]
         for setting in dict.fromkeys(result.setting for result in results)
     ]
-    best = max(settings, key=lambda runs: median(run.value for run in runs))
+    best = max(settings, key=lambda runs: median(run.value or 0.0 for run in runs))
+    best = sorted(best, key=lambda run: run.seed)
     return [
-        Cell(measure, tuple(score(run, measure) for run in sorted(best, key=lambda run: run.seed)), len(settings))
+        Cell(measure, tuple(score(run, measure) for run in best), len(settings), tuple(best), tuple(results))
         for measure in measures_of(columns)
         if measure.task == results[0].task
     ]
@@ -235,7 +308,55 @@ def measures_of(columns: Sequence[Column]) -> list[Measure]:
     return [measure for column in columns for measure in column.measures]
 
 
+# How the scores came about
+
+
+def scored(results: Sequence[Result]) -> list[Result]:
+    """Return the results of jobs that came to a score, degenerate ones too: they count in a median."""
+    return [result for result in results if result.value is not None]
+
+
+def failures(results: Sequence[Result]) -> tuple[str, ...]:
+    """Say of each job that failed, or gives every row the same answer, which it is and what happened."""
+    return tuple(
+        f"{result.task}, {result.label}{', random init' * (result.init == 'random')}, seed {result.seed}"
+        f"{', ' + result.tried if result.tried else ''}: {result.failure} "
+        f"({'it has no score' if result.value is None else 'its score counts in the median'})"
+        for result in results
+        if result.failure
+    )
+
+
+def details(rows: Iterable[Row], results: Sequence[Result]) -> tuple[Detail, ...]:
+    """Return how each of our rows came to its scores, task by task."""
+    found = []
+    for row in rows:
+        first = {cell.measure.task: cell for cell in reversed(row.cells.values()) if cell.runs}
+        for task, cell in reversed(first.items()):
+            same = [run for run in results if run.task == task and run.label == cell.runs[0].label]
+            everything = [run for run in same if run.init == cell.runs[0].init]
+            best = max(cell.all_runs, key=lambda run: run.value or 0.0)
+            run = cell.runs[0]
+            found.append(
+                Detail(
+                    row.system, task, tuple(run.seed for run in cell.runs), run.tried, cell.settings,
+                    f"{100 * (best.value or 0.0):.1f}, seed {best.seed}{', ' + best.tried if best.tried else ''}",
+                    median(run.minutes for run in cell.runs), sum(run.minutes for run in everything),
+                    max(run.memory for run in everything), run.sizes, run.hardware, run.precision, run.processes,
+                )
+            )  # fmt: skip
+    return tuple(found)
+
+
 # Notes under a table
+
+
+def partial_notes(rows: Iterable[Row]) -> list[str]:
+    """Say which tasks were trained on fewer rows than the benchmark has."""
+    cells = [cell for row in rows for cell in row.cells.values() if cell.is_partial]
+    trained = {cell.measure.task: next(iter(cell.runs[0].sizes.values())) for cell in cells}
+    said = [f"{task} on {count:,} of {FULL[task]:,} rows" for task, count in trained.items()]
+    return [f"† Trained on a part of the benchmark's rows: {'; '.join(said)}."] if said else []
 
 
 def missing_note(row: Row, columns: Sequence[Column]) -> str:

@@ -14,6 +14,7 @@ from engine.batches import Position
 from finetune.encoding import Columns
 from finetune.head import Head
 
+EVALUATION_TOKENS = 8192  # of a batch that is only read
 INPUTS = ("input_ids", "token_type_ids")
 
 
@@ -50,14 +51,21 @@ def epochs(
 
 
 def evaluation_batches(
-    columns: Columns, tokenizer: PreTrainedTokenizerFast, size: int
+    columns: Columns, tokenizer: PreTrainedTokenizerFast, num_tokens: int = EVALUATION_TOKENS
 ) -> tuple[list[Batch], npt.NDArray[np.int64]]:
-    """Return batches without y, longest first, and the row of each example in them."""
+    """Return batches without y, longest first, of up to `num_tokens` places, and the row of each example in them.
+
+    An example that is longer than that has a batch to itself.
+    """
     lengths = np.array([len(ids) for ids in columns["input_ids"]])
     rows = np.argsort(-lengths, kind="stable")
-    pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
     longest = int(lengths.max())
-    return [Batch(padded(columns, piece, tokenizer.pad_token_id, longest), {}, {}) for piece in pieces], rows
+    batches, start = [], 0
+    while start < len(rows):
+        size = max(1, num_tokens // width_of(int(lengths[rows[start]]), longest))
+        batches.append(Batch(padded(columns, rows[start : start + size], tokenizer.pad_token_id, longest), {}, {}))
+        start += size
+    return batches, rows
 
 
 def padded(columns: Columns, index: npt.NDArray[np.int64], pad: int, longest: int) -> dict[str, torch.Tensor]:
@@ -66,7 +74,7 @@ def padded(columns: Columns, index: npt.NDArray[np.int64], pad: int, longest: in
     T is the longest of them, rounded up to a multiple of 8 but not beyond `longest`: kernels are chosen, and on a CPU
     compiled and kept, for each width, so a few widths are faster and take far less memory than all of them.
     """
-    width = min(-(-max(len(columns["input_ids"][row]) for row in index) // 8) * 8, longest)
+    width = width_of(max(len(columns["input_ids"][row]) for row in index), longest)
     x = {name: np.full((len(index), width), pad if name == "input_ids" else 0) for name in INPUTS if name in columns}
     mask = np.zeros((len(index), width), np.int64)
     for place, row in enumerate(index):
@@ -75,6 +83,11 @@ def padded(columns: Columns, index: npt.NDArray[np.int64], pad: int, longest: in
         for name, table in x.items():
             table[place, :length] = columns[name][row]
     return {name: torch.from_numpy(table) for name, table in {**x, "attention_mask": mask}.items()}
+
+
+def width_of(length: int, longest: int) -> int:
+    """The places of a batch whose longest example has `length` tokens."""
+    return min(-(-length // 8) * 8, longest)
 
 
 def _like_lengths_together(

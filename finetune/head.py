@@ -6,6 +6,7 @@ transformers' own, so what is saved opens anywhere. A loss is a SUM over the ans
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -57,3 +58,6 @@ class Head(ABC):
         Most heads choose nothing.
         """
         return predictions
+
+    def export(self, folder: Path, task: Task, rows: Dataset, predictions: Predictions) -> None:  # noqa: B027, optional
+        """Write dev predictions in the formats that the field's own tools read, where there are such."""

@@ -8,8 +8,11 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.recipe import data_path
+from finetune.decoder import num_new
 from finetune.head import Head
 from finetune.task import Task
+
+UNLIMITED = 10**9  # tokens, of models without a table of positions
 
 
 def located(model: str) -> str:
@@ -26,45 +29,88 @@ def located(model: str) -> str:
 
 
 def open_model(
-    folder: str, head: Head, task: Task, tokenizer: PreTrainedTokenizerFast, changes: dict[str, Any], fresh: bool
+    folder: str,
+    head: Head,
+    task: Task,
+    tokenizer: PreTrainedTokenizerFast,
+    changes: dict[str, Any],
+    fresh: bool,
+    revision: str = "",
 ) -> tuple[PreTrainedModel, list[str]]:
-    """Open a network with a head for `task`; `fresh`: the same architecture with random weights.
+    """Open a network with a head for `task`; `fresh`: the same architecture with random weights. `revision` is
+    the Hub's branch, tag or commit.
 
     A head that the folder brings along stays if it was learnt for the same labels. Return the network with the names of
     the weights that start random. Errors: ValueError if a weight of the encoder is missing or of another shape, if the
     tokenizer has more entries than the embeddings, or if `changes` names a key that the config has not.
     """
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, revision=revision or "main")
     _change(config, changes, folder)
     labels_before = config.id2label
     config.update(head.config(task))
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id  # GPT-2 reads the label before the padding
-    if len(tokenizer) > config.vocab_size:
+    new = num_new(tokenizer, config.vocab_size)
+    if len(tokenizer) - new > config.vocab_size:
         raise ValueError(
             f"{folder}: the tokenizer has {len(tokenizer)} entries, the model's embeddings only {config.vocab_size}; "
             "they do not belong together"
         )
     if fresh:
-        model = head.auto_class.from_config(config)
-        return model, ["all"]
-    model, info = _loaded(head, folder, config)
+        config.vocab_size += new
+        return made(head, config, folder), ["all"]
+    model, info = _loaded(head, folder, config, revision)
     _refuse_damage(model, info, folder)
     random = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
     if config.id2label != labels_before:
         random |= _renew_head(model, head, random)
+    if new:
+        model.resize_token_embeddings(config.vocab_size + new, mean_resizing=False)
+        random.add(f"the embeddings of {new} tokens that frame the texts")
     return model, sorted(random)
 
 
-def _loaded(head: Head, folder: str, config: PreTrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
+def made(head: Head, config: PreTrainedConfig, folder: str) -> PreTrainedModel:
+    """The head's class for this architecture, with random weights. Errors: ValueError if there is none."""
+    try:
+        return head.auto_class.from_config(config)
+    except ValueError as error:
+        raise _no_such_head(head, config, folder) from error
+
+
+def max_tokens(model: PreTrainedModel) -> int:
+    """How many tokens the model has positions for. RoBERTa and its like keep the first ones for padding."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is None:
+        return UNLIMITED
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return positions if padding is None else positions - padding - 1
+
+
+def _loaded(head: Head, folder: str, config: PreTrainedConfig, revision: str) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
         return head.auto_class.from_pretrained(
-            folder, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+            folder,
+            revision=revision or "main",
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
+    except ValueError as error:
+        raise _no_such_head(head, config, folder) from error
     except OSError as error:
         raise FileNotFoundError(f"{folder}: no model here that transformers opens ({error})") from None
     except SafetensorError as error:
         raise ValueError(f"{folder}: the weights are damaged ({error})") from None
+
+
+def _no_such_head(head: Head, config: PreTrainedConfig, folder: str) -> ValueError:
+    wanted = head.auto_class.__name__.removeprefix("AutoModelFor")
+    return ValueError(
+        f"{folder}: transformers has no {wanted} class for a {config.model_type} model; take an encoder, such as BERT"
+    )
 
 
 def _renew_head(model: PreTrainedModel, head: Head, random: set[str]) -> set[str]:

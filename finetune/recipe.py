@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from engine.hub import NOWHERE, Hub
 from engine.optimizer import Optimizer
 from engine.plan import Plan
 from engine.recipe import check_name, how
@@ -36,7 +37,8 @@ class Passes:
 
 @dataclass(frozen=True)
 class FinetuneRecipe:
-    """Every task x seed is one job. `name`, `model` and `task` are usually given on the command line."""
+    """Every task x seed x point of the grid is one job. `name`, `model` and `task` are usually given on the command
+    line."""
 
     name: str  # the jobs' folders are runs/NAME/TASK/seed-N
     model: str  # a run's model/, a Hub id, or any folder that AutoModel opens
@@ -47,14 +49,33 @@ class FinetuneRecipe:
     schedule: Schedule
     max_length: int = 128  # tokens; longer texts are truncated, longer contexts strided
     seeds: tuple[int, ...] = (0,)
+    grid: dict[str, Any] = field(default_factory=dict)  # what is tried: {optimizer.lr: [5e-5, 3e-5]}
+    settings: dict[str, Any] = field(default_factory=dict)  # where a task differs: {glue/sst2: {plan.epochs: 1}}
+    start_from: dict[str, Any] = field(
+        default_factory=dict
+    )  # {glue/rte: glue/mnli}: begins with that task's best model
     init: Literal["pretrained", "random"] = "pretrained"  # random: the model's architecture with fresh weights
+    revision: str = ""  # branch, tag or commit of a model on the Hub; empty: the newest
     label: str = ""  # what the table calls the model; empty: the model's name
     config: dict[str, Any] = field(default_factory=dict)  # changes to the model's config, such as a dropout rate
+    auxiliary_lm: float = 0.0  # weight of a language-model loss beside the task's, for decoders; Radford et al.: 0.5
     predict_test: bool = False  # also write predictions for the test splits
     save_model: bool = True  # keep each job's fine-tuned model
+    share: Literal["batches", "jobs"] = how("batches")  # processes do each job together, or each one jobs of its own
     overwrite: bool = how(False)  # delete what the run's folder holds
+    hub: Hub = how(NOWHERE)  # noqa: RUF009, it is frozen; where a job's model is published, if anywhere
 
     def __post_init__(self) -> None:
         check_name(self.name)
         if not self.task or not self.seeds:
             raise ValueError("task and seeds must name one each, or more, such as task: [glue/rte], seeds: [0]")
+        if self.share == "jobs" and self.overwrite:
+            raise ValueError("overwrite deletes what other processes may be working at: with share: jobs, delete the "
+                             "run's folder yourself")  # fmt: skip
+        if self.hub.repo and len(self.task) * len(self.seeds) > 1:
+            raise ValueError("hub.repo takes one model: name one task and one seed, or push a finished job's folder "
+                             "with python -m engine.push")  # fmt: skip
+        if self.init == "random" and self.start_from:
+            raise ValueError("start_from begins with a fine-tuned model, and init: random with none: drop one of them")
+        if self.auxiliary_lm < 0:
+            raise ValueError(f"auxiliary_lm is {self.auxiliary_lm}; it is a weight, 0 or more")

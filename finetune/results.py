@@ -26,8 +26,15 @@ class Result:
     metrics: Scores
     majority: Scores  # what the commonest label would score on the same rows
     headline: str  # the metric that judges the task
-    value: float  # of the headline
+    value: float | None  # of the headline; None if the job came to no score
     setting: str  # the hyperparameters, as canonical JSON
+    tried: str  # the grid's point, in words; "" without a grid
+    failure: str  # what went wrong, in words; "" if nothing did
+    sizes: dict[str, int]  # rows, by split; the first one was trained on
+    minutes: float
+    memory: float  # GB, the most that a process held
+    precision: str
+    processes: int
     data: str
     commit: str
     hardware: str
@@ -41,6 +48,8 @@ class Result:
 
 def read_all(runs: Iterable[Path]) -> list[Result]:
     """Read the results of run folders and results.jsonl files, each file once, each job once.
+
+    A job that failed has no scores, and is among them.
 
     A job that stands twice with the same scores counts once.
 
@@ -77,6 +86,8 @@ def parse(line: str, where: str) -> Result:
     if not isinstance(fields, dict):
         raise ValueError(f"{where} is not a JSON object with the fields of a finished job")
     headline = field(fields, "headline", dict, where)
+    failure = str(fields.get("failure") or "")
+    has_value = headline.get("value") is not None or not failure
     init = field(fields, "init", str, where)
     if init not in INITS:
         raise ValueError(f"{where}: init is {init!r}; allowed: {', '.join(INITS)}")
@@ -88,8 +99,15 @@ def parse(line: str, where: str) -> Result:
         metrics=scores(fields, "metrics", where),
         majority=scores(fields, "majority", where),
         headline=field(headline, "name", str, where),
-        value=fraction(field(headline, "value", (int, float), where), "headline", where),
+        value=fraction(field(headline, "value", (int, float), where), "headline", where) if has_value else None,
         setting=json.dumps(field(fields, "hyperparameters", dict, where), sort_keys=True),
+        tried=", ".join(f"{key.rsplit('.', 1)[-1]} {value}" for key, value in (fields.get("setting") or {}).items()),
+        failure=failure,
+        sizes=dict(fields.get("sizes") or {}),
+        minutes=float(fields.get("seconds") or 0.0) / 60,
+        memory=float(fields.get("peak_rss_mb") or 0.0) / 1e3,
+        precision=str(fields.get("precision") or ""),
+        processes=int(fields.get("processes") or 1),
         data=str(fields.get("data", "")),
         commit=str(fields.get("commit") or ""),
         hardware=str(fields.get("hardware") or ""),

@@ -1,182 +1,250 @@
-"""From a model folder to scores: fine-tune one model on tasks, each with several seeds.
+"""From a model folder to scores: fine-tune one model on tasks, each with several seeds and settings.
 
     accelerate launch --config_file accelerate_configs/cpu.yaml -m finetune.run RECIPE.yaml --model M --task glue/rte
 
-A job is a task with a seed. Finished jobs, the lines of runs/NAME/results.jsonl, are not run again; the same command
-goes on where it was stopped.
+A job is a task with a seed and a point of the grid. Finished jobs are not done again: the same command goes on where it
+was stopped, within a job and between jobs. It ends in the table, runs/NAME/table.md, .html and .json.
 """
 
 import json
-from dataclasses import asdict, replace
+import os
+import platform
+import shutil
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.batches import Batches
-from engine.checkpoint import Run
+from engine.checkpoint import Run, Taken
+from engine.disk import whole_file
+from engine.hub import Publisher
 from engine.loop import train
 from engine.recipe import read, resolved
-from engine.runtime import commit, hardware, make_accelerator, peak_rss_mb, program, seed_weights
+from engine.runtime import alone, commit, hardware, make_accelerator, peak_rss_mb, program, seed_weights
 from engine.tracking import Tracker
-from finetune.answer import answer, encode, framed
+from finetune import analysis
+from finetune.answer import Encodings, answer, answers
 from finetune.baselines import majority
+from finetune.card import card
+from finetune.decoder import WithLanguageModel, framed, refuse_encoder
+from finetune.encoding import Encoded, Predictions
 from finetune.examples import epochs
 from finetune.heads import HEADS
-from finetune.model import located, open_model
+from finetune.jobs import RUNS, Job, jobs, ready, start, write_results
+from finetune.layout import write
+from finetune.model import located, max_tokens, open_model
+from finetune.predictions import degenerate, write_predictions
 from finetune.recipe import FinetuneRecipe
 from finetune.results import read as read_results
 from finetune.score import score
-from finetune.task import Rows, Task, all_tasks, find_task, provenance
+from finetune.task import Rows, Task, all_tasks, find_task, opened, provenance
 from tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+PATIENCE = 5  # seconds between two looks at a job that waits for another process's
+
 
 @program
 def main(argv: list[str]) -> None:
     recipe = read(FinetuneRecipe, argv)
-    tasks = [trainable(find_task(name)) for name in recipe.task]
+    found = jobs(recipe)
+    if recipe.share == "jobs":
+        alone()
     accelerator = make_accelerator(seed=0)
-    # Tasks and seeds may be added to a run; all else is what makes its results comparable.
-    shared = {key: value for key, value in vars(recipe).items() if key not in ("task", "seeds")}
-    run = Run(Path("runs") / recipe.name, shared, accelerator, recipe.overwrite)
-    todo = {
-        task: seeds
-        for task in tasks
-        if (seeds := [seed for seed in recipe.seeds if not is_finished(run.folder, task, seed)])
-    }
-    for task, rows in [(task, task.load(recipe.data)) for task in todo]:  # a bad row shows before anything is trained
-        for seed in todo[task]:
-            line = run_job(replace(recipe, task=(task.name,), seeds=(seed,), overwrite=False), task, rows, accelerator)
-            if accelerator.is_main_process:
-                with (run.folder / "results.jsonl").open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
-            accelerator.wait_for_everyone()
+    # Tasks, seeds and values to try may be added to a run; all else is what makes its results comparable.
+    shared = {name: value for name, value in vars(recipe).items() if name not in ("task", "seeds", "grid", "settings")}
+    run = Run(RUNS / recipe.name, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
+    do(found, accelerator)
     if accelerator.is_main_process:
-        print(f"results: {run.folder / 'results.jsonl'}")
+        report(run.folder, found)
 
 
-def trainable(task: Task) -> Task:
-    """Refuse a task without training rows."""
-    if not task.train_split:
-        raise ValueError(
-            f"{task.name} has no training rows: run {task.trained_as} with --predict-test True, whose model predicts it"
-        )
-    return task
+def do(found: list[Job], accelerator: "Accelerator") -> None:
+    """Do every job that is not done. What other processes are at is left to them."""
+    left = [job for job in found if not job.finished]
+    courses = {job.task: job.recipe.data for job in left}  # rows are opened first: a bad one shows before any training
+    encodings = {name: Encodings(*opened(find_task(name), data)) for name, data in courses.items()}
+    while left:
+        later, taken = [], []
+        for job in left:
+            if not ready(job, found):
+                later.append(job)
+            elif not job.finished:
+                try:
+                    do_job(job, found, encodings[job.task], accelerator)
+                    if accelerator.is_main_process:
+                        write_results(RUNS / job.recipe.name)
+                except Taken:
+                    if job.recipe.share == "batches":
+                        raise
+                    taken.append(job)
+        left = later + taken if later else []
+        if later and accelerator.num_processes == 1:
+            time.sleep(PATIENCE)
 
 
-def is_finished(folder: Path, task: Task, seed: int) -> bool:
-    """Whether results.jsonl has this job's line."""
-    path = folder / "results.jsonl"
-    results = read_results(path) if path.exists() else []
-    return any((result.task, result.seed) == (task.name, seed) for result in results)
+def report(folder: Path, found: list[Job]) -> None:
+    """Write the table of all that is finished in the run, and say it."""
+    if write_results(folder):
+        write(folder, read_results(folder / "results.jsonl"))
+        print((folder / "table.md").read_text(encoding="utf-8"))
+    missing = sum(not job.finished for job in found)
+    others = f"; {missing} jobs are with other processes" if missing else ""
+    print(f"results: {folder / 'results.jsonl'}, table.md, table.html, table.json{others}")
 
 
-def run_job(recipe: FinetuneRecipe, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[str, Any]:
-    """Fine-tune and judge one job; return its results line."""
-    seed, head = recipe.seeds[0], HEADS[task.head]
-    folder = Path("runs") / recipe.name / task.name.replace("/", "-") / f"seed-{seed}"
-    run = Run(folder, recipe, accelerator)
-    tracker = Tracker(folder, accelerator)
-    source = located(recipe.model)
-    tokenizer = framed(load_tokenizer(source))
-    tested = predicted(task, rows, recipe, tracker) if recipe.predict_test else []
-
-    seed_weights(seed)
-    model, fresh = open_model(source, head, task, tokenizer, recipe.config, recipe.init == "random")
-    refuse_too_long(recipe.max_length, model)
-    tracker.note(f"{task.name}, seed {seed}: starting random: {', '.join(fresh)}")
-    encoded = encode(task, rows[task.train_split], tokenizer, recipe.max_length)
-    if encoded.num_lost:
-        tracker.note(f"{encoded.num_lost} words of the training rows lie beyond max_length {recipe.max_length}")
-    columns = head.trained_on(encoded.columns)
-    open_epoch = epochs(columns, head, tokenizer, recipe.plan.global_batch, seed)
-    steps_per_epoch = -(-len(columns["input_ids"]) // recipe.plan.global_batch)
-    plan = recipe.plan.plan(steps_per_epoch)
-    batches = Batches(open_epoch, plan, accelerator)
-    train(model, head.loss, batches, plan, recipe.optimizer, recipe.schedule, seed, run, tracker, accelerator)
-
-    model.eval()
-    metrics = {}
-    for split in task.dev_splits:
-        answers = answer(
-            model, task, rows[split], tokenizer, recipe.max_length, 4 * recipe.plan.device_batch, accelerator
-        ).answers
-        metrics[split] = score(task, answers, rows[split])
-        tracker.log(plan.steps, **{f"{split}_{name}": value for name, value in metrics[split].items()})
-    for judged, split, split_rows in tested:
-        answers = answer(
-            model, judged, split_rows, tokenizer, recipe.max_length, 4 * recipe.plan.device_batch, accelerator
-        ).answers
-        if accelerator.is_main_process:
-            path = folder / f"{judged.name.replace('/', '-')}-{split}.jsonl"
-            write_predictions(path, judged, split_rows, answers)
-    if recipe.save_model:
-        tokenizer.backend_tokenizer.no_truncation()  # encoding has set its own
-        run.export(model, tokenizer)
-    run.finish(**metrics)
+def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accelerator") -> None:
+    """Fine-tune and judge one job; its results line becomes its finished.json."""
+    run = Run(job.folder, job.recipe, accelerator)
+    if run.finished:
+        return  # another process was faster
+    tracker = Tracker(job.folder, accelerator)
+    publisher = Publisher(job.recipe.hub, job.folder, accelerator, tracker.note)
+    before = start(job, found)
+    line = about(job, encodings.task, encodings.rows, accelerator)
+    line["started_from"] = str(before.folder) if before else ""
+    try:
+        model, tokenizer, facts = taught(job, before, encodings, run, tracker, accelerator)
+    except FloatingPointError as error:
+        tracker.note(f"{job.words} failed: {error}")
+        line |= {"metrics": {}, "headline": {"name": encodings.task.headline, "value": None}, "failure": str(error)}
+        run.finish(**line)
+        return
+    line |= facts | judged(job, model, tokenizer, encodings, tracker, accelerator)
+    words = card(encodings.task, model, line)
+    folder = run.export(model, tokenizer, words, job.recipe.hub.repo)  # what was chosen on dev is in its config now
+    publisher.finish(folder, facts["steps"])
+    if not job.recipe.save_model and accelerator.is_main_process:
+        shutil.rmtree(folder)
+    run.finish(**line)
     accelerator.free_memory()
-    return results_line(recipe, task, rows, metrics) | {
-        "seconds": round(run.seconds, 1),
+
+
+def taught(
+    job: Job, before: Job | None, encodings: Encodings, run: Run, tracker: Tracker, accelerator: "Accelerator"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict[str, Any]]:
+    """The fine-tuned model with its tokenizer and what the training took. What an earlier launch trained is opened."""
+    task, recipe, trained = encodings.task, job.recipe, job.folder / "trained.json"
+    head = WithLanguageModel(HEADS[task.head], recipe.auxiliary_lm) if recipe.auxiliary_lm else HEADS[task.head]
+    if trained.exists():
+        tokenizer = framed(load_tokenizer(str(job.folder / "model")))
+        model, _ = open_model(str(job.folder / "model"), head, task, tokenizer, {}, fresh=False)
+        tracker.note(f"{job.words}: trained by an earlier launch")
+        return model.to(accelerator.device), tokenizer, json.loads(trained.read_text())
+    source = located(str(before.folder / "model") if before else recipe.model)
+    tokenizer = framed(load_tokenizer(source, recipe.revision))
+    seed_weights(job.seed)
+    model, fresh = open_model(source, head, task, tokenizer, recipe.config, recipe.init == "random", recipe.revision)
+    refuse_too_long(recipe.max_length, model)
+    if recipe.auxiliary_lm:
+        refuse_encoder(model)
+    tracker.note(f"{job.words}: starting random: {', '.join(fresh)}")
+    encoded = encodings.of(task.train_split, tokenizer, recipe.max_length)
+    say_data(job, encodings, encoded, tokenizer, tracker, accelerator)
+    columns = head.trained_on(encoded.columns)
+    plan = recipe.plan.plan(steps_per_epoch=-(-len(columns["input_ids"]) // recipe.plan.global_batch))
+    batches = Batches(epochs(columns, head, tokenizer, plan.global_batch, job.seed), plan, accelerator)
+    train(model, head.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed, run, tracker, accelerator)
+    facts = {"steps": plan.steps, "training_seconds": round(run.seconds, 1)}
+    facts["examples_per_second"] = round(plan.steps * plan.global_batch / run.seconds, 1)
+    run.export(model, tokenizer)  # a kill from here on costs no training
+    if accelerator.is_main_process:
+        whole_file(trained, json.dumps(facts).encode())
+    accelerator.wait_for_everyone()
+    return model, tokenizer, facts
+
+
+def judged(
+    job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, encodings: Encodings, tracker: Tracker,
+    accelerator: "Accelerator",
+) -> dict[str, Any]:  # fmt: skip
+    """Predict and score the dev splits, then predict the test splits, if they are wanted."""
+    task, rows, head = encodings.task, encodings.rows, HEADS[encodings.task.head]
+    model.eval()
+    found: dict[str, Predictions] = {}
+    for split in task.dev_splits:
+        encoded = encodings.of(split, tokenizer, job.recipe.max_length)
+        predictions = answers(model, task, encoded, tokenizer, accelerator)
+        found[split] = head.settle(task, model, predictions, rows[split])
+    metrics = {split: score(task, predictions.answers, rows[split]) for split, predictions in found.items()}
+    steps = json.loads((job.folder / "trained.json").read_text())["steps"]
+    values = {f"{split}_{name}": value for split, names in metrics.items() for name, value in names.items()}
+    tracker.log(steps, **values)
+    if accelerator.is_main_process:
+        for split, predictions in found.items():
+            write_predictions(job.folder, task, split, rows[split], predictions)
+        head.export(job.folder, task, rows[task.dev_splits[0]], found[task.dev_splits[0]])
+        analysis.write(job.folder, task, {split: rows[split] for split in found}, found)
+    for tested, split, split_rows in to_predict(job, task, rows, tracker):
+        predictions = answer(model, tested, split_rows, tokenizer, job.recipe.max_length, accelerator)
+        if accelerator.is_main_process:
+            write_predictions(job.folder, tested, split, split_rows, predictions)
+    return {
+        "metrics": metrics,
+        "headline": {"name": task.headline, "value": metrics[task.dev_splits[0]][task.headline]},
+        "failure": degenerate(task, found[task.dev_splits[0]]),
         "peak_rss_mb": round(peak_rss_mb()),
-        "precision": accelerator.mixed_precision,
         "model_commit": getattr(model.config, "_commit_hash", None),  # of a Hub model
     }
 
 
-def results_line(
-    recipe: FinetuneRecipe, task: Task, rows: Rows, metrics: dict[str, dict[str, float]]
-) -> dict[str, Any]:
-    """What a job found, on which rows, and all that it takes to find it again."""
+def say_data(
+    job: Job, encodings: Encodings, encoded: Encoded, tokenizer: PreTrainedTokenizerFast, tracker: Tracker,
+    accelerator: "Accelerator",
+) -> None:  # fmt: skip
+    """Report what is trained and judged on, before the first step."""
+    if encoded.num_lost:
+        tracker.note(f"{encoded.num_lost} words of the training rows lie beyond max_length {job.recipe.max_length}")
+    if accelerator.is_main_process:
+        told = encodings.report(tokenizer, job.recipe.max_length)
+        whole_file(job.folder / "data_report.md", told.encode())
+        tracker.note(f"the data: {job.folder / 'data_report.md'}")
+
+
+def about(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[str, Any]:
+    """A results line before there is a result: what is done, on which rows, and all that it takes to do it again."""
+    recipe = job.recipe
     return {
         "task": task.name,
         "model": recipe.model,
         "label": recipe.label or recipe.model.rstrip("/").removesuffix("/model").rsplit("/", 1)[-1],
         "init": recipe.init,
-        "seed": recipe.seeds[0],
-        "metrics": metrics,
-        "headline": {"name": task.headline, "value": metrics[task.dev_splits[0]][task.headline]},
+        "seed": job.seed,
+        "setting": job.setting,
         "majority": {split: majority(task, rows[task.train_split], rows[split]) for split in task.dev_splits},
         "sizes": {split: len(rows[split]) for split in (task.train_split, *task.dev_splits)},
         "hyperparameters": hyperparameters(recipe),
         "commit": commit(),
         "hardware": hardware(),
+        "processes": accelerator.num_processes,
+        "worker": f"{platform.node()}:{os.getpid()}",  # of several that share the jobs
+        "precision": accelerator.mixed_precision,
         "data": provenance(rows),
     }
 
 
-def predicted(task: Task, rows: Rows, recipe: FinetuneRecipe, tracker: Tracker) -> list[tuple[Task, str, Dataset]]:
+def to_predict(job: Job, task: Task, rows: Rows, tracker: Tracker) -> list[tuple[Task, str, Dataset]]:
     """The test splits to predict: the task's own, and those of tasks that its model stands in for (AX)."""
+    if not job.recipe.predict_test:
+        return []
     found = [(task, split, rows[split]) for split in task.test_splits if split in rows]
     for ward in all_tasks().values():
         if ward.trained_as == task.name:
             try:
-                loaded = ward.load(recipe.data)
+                loaded = ward.load(job.recipe.data)
             except FileNotFoundError as error:  # as with every test file: only a submission needs it
                 tracker.note(f"{ward.name} is not predicted: {error}")
                 continue
             found += [(ward, split, loaded[split]) for split in ward.test_splits]
-    if not any(judged is task for judged, *_ in found):
-        tracker.note(f"{task.name} has no test rows to predict in {recipe.data.path or recipe.data.source}")
+    if not any(tested is task for tested, *_ in found):
+        tracker.note(f"{task.name} has no test rows to predict in {job.recipe.data.path or job.recipe.data.source}")
     return found
-
-
-def write_predictions(path: Path, task: Task, rows: Dataset, answers: Any) -> None:
-    """One JSON line a row, in order: its id and the answer, a label by its name."""
-    with path.open("w", encoding="utf-8") as file:
-        for number, row_id in enumerate(rows["id"]):
-            answer = answers[row_id] if isinstance(answers, dict) else answers[number]
-            file.write(json.dumps({"id": row_id, "prediction": named(task, answer)}, ensure_ascii=False) + "\n")
-
-
-def named(task: Task, answer: Any) -> Any:
-    """A label or tag by its name; a score or a text as it is."""
-    if task.head == "tagging":
-        return [task.labels[tag] for tag in answer]
-    return task.labels[answer] if task.head == "classification" else answer
 
 
 def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:
@@ -184,14 +252,15 @@ def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:
     plan = asdict(recipe.plan)
     chosen = {name: plan[name] for name in ("epochs", "global_batch", "max_grad_norm")}
     settings = resolved(recipe)
-    return chosen | {name: settings[name] for name in ("optimizer", "schedule", "max_length", "config")}
+    names = ["optimizer", "schedule", "max_length", "config"]
+    names += [name for name in ("auxiliary_lm", "start_from") if settings[name]]
+    return chosen | {name: settings[name] for name in names}
 
 
 def refuse_too_long(length: int, model: PreTrainedModel) -> None:
     """Refuse inputs that the model has no positions for, before the first step."""
-    positions = model.config.max_position_embeddings
-    if length > positions:
-        raise ValueError(f"max_length is {length}, but the model has {positions} positions; lower max_length")
+    if length > max_tokens(model):
+        raise ValueError(f"max_length is {length}, but the model has {max_tokens(model)} positions; lower max_length")
 
 
 if __name__ == "__main__":

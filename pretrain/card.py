@@ -39,8 +39,9 @@ def card(
     kind = model.config.model_type
     return Card(
         summary=(
-            f"A {kind} model of {model.num_parameters():,} parameters, pretrained from random weights: {objective.in_short}. "
-            f"Its vocabulary has {len(tokenizer):,} tokens, its examples {' and '.join(lengths(recipe))} tokens."
+            f"A {kind} model of {model.num_parameters():,} parameters, pretrained from random weights: "
+            f"{objective.in_short}. Its vocabulary has {len(tokenizer):,} tokens, its examples "
+            f"{' and '.join(lengths(recipe))} tokens."
         ),
         usage=USAGE[objective.pipeline],
         data=data(recipe, stores),

@@ -8,7 +8,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from finetune.answer import encode, framed
+from finetune.answer import encode
 from finetune.encoding import NO_LABEL
 from finetune.heads import HEADS
 from finetune.task import DataSource, find_task
@@ -80,19 +80,6 @@ class TestText:
         rows = Dataset.from_dict({"sentence1": ["a"], "sentence2": ["b"]})
         with pytest.raises(ValueError, match="max_length 5 leaves 2 tokens for sentence1 and sentence2"):
             encode(find_task("glue/rte"), rows, bert, 5)
-
-
-class TestFramed:
-    def test_an_end_of_text_follows_each_text(self, gpt):
-        rows = Dataset.from_dict({"sentence1": ["ab"], "sentence2": ["c"]})
-        columns = encode(find_task("glue/rte"), rows, gpt, 16).columns
-        assert set(columns) == {"input_ids"}
-        assert gpt.decode(columns["input_ids"][0]) == "ab<|endoftext|>c<|endoftext|>"
-
-    def test_the_given_tokenizer_stays_as_it_was(self, gpt, bert):
-        framed(gpt)
-        assert gpt("ab")["input_ids"] == gpt("ab", add_special_tokens=False)["input_ids"]
-        assert framed(bert) is bert
 
 
 class TestWords:

@@ -281,7 +281,7 @@ def test_html_stands_alone_and_escapes_what_runs_are_called(run, command):
     assert "&lt;b&gt;mini" in out
     assert "<b>mini" not in out
     assert "60.0–70.0" in out  # the spread over seeds
-    assert not re.search(r"(src|href)=", out)
+    assert not re.search(r"""(src|href)=["'](?!#)""", out)
 
 
 def test_the_published_rows_stand_alone_when_asked_for(command):
@@ -300,3 +300,71 @@ def test_the_page_of_a_missing_folder_is_refused_before_anything_is_printed(comm
     status, out, err = command(Path("nowhere"))
     assert (status, out) == (2, "")
     assert "nowhere" in err
+
+
+# How the scores came about
+
+
+def failed(**fields):
+    headline = {"name": "accuracy", "value": None}
+    return line(**fields) | {"metrics": {}, "headline": headline, "failure": "no finite gradient"}
+
+
+def test_spread_and_best_run_are_shown(run):
+    jobs = [line(metrics={"dev": {"accuracy": v}}, seed=s) for s, v in enumerate((0.55, 0.61, 0.58))]
+    out = FORMATS["markdown"]([glue(run(*jobs))])
+    assert "| 58.0 (55.0–61.0) |" in out
+    assert "61.0, seed 1" in out
+
+
+def test_degenerate_runs_are_named_and_counted_and_those_without_a_score_are_named(run):
+    folder = run(
+        line(metrics={"dev": {"accuracy": 0.6}}, seed=0),
+        line(metrics={"dev": {"accuracy": 0.5}}, seed=1, failure="answers 'entailment' to every row"),
+        failed(seed=2),
+    )
+    table = glue(folder)
+    assert shown(row(table, "mini"), GLUE[-1]) == "55.0"
+    first, second = table.failures
+    assert first.startswith("glue/rte, mini, seed 1: answers 'entailment' to every row")
+    assert "counts in the median" in first
+    assert second == "glue/rte, mini, seed 2: no finite gradient (it has no score)"
+    for render in FORMATS.values():
+        assert "no finite gradient" in render([table])
+
+
+def test_a_run_in_which_everything_failed_has_no_row_and_says_why(run):
+    (table,) = tables(read_all([run(failed())]))
+    assert all(row.kind != "pretrained" for row in table.rows)
+    assert table.failures
+
+
+def test_a_part_of_the_training_rows_is_marked(run):
+    job = line("glue/mnli", NINE["glue/mnli"], sizes={"train": 10_000, "dev_matched": 4_908})
+    table = glue(run(job | {"majority": {}}))
+    assert shown(row(table, "mini"), GLUE[0]) == "70.0/72.0†"
+    assert any("glue/mnli on 10,000 of 392,702 rows" in note for note in table.notes)
+
+
+def test_what_was_tried_stands_in_the_json(run, command):
+    taken = {"seconds": 120.0, "peak_rss_mb": 1500}
+    jobs = [
+        line(metrics={"dev": {"accuracy": v}}, setting={"optimizer.lr": lr}, hyperparameters={"lr": lr}, **taken)
+        for lr, v in ((1e-5, 0.5), (3e-5, 0.6))
+    ]
+    _, out, _ = command(run(*jobs), "--format", "json")
+    (table,) = json.loads(out)["tables"]
+    (ours,) = [row for row in table["rows"] if row["system"] == "mini"]
+    tried = [(one["setting"], one["value"]) for one in ours["scores"][0]["tried"]]
+    assert tried == [("lr 1e-05", 50.0), ("lr 3e-05", 60.0)]
+    (detail,) = table["runs"]
+    assert (detail["setting"], detail["num_settings"]) == ("lr 3e-05", 2)
+    assert (detail["minutes"], detail["total_minutes"], detail["memory"]) == (2.0, 4.0, 1.5)
+
+
+def test_squad_has_the_papers_rows_beside_ours(run):
+    metrics = {"dev": {"exact_match": 0.2, "f1": 0.3}}
+    ours = line("squad/v1.1", metrics, majority={}, headline={"name": "f1", "value": 0.3})
+    (table,) = tables(read_all([run(ours)]))
+    assert shown(row(table, "BERT-base"), table.columns[0]) == "80.8/88.5"
+    assert shown(row(table, "mini"), table.columns[0]) == "20.0/30.0"

@@ -1,0 +1,121 @@
+"""How is a decoder, such as GPT, fine-tuned?  Its texts are framed, and it goes on learning the language meanwhile.
+
+Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", sections 3.2 and 3.3: a start token,
+a delimiter between two texts, an extract token at the end, whose embeddings are new, and whose last state is read; the
+loss is that of the task plus a language model's, weighted 0.5. Their similarity tasks are read in both orders of the
+pair; here in the given one, so that the saved folder answers as it was judged.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from tokenizers import processors
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from engine.batch import Batch
+from engine.cross_entropy import projected_cross_entropy
+from finetune.encoding import Columns, Encoded, Predictions
+from finetune.head import Head
+from finetune.task import Task
+
+START, DELIMITER, EXTRACT = FRAME = ("<|start|>", "<|delimiter|>", "<|extract|>")
+
+
+def framed(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The tokenizer itself if it puts special tokens around texts, else one that frames them as Radford et al. do.
+
+    What is padded, if nothing else is said, are end-of-text tokens: a label is read at the last token that is none.
+    """
+    if tokenizer.num_special_tokens_to_add() or tokenizer.eos_token is None:
+        return tokenizer
+    own = copy.deepcopy(tokenizer)
+    own.add_special_tokens({"bos_token": START, "sep_token": DELIMITER, "cls_token": EXTRACT})
+    frame = processors.TemplateProcessing(
+        single=f"{START} $A {EXTRACT}",
+        pair=f"{START} $A {DELIMITER} $B {EXTRACT}",
+        special_tokens=[(token, own.convert_tokens_to_ids(token)) for token in FRAME],
+    )
+    before = own.backend_tokenizer.post_processor
+    own.backend_tokenizer.post_processor = processors.Sequence([before, frame]) if before else frame
+    own.pad_token = own.pad_token or own.eos_token
+    return own
+
+
+def num_new(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> int:
+    """How many of the frame's tokens a model of `vocab_size` embeddings has not met."""
+    known = tokenizer.get_vocab()
+    return sum(known.get(token, 0) >= vocab_size for token in FRAME)
+
+
+class WithLanguageModel(Head):
+    """A head whose model learns to predict its own input beside the task; the same forward pass serves both."""
+
+    def __init__(self, head: Head, weight: float):
+        self.head, self.weight, self.auto_class = head, weight, head.auto_class
+
+    def config(self, task: Task) -> dict[str, Any]:
+        return self.head.config(task)
+
+    def encode(self, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
+        return self.head.encode(task, rows, tokenizer, max_length)
+
+    def trained_on(self, columns: Columns) -> Columns:
+        return self.head.trained_on(columns)
+
+    def target(self, columns: Columns, index: Sequence[int], width: int) -> dict[str, Tensor]:
+        return self.head.target(columns, index, width)
+
+    def counts(self, x: dict[str, Tensor], y: dict[str, Tensor]) -> dict[str, int]:
+        return self.head.counts(x, y) | {"language_model": int(x["attention_mask"][:, 1:].sum())}
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """The task's sums, and "language_model": the weighted sum over all tokens but the first of each text."""
+        with last_states(model) as states:
+            sums = self.head.loss(model, batch)
+        asked = batch.x["attention_mask"][:, 1:].bool()  # (B, T - 1)
+        embeddings = model.get_input_embeddings().weight  # type: ignore[operator]
+        seen, next_ids = states[0][:, :-1][asked], batch.x["input_ids"][:, 1:][asked]  # (M, H) (M,)
+        total, _ = projected_cross_entropy(seen, embeddings, None, next_ids)
+        return sums | {"language_model": self.weight * total}
+
+    def read(self, model: nn.Module, batch: Batch) -> list[Any]:
+        return self.head.read(model, batch)
+
+    def settle(self, task: Task, model: PreTrainedModel, predictions: Predictions, rows: Dataset) -> Predictions:
+        return self.head.settle(task, model, predictions, rows)
+
+    def export(self, folder: Path, task: Task, rows: Dataset, predictions: Predictions) -> None:
+        self.head.export(folder, task, rows, predictions)
+
+
+@contextmanager
+def last_states(model: nn.Module) -> Iterator[list[Tensor]]:
+    """A list that holds, after a forward pass of `model`, the last layer's states (B, T, H)."""
+    states: list[Tensor] = []
+    encoder: nn.Module = model.base_model  # type: ignore[assignment]
+    handle = encoder.register_forward_hook(lambda module, given, result: states.append(result[0]))
+    try:
+        yield states
+    finally:
+        handle.remove()
+
+
+def refuse_encoder(model: PreTrainedModel) -> None:
+    """Refuse a model whose states know what comes after them: it would have nothing to predict. Errors: ValueError."""
+    ids = torch.tensor([[1, 2, 3], [1, 2, 4]], device=model.device)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        first, second = model.base_model(input_ids=ids)[0][:, 0]  # (H,) each
+    model.train(training)
+    if not torch.equal(first, second):
+        raise ValueError(
+            f"auxiliary_lm is for decoders, which read from left to right; {type(model).__name__} sees the words that "
+            "it would have to predict: say auxiliary_lm: 0"
+        )

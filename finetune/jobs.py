@@ -1,0 +1,166 @@
+"""Which jobs does a recipe ask for, and which of them is to be done next?
+
+A job is a task with a seed and a point of the grid. It lives in a folder of its own, whose `finished.json` is the
+results line: so a job is done or not done, whatever was killed when, and a run's results.jsonl can always be made anew.
+"""
+
+import fcntl
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from engine.checkpoint import refuse_strangers
+from engine.disk import whole_file
+from engine.recipe import changed
+from finetune.recipe import FinetuneRecipe
+from finetune.task import Task, find_task
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fine-tuning. `recipe` is its own: one task, one seed, the grid's point and the task's settings in place."""
+
+    task: str
+    seed: int
+    setting: dict[str, Any]  # the grid's point, by dotted key
+    recipe: FinetuneRecipe
+    folder: Path
+
+    @property
+    def words(self) -> str:
+        """What it is, in words: `glue/rte, seed 0, lr=5e-05`."""
+        return ", ".join(filter(None, [self.task, f"seed {self.seed}", name_of(self.setting)]))
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """The results line of a finished job, or None."""
+        path = self.folder / "finished.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def jobs(recipe: FinetuneRecipe) -> list[Job]:
+    """Every job of the recipe; a task that another one starts from comes before it.
+
+    Errors: ValueError for unknown tasks and keys and for values of the wrong kind; FileExistsError for a finished job
+    of another recipe.
+    """
+    check_tasks_named(recipe)
+    found = [
+        job_of(recipe, task, seed, setting)
+        for task in in_order(recipe)
+        for setting in points(recipe)
+        for seed in recipe.seeds
+    ]
+    for job in found:
+        if job.finished:
+            refuse_strangers(job.folder, job.recipe)
+    return found
+
+
+def job_of(recipe: FinetuneRecipe, task: str, seed: int, setting: dict[str, Any]) -> Job:
+    own = replace(recipe, grid={}, settings={}, task=(task,), seeds=(seed,), overwrite=False,
+                  start_from={task: recipe.start_from[task]} if task in recipe.start_from else {})  # fmt: skip
+    own = changed(own, recipe.settings.get(task, {}), f"settings.{task}")
+    own = changed(own, setting, "grid")
+    parts = [task.replace("/", "-"), *([name_of(setting)] if setting else []), f"seed-{seed}"]
+    return Job(task, seed, setting, own, RUNS.joinpath(recipe.name, *parts))
+
+
+def points(recipe: FinetuneRecipe) -> list[dict[str, Any]]:
+    """Every combination of the grid's values; one empty point without a grid."""
+    for key, values in recipe.grid.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"grid: {key} is {values!r}; it takes a list of the values to try, such as [5e-5, 3e-5]")
+        if key.split(".")[0] in ("data", "task", "seeds", "name", "model"):
+            raise ValueError(
+                f"grid: {key} is not a setting of the training; try optimizer.lr, plan.epochs and the like"
+            )
+    return [dict(zip(recipe.grid, values, strict=True)) for values in itertools.product(*recipe.grid.values())]
+
+
+def name_of(setting: dict[str, Any]) -> str:
+    """A grid point as the name of a folder: `lr=5e-05,epochs=3`."""
+    return ",".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in setting.items()).replace("/", "-")
+
+
+def in_order(recipe: FinetuneRecipe) -> list[str]:
+    """The tasks, each after the one that it starts from. Errors: ValueError if that one is not asked for."""
+    ordered: list[str] = []
+
+    def add(task: str, followers: tuple[str, ...]) -> None:
+        before = recipe.start_from.get(task)
+        if before in followers:
+            raise ValueError(f"start_from: {task} would have to start from itself, by way of {before}")
+        if before and before not in recipe.task:
+            raise ValueError(
+                f"start_from: {task} starts from {before}, which is not among the tasks: name it there too"
+            )
+        if before and before not in ordered:
+            add(before, (*followers, task))
+        if task not in ordered:
+            ordered.append(task)
+
+    for task in recipe.task:
+        add(task, (task,))
+    return ordered
+
+
+def check_tasks_named(recipe: FinetuneRecipe) -> None:
+    """Refuse a task that does not exist or has nothing to train on, wherever the recipe names it."""
+    for name in (*recipe.task, *recipe.settings, *itertools.chain(*recipe.start_from.items())):
+        trainable(find_task(name))
+    for name, settings in recipe.settings.items():
+        if not isinstance(settings, dict):
+            raise ValueError(f"settings: {name} is {settings!r}; it takes keys and values, such as {{plan.epochs: 1}}")
+
+
+def trainable(task: Task) -> Task:
+    """Refuse a task without training rows."""
+    if not task.train_split:
+        raise ValueError(
+            f"{task.name} has no training rows: run {task.trained_as} with --predict-test True, whose model predicts it"
+        )
+    return task
+
+
+def ready(job: Job, all_jobs: Sequence[Job]) -> bool:
+    """Whether the jobs that it starts from are done."""
+    before = job.recipe.start_from.get(job.task)
+    return all(other.finished for other in all_jobs if other.task == before)
+
+
+def start(job: Job, all_jobs: Sequence[Job]) -> Job | None:
+    """The finished job whose model this one starts from: the best on dev; None if it starts from the recipe's model."""
+    before = job.recipe.start_from.get(job.task)
+    if not before:
+        return None
+    done = [(other, other.finished) for other in all_jobs if other.task == before]
+    scored = [
+        (line["headline"]["value"], other) for other, line in done if line and line["headline"]["value"] is not None
+    ]
+    if not scored:
+        raise ValueError(f"start_from: no job of {before} came to a score, so {job.task} has nothing to start from")
+    return max(scored, key=lambda pair: pair[0])[1]
+
+
+def write_results(folder: Path) -> list[dict[str, Any]]:
+    """Make results.jsonl anew from the finished jobs of a run, those of other launches too. Return its lines."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".results.lock").open("a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)  # of several processes the last one has seen all
+        lines = list(finished_lines(folder))
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        whole_file(folder / "results.jsonl", text.encode())
+    return lines
+
+
+def finished_lines(folder: Path) -> Iterator[dict[str, Any]]:
+    """The results lines, in the order in which the jobs were finished."""
+    paths = [*folder.glob("*/seed-*/finished.json"), *folder.glob("*/*/seed-*/finished.json")]
+    for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path)):
+        yield json.loads(path.read_text(encoding="utf-8"))
