@@ -34,7 +34,7 @@ def answers(
     batches, order = evaluation_batches(encoded.columns, tokenizer, num_tokens)
     found = predict(model, HEADS[task.head].read, batches, accelerator)
     in_order = [output for _, output in sorted(zip(order.tolist(), found, strict=True), key=lambda pair: pair[0])]
-    return encoded.decode(in_order)
+    return HEADS[task.head].decide(model, encoded.decode(in_order))
 
 
 class Encodings:

@@ -37,7 +37,10 @@ def no_entities(task: Task, train: Dataset, rows: Dataset) -> list[list[int]]:
 
 
 def first_sentence(task: Task, train: Dataset, rows: Dataset) -> dict[str, str]:
-    """The context up to the first full stop, question or exclamation mark that a blank follows."""
+    """The context up to the first full stop, question or exclamation mark that a blank follows; where a question may
+    have no answer, none."""
+    if task.unanswerable:
+        return dict.fromkeys(rows["id"], "")
     starts = [re.split(r"(?<=[.?!])\s", context.strip(), maxsplit=1)[0] for context in rows["context"]]
     return dict(zip(rows["id"], starts, strict=True))
 

@@ -87,6 +87,9 @@ class WithLanguageModel(Head):
     def read(self, model: nn.Module, batch: Batch) -> list[Any]:
         return self.head.read(model, batch)
 
+    def decide(self, model: PreTrainedModel, predictions: Predictions) -> Predictions:
+        return self.head.decide(model, predictions)
+
     def settle(self, task: Task, model: PreTrainedModel, predictions: Predictions, rows: Dataset) -> Predictions:
         return self.head.settle(task, model, predictions, rows)
 

@@ -52,6 +52,10 @@ class Head(ABC):
     def read(self, model: nn.Module, batch: Batch) -> list[Any]:
         """Predict: one output for each of the batch's examples, which `Encoded.decode` turns into predictions."""
 
+    def decide(self, model: PreTrainedModel, predictions: Predictions) -> Predictions:
+        """Apply what was chosen on dev rows and stands in `model.config`; most heads chose nothing."""
+        return predictions
+
     def settle(self, task: Task, model: PreTrainedModel, predictions: Predictions, rows: Dataset) -> Predictions:
         """Choose what is chosen on dev rows after training, keep it in `model.config`; return what that makes of them.
 

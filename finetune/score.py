@@ -60,7 +60,7 @@ def texts(task: Task, predictions: Mapping[str, str], rows: Dataset) -> tuple[li
     missing = [id_ for id_ in rows["id"] if id_ not in predictions]
     if missing:
         raise ValueError(f"{task.name}: no prediction for question {missing[0]!r} ({len(missing)} such questions)")
-    return [predictions[id_] for id_ in rows["id"]], [answers["text"] for answers in rows["answers"]]
+    return [predictions[id_] for id_ in rows["id"]], [answers["text"] or [""] for answers in rows["answers"]]
 
 
 COMPARED: dict[Head, Callable[[Task, Any, Dataset], tuple[list[Any], list[Any]]]] = {

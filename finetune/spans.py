@@ -6,6 +6,7 @@ best starts with the 20 best ends, here every span of up to 30 tokens is weighed
 an answer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -34,20 +35,35 @@ class Windows:
     first: list[int] = field(default_factory=list)  # its first token that is of the context
     num_context: list[int] = field(default_factory=list)  # how many are
     central: list[npt.NDArray[np.bool_]] = field(default_factory=list)  # (num_context,) no window has it more central
+    null: list[int] = field(default_factory=list)  # the token that stands for "no answer"; empty if there always is one
 
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of a context and its score, the sum of its two logits."""
+    """A piece of a context, its score, the sum of its two logits, and its share among a question's best spans.
+
+    "" is no answer: its start and end are −1.
+    """
 
     text: str
     score: float
+    probability: float
+    start: int  # character in the context
+    end: int  # after the last one
 
 
 def answer_tokens(windows: Windows, answers: list[dict[str, list[Any]]]) -> tuple[Ints, Ints]:
-    """Where in each window the first answer of its row begins and ends, −100 if it is not whole in it.  (W,) (W,)"""
+    """Where in each window the first answer of its row begins and ends.  (W,) (W,)
+
+    A window that does not hold it whole points at its `null` token, or has −100 if it has none (Devlin et al. 2019,
+    section 4.3).
+    """
     found = np.full((2, len(windows.row)), NO_LABEL)
+    if windows.null:
+        found[:] = windows.null
     for window, row in enumerate(windows.row):
+        if not answers[row]["text"]:
+            continue
         begin = answers[row]["answer_start"][0]
         end = begin + len(answers[row]["text"][0])
         first, stop = windows.first[window], windows.first[window] + windows.num_context[window]
@@ -79,14 +95,6 @@ def most_central(row: Ints, num_context: Ints, overlap: int) -> list[npt.NDArray
     return central
 
 
-def decode_spans(start_logits: Floats, end_logits: Floats, windows: Windows, rows: Dataset) -> dict[str, str]:
-    """{id: the text of the best span}, "" for a row whose context has no tokens. Logits are (W, T)."""
-    return {
-        id_: spans[0].text if spans else ""
-        for id_, spans in best_spans(start_logits, end_logits, windows, rows, num_best=1).items()
-    }
-
-
 def best_spans(
     start_logits: Floats,
     end_logits: Floats,
@@ -97,7 +105,9 @@ def best_spans(
 ) -> dict[str, list[Span]]:
     """{id: its best spans, best first}: those of up to `longest` tokens, read off the window that has most context.
 
-    Raises ValueError for logits that are not numbers: a spoiled model has no best span.
+    Where a question may have no answer, that stands among them; its score is the least that a window gives it, since
+    every window has to do without. Logits are (W, T). Raises ValueError for logits that are not numbers: a spoiled
+    model has no best span.
     """
     if np.isnan(start_logits).any() or np.isnan(end_logits).any():
         raise ValueError("the model's start or end logits are NaN: no answer can be read off them")
@@ -105,13 +115,68 @@ def best_spans(
     row = np.asarray(windows.row)[window]
     order = np.lexsort((-score, row))
     rank = np.arange(len(order)) - np.searchsorted(row[order], row[order])
+    kept = order[rank < num_best]
+    ends = np.cumsum([0, *(len(offsets) for offsets in windows.offsets)])  # of the windows, in one long table
+    offsets = np.concatenate(windows.offsets)
+    begins, stops = offsets[ends[window[kept]] + start[kept], 0], offsets[ends[window[kept]] + end[kept], 1]
     ids, contexts = rows["id"][:], rows["context"][:]
-    spans: dict[str, list[Span]] = {id_: [] for id_ in ids}
-    for place in order[rank < num_best].tolist():
-        offsets, context = windows.offsets[window[place]], contexts[row[place]]
-        text = context[offsets[start[place], 0] : offsets[end[place], 1]]
-        spans[ids[row[place]]].append(Span(text, float(score[place])))
-    return spans
+    found: dict[str, list[tuple[float, int, int]]] = {id_: [] for id_ in ids}
+    for of_row, value, begin, stop in zip(row[kept], score[kept], begins, stops, strict=True):
+        found[ids[of_row]].append((float(value), int(begin), int(stop)))
+    for of_row, value in enumerate(null_scores(start_logits, end_logits, windows, len(ids))):
+        found[ids[of_row]].append((float(value), -1, -1))
+    return {id_: with_shares(contexts[number], found[id_]) for number, id_ in enumerate(ids)}
+
+
+def null_scores(start_logits: Floats, end_logits: Floats, windows: Windows, num_rows: int) -> Floats:
+    """The score of "no answer" for each row (N,); none where there always is an answer."""
+    if not windows.null:
+        return np.empty(0, np.float32)
+    window = np.arange(len(windows.null))
+    scores = start_logits[window, windows.null] + end_logits[window, windows.null]
+    least = np.full(num_rows, np.inf, np.float32)
+    np.minimum.at(least, windows.row, scores)
+    return least
+
+
+def with_shares(context: str, found: list[tuple[float, int, int]]) -> list[Span]:
+    """The spans (score, start, end), best first, each with its share: a softmax over all of them."""
+    if not found:
+        return []
+    ordered = sorted(found, key=lambda span: -span[0])
+    shares = np.exp(np.array([score for score, *_ in ordered]) - ordered[0][0])
+    shares /= shares.sum()
+    return [
+        Span(context[start:end] if start >= 0 else "", score, float(share), start, end)
+        for (score, start, end), share in zip(ordered, shares, strict=True)
+    ]
+
+
+def chosen(spans: Sequence[Span], null_threshold: float) -> str:
+    """The best span's text, or "" if no answer beats it by more than the threshold."""
+    answers = [span for span in spans if span.start >= 0]
+    if not answers:
+        return ""
+    return "" if null_odds(spans) > null_threshold else answers[0].text
+
+
+def null_odds(spans: Sequence[Span]) -> float:
+    """How much better no answer is than the best one: a difference of scores. −inf where there always is one."""
+    best = max((span.score for span in spans if span.start >= 0), default=-np.inf)
+    return max((span.score - best for span in spans if span.start < 0), default=-np.inf)
+
+
+def best_threshold(odds: Floats, answered: Floats, unanswered: Floats) -> float:
+    """The threshold that makes the sum of scores largest: of those above it, no answer is given.
+
+    odds (N,); answered, unanswered (N,): what a row scores with its best span, and with none. Of equal thresholds the
+    least. As in the official evaluation script for SQuAD v2.0.
+    """
+    order = np.argsort(odds, kind="stable")
+    gains = np.cumsum((answered - unanswered)[order])  # of answering all up to and with the k-th
+    ends = np.append(odds[order][1:] != odds[order][:-1], True)  # equal odds are answered together
+    best = int(np.where(ends, gains, -np.inf).argmax())
+    return float(odds[order][best]) if gains[best] > 0 else float(odds.min()) - 1.0
 
 
 def masked(start_logits: Floats, end_logits: Floats, windows: Windows) -> tuple[Floats, Floats]:

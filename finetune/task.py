@@ -61,6 +61,7 @@ class Task:
     train_split: str = "train"
     dev_splits: tuple[str, ...] = ("dev",)
     test_splits: tuple[str, ...] = ("test",)
+    unanswerable: bool = False  # spans: a question may have no answer
     trained_as: str = ""  # the task whose model predicts this one, which has nothing to train on: AX by MNLI's
 
 

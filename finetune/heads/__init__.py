@@ -1,7 +1,7 @@
 """The heads by the name that a task gives them."""
 
 from finetune.head import Head
-from finetune.heads.span import Span
+from finetune.heads.span import SpanHead
 from finetune.heads.text import Classification, Regression
 from finetune.heads.words import Tagging
 
@@ -9,5 +9,5 @@ HEADS: dict[str, Head] = {
     "classification": Classification(),
     "regression": Regression(),
     "tagging": Tagging(),
-    "span": Span(),
+    "span": SpanHead(),
 }

@@ -3,8 +3,10 @@
 A long context becomes several windows; `finetune.spans` reads the answer off them.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,19 +14,21 @@ import numpy.typing as npt
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerFast
+from transformers import AutoModelForQuestionAnswering, PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.batch import Batch
+from engine.disk import whole_file
 from finetune.encoding import NO_LABEL, ROWS_PER_CALL, Columns, Encoded, Predictions, append, empty, parts
 from finetune.head import Head
-from finetune.spans import Windows, answer_tokens, decode_spans, most_central
+from finetune.metrics.squad_scores.squad_scores import exact_match, f1_or_nothing
+from finetune.spans import Span, Windows, answer_tokens, best_spans, best_threshold, chosen, most_central, null_odds
 from finetune.task import Task
 
 LONGEST_QUESTION = 64  # tokens; a longer one loses its end
 DOC_STRIDE = 128  # tokens that neighbouring windows share
 
 
-class Span(Head):
+class SpanHead(Head):
     """Where the answer starts and where it ends, in each window; the mean of two cross-entropies.
 
     Padding is no candidate. In transformers' own loss it is, so that there a window's loss depends on its company.
@@ -39,7 +43,8 @@ class Span(Head):
         """A question with its context, in as many windows as it takes.
 
         Neighbouring windows share `DOC_STRIDE` tokens (at most half a window's room, where windows are short). Devlin's
-        script calls so the step from one window to the next; this is the meaning in transformers' examples.
+        script calls so the step from one window to the next; this is the meaning in transformers' examples. Where a
+        question may have no answer, windows without one point at the [CLS] token (their section 4.3).
         """
         room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
         longest = min(LONGEST_QUESTION, room // 2)
@@ -59,13 +64,15 @@ class Span(Head):
                 in_context = encoding.sequence_ids
                 windows.first.append(in_context.index(1) if 1 in in_context else 0)
                 windows.num_context.append(in_context.count(1))
+            if task.unanswerable:
+                windows.null += [null_token(ids, tokenizer) for ids in batch["input_ids"]]
         windows.central += most_central(np.array(windows.row), np.array(windows.num_context), overlap)
         if "answers" in rows.column_names:
             columns["start"], columns["end"] = answer_tokens(windows, rows["answers"][:])
         return Encoded(columns, partial(decode_logits, windows=windows, rows=rows))
 
     def trained_on(self, columns: Columns) -> Columns:
-        """Without the windows that do not hold the answer."""
+        """Without the windows that have nothing to point at: no answer, and no token that stands for that."""
         kept = np.flatnonzero(np.asarray(columns["start"]) != NO_LABEL).tolist()
         return {name: [column[example] for example in kept] for name, column in columns.items()}
 
@@ -91,6 +98,44 @@ class Span(Head):
         start, end = found.start_logits.float().cpu().numpy(), found.end_logits.float().cpu().numpy()
         return list(zip(start, end, strict=True))
 
+    def decide(self, model: PreTrainedModel, predictions: Predictions) -> Predictions:
+        """By the threshold that was chosen on dev, if one was."""
+        return decided(predictions.probabilities, getattr(model.config, "null_threshold", 0.0))
+
+    def settle(self, task: Task, model: PreTrainedModel, predictions: Predictions, rows: Dataset) -> Predictions:
+        """Choose how much better "no answer" has to be, for the best F1 on these rows: `config.null_threshold`."""
+        if not task.unanswerable:
+            return predictions
+        model.config.null_threshold = threshold_for(f1_or_nothing, predictions, rows)
+        return self.decide(model, predictions)
+
+    def export(self, folder: Path, task: Task, rows: Dataset, predictions: Predictions) -> None:
+        """Write what the official evaluation scripts read: predictions.json and null_odds.json; and the n best."""
+        found: dict[str, list[Span]] = predictions.probabilities
+        files = {"predictions.json": predictions.answers, "nbest_predictions.json": {
+            id_: [{"text": span.text, "probability": round(span.probability, 6), "score": round(span.score, 4)}
+                  for span in spans] for id_, spans in found.items()
+        }}  # fmt: skip
+        if task.unanswerable:
+            files["null_odds.json"] = {id_: round(null_odds(spans), 4) for id_, spans in found.items()}
+            best = {"best_f1_thresh": f1_or_nothing, "best_exact_thresh": exact_match}
+            files["null_thresholds.json"] = {
+                name: round(threshold_for(measure, predictions, rows), 4) for name, measure in best.items()
+            }
+        for name, content in files.items():
+            whole_file(folder / name, json.dumps(content, ensure_ascii=False).encode())
+
+
+def threshold_for(measure: Callable[[str, str], float], predictions: Predictions, rows: Dataset) -> float:
+    """The null threshold with which the best spans score most on these rows."""
+    found = predictions.probabilities
+    ids, references = rows["id"][:], [answers["text"] or [""] for answers in rows["answers"]]
+    best = [next((span.text for span in found[id_] if span.start >= 0), "") for id_ in ids]
+    answered = [max(measure(text, right) for right in texts) for text, texts in zip(best, references, strict=True)]
+    unanswered = [max(measure("", right) for right in texts) for texts in references]
+    odds = np.array([null_odds(found[id_]) for id_ in ids])
+    return best_threshold(odds, np.array(answered), np.array(unanswered))
+
 
 def shortened(texts: list[str], tokenizer: PreTrainedTokenizerFast, most: int) -> list[str]:
     """The texts, cut where they have more than `most` tokens."""
@@ -102,13 +147,26 @@ def shortened(texts: list[str], tokenizer: PreTrainedTokenizerFast, most: int) -
     ]
 
 
+def null_token(ids: Sequence[int], tokenizer: PreTrainedTokenizerFast) -> int:
+    """Where "no answer" is read: at the [CLS] token, which in a decoder is the last one. Errors: ValueError."""
+    if tokenizer.cls_token_id not in ids:
+        raise ValueError("questions without an answer need a [CLS] token to point at, and this tokenizer puts none in")
+    return list(ids).index(tokenizer.cls_token_id)
+
+
 def decode_logits(
-    answers: Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]], windows: Windows, rows: Dataset
+    outputs: Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]], windows: Windows, rows: Dataset
 ) -> Predictions:
-    """The best answer of each question, from (start logits, end logits) of each window, padding included."""
+    """The best spans of each question, from (start logits, end logits) of each window, padding included."""
     width = max(len(offsets) for offsets in windows.offsets)
     logits = np.full((2, len(windows.offsets), width), -np.inf, np.float32)
-    for window, (pair, offsets) in enumerate(zip(answers, windows.offsets, strict=True)):
+    for window, (pair, offsets) in enumerate(zip(outputs, windows.offsets, strict=True)):
         for side in (0, 1):
             logits[side, window, : len(offsets)] = pair[side][: len(offsets)]
-    return Predictions(decode_spans(logits[0], logits[1], windows, rows))
+    found = best_spans(logits[0], logits[1], windows, rows)
+    return decided(found, null_threshold=0.0)
+
+
+def decided(found: dict[str, list[Span]], null_threshold: float) -> Predictions:
+    """The answers to questions with these best spans."""
+    return Predictions({id_: chosen(spans, null_threshold) for id_, spans in found.items()}, found)

@@ -304,6 +304,6 @@ TASKS = {
     ),
     "span": task(
         "docs/span", spans, "span", (), {"question": TEXT, "context": TEXT},
-        {"answers": SPAN}, "squad_scores", "f1",
+        {"answers": SPAN}, "squad_scores/v1.1", "f1",
     ),
 }  # fmt: skip

@@ -1,11 +1,15 @@
-"""What is SQuAD v1.1, and how are its questions read and checked?
+"""What is SQuAD, and how are its questions read and checked?
 
-Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text". Every answer is a piece of its
-paragraph, and that is checked: a wrong position would train the model on a wrong span without a word.
+Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text" (v1.1); Rajpurkar et al. 2018,
+"Know What You Don't Know: Unanswerable Questions for SQuAD" (v2.0), where a question may have no answer. Every answer
+is a piece of its paragraph, and that is checked: a wrong position would train the model on a wrong span without a word.
 """
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,6 @@ from datasets import Dataset, Features, List, Value
 from finetune.origin import find_files, hub_rows, read_text, said, table, unknown_source
 from finetune.task import DataSource, HubData, Rows, Task
 
-NAME = "squad/v1.1"
-FILES = {"train": "train-v1.1.json", "dev": "dev-v1.1.json"}
-HUB = HubData("rajpurkar/squad", "plain_text")
 HUB_SPLITS = {"train": "train", "dev": "validation"}
 FEATURES = Features(
     {
@@ -28,19 +29,45 @@ FEATURES = Features(
 )
 
 
-def load(source: DataSource) -> Rows:
-    """Split name → rows with "id", "question", "context" and "answers".
+@dataclass(frozen=True)
+class Version:
+    """One of the two SQuADs."""
+
+    number: str
+    hub: HubData
+    unanswerable: bool
+
+    @property
+    def task(self) -> str:
+        return f"squad/v{self.number}"
+
+    @property
+    def files(self) -> dict[str, str]:
+        return {split: f"{split}-v{self.number}.json" for split in HUB_SPLITS}
+
+
+V1 = Version("1.1", HubData("rajpurkar/squad", "plain_text"), unanswerable=False)
+V2 = Version("2.0", HubData("rajpurkar/squad_v2", "squad_v2"), unanswerable=True)
+
+
+def load(version: Version, source: DataSource) -> Rows:
+    """Split name → rows with "id", "question", "context" and "answers", which are empty where there is none.
 
     Raises FileNotFoundError for a missing file, and ValueError, naming file and question, for a file of another layout,
-    an id that stands twice, a question without an answer, or an answer that is not where it is said to be.
+    an id that stands twice, a v1.1 question without an answer, or an answer that is not where it is said to be; with
+    data.skip_broken_rows such questions are left out, and counted.
     """
     if source.source == "hub":
-        rows = hub_rows(NAME, source, HUB, HUB_SPLITS)
-        return {split: checked(part, part.info.description, part.info.description) for split, part in rows.items()}
+        rows = hub_rows(version.task, source, version.hub, HUB_SPLITS)
+        where = {split: part.info.description for split, part in rows.items()}
+        return {split: checked(part, where[split], where[split], version, source) for split, part in rows.items()}
     if source.source == "folder":
-        paths = find_files(NAME, source, FILES, set(FILES))
-        return {split: checked(questions(path), str(path), said(source, path)) for split, path in paths.items()}
-    raise unknown_source(NAME, source)
+        paths = find_files(version.task, source, version.files, set(version.files))
+        return {
+            split: checked(questions(path), str(path), said(source, path), version, source)
+            for split, path in paths.items()
+        }
+    raise unknown_source(version.task, source)
 
 
 def questions(path: Path) -> Iterator[dict[str, Any]]:
@@ -62,48 +89,60 @@ def questions(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def row_of(asked: dict[str, Any], context: str) -> dict[str, Any]:
-    """One question as a row."""
-    answers = {key: [answer[key] for answer in asked["answers"]] for key in ("text", "answer_start")}
+    """One question as a row. What v2.0 calls plausible answers are none."""
+    given = [] if asked.get("is_impossible") else asked["answers"]
+    answers = {key: [answer[key] for answer in given] for key in ("text", "answer_start")}
     return {"id": asked["id"], "question": asked["question"], "context": context, "answers": answers}
 
 
-def checked(rows: Iterable[dict[str, Any]], where: str, description: str) -> Dataset:
+def checked(
+    rows: Iterable[dict[str, Any]], where: str, description: str, version: Version, source: DataSource
+) -> Dataset:
     """The rows as a table, each of them looked at."""
     columns: dict[str, list[Any]] = {name: [] for name in FEATURES}
     seen: set[str] = set()
+    broken: list[str] = []
     for row in rows:
-        if row["id"] in seen:
-            raise ValueError(f"{where}: the id {row['id']!r} stands twice; every question needs its own")
+        problem = "its id stands twice; every question needs its own" if row["id"] in seen else fault(row, version)
+        if problem:
+            broken.append(f"{where}: question {row['id']!r}: {problem}")
+            if not source.skip_broken_rows:
+                raise ValueError(f"{broken[0]} (data.skip_broken_rows: true would leave such questions out)")
+            continue
         seen.add(row["id"])
-        check_answers(row, where)
         for name, column in columns.items():
             column.append(row[name])
     if not seen:
         raise ValueError(f"{where} holds no questions")
-    return table(columns, FEATURES, description)
+    if broken:
+        warnings.warn(f"{broken[0]}: {len(broken)} such questions left out", stacklevel=2)
+    left_out = f", {len(broken)} broken questions left out" if broken else ""
+    return table(columns, FEATURES, description + left_out)
 
 
-def check_answers(row: dict[str, Any], where: str) -> None:
-    """Every answer is the piece of the context that begins at its position."""
-    if not row["answers"]["text"]:
-        raise ValueError(f"{where}: question {row['id']!r} has no answer; SQuAD v1.1 has none such, v2.0 has")
+def fault(row: dict[str, Any], version: Version) -> str:
+    """What is wrong with a question's answers: each is the piece of the context that begins at its position."""
+    if not row["answers"]["text"] and not version.unanswerable:
+        return "it has no answer; SQuAD v1.1 has none such, v2.0 has: task squad/v2.0"
     for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True):
         found = row["context"][start : start + len(text)] if start >= 0 else ""
         if found != text or not text:
-            raise ValueError(
-                f"{where}: question {row['id']!r}: the answer {text!r} is not at {start} in its context: {found!r} is"
-            )
+            return f"the answer {text!r} is not at {start} in its context: {found!r} is"
+    return ""
 
 
-TASKS = {
-    "v1.1": Task(
-        name=NAME,
+def task(version: Version) -> Task:
+    return Task(
+        name=version.task,
         head="span",
         labels=(),
         columns=("question", "context"),
-        metric="squad_scores",
+        metric=f"squad_scores/v{version.number}",
         headline="f1",
-        load=load,
+        load=partial(load, version),
         test_splits=(),  # its answers were never published
+        unanswerable=version.unanswerable,
     )
-}
+
+
+TASKS = {f"v{version.number}": task(version) for version in (V1, V2)}

@@ -99,22 +99,22 @@ class TestSquad:
         ],
     )
     def test_exact_match_after_normalising(self, guess, right):
-        assert compute("squad_scores", [[right]], [guess])["exact_match"] == 1.0
+        assert compute("squad_scores/v1.1", [[right]], [guess])["exact_match"] == 1.0
 
     def test_f1_is_over_bags_of_words(self):
         # "cat sat down down" and "cat down": two words shared, precision 2/4, recall 2/2.
-        scores = compute("squad_scores", [["cat down"]], ["the cat sat down down"])
+        scores = compute("squad_scores/v1.1", [["cat down"]], ["the cat sat down down"])
         assert scores == {"exact_match": 0.0, "f1": pytest.approx(2 * (2 / 4) * 1 / (2 / 4 + 1))}
 
     def test_the_best_reference_counts_and_questions_weigh_the_same(self):
-        scores = compute("squad_scores", [["dog", "a black cat", "cat"], ["x"]], ["the cat", "y"])
+        scores = compute("squad_scores/v1.1", [["dog", "a black cat", "cat"], ["x"]], ["the cat", "y"])
         assert scores == {"exact_match": 0.5, "f1": 0.5}
-        partial = compute("squad_scores", [["dog", "a black cat"]], ["the cat"])
+        partial = compute("squad_scores/v1.1", [["dog", "a black cat"]], ["the cat"])
         assert partial == {"exact_match": 0.0, "f1": pytest.approx(2 / 3)}
 
     def test_an_empty_answer_shares_no_word(self):
-        assert compute("squad_scores", [["cat"]], [""]) == {"exact_match": 0.0, "f1": 0.0}
-        assert compute("squad_scores", [["the"]], ["a"]) == {"exact_match": 1.0, "f1": 0.0}
+        assert compute("squad_scores/v1.1", [["cat"]], [""]) == {"exact_match": 0.0, "f1": 0.0}
+        assert compute("squad_scores/v1.1", [["the"]], ["a"]) == {"exact_match": 1.0, "f1": 0.0}
 
 
 class TestEntities:

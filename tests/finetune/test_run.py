@@ -317,7 +317,12 @@ class TestMistakes:
             ("glue/cola", "CoLA/train.tsv", lambda text: text + "x\t1\n", "161: 4 tab-separated fields expected"),
             ("glue/rte", "RTE/train.tsv", lambda text: "", "train.tsv is empty"),
             ("conll2003", "eng.train", lambda text: text + "\nEU I-ORG\n", "4 columns expected"),
-            ("squad/v1.1", "dev-v1.1.json", lambda text: text.replace("dev-1", "dev-0"), "the id 'dev-0' stands twice"),
+            (
+                "squad/v1.1",
+                "dev-v1.1.json",
+                lambda text: text.replace("dev-1", "dev-0"),
+                "question 'dev-0': its id stands twice",
+            ),
         ],
     )
     def test_what_the_files_say(self, refused, labelled, tmp_path, task, file, edit, complaint):

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from finetune.spans import Windows, best_spans, decode_spans, most_central
+from finetune.spans import Windows, best_spans, best_threshold, chosen, most_central, null_odds
+
+
+def texts(start, end, windows, rows):
+    """{id: the text of the best span}"""
+    return {id_: chosen(spans, 0.0) for id_, spans in best_spans(start, end, windows, rows).items()}
 
 
 def one_window(num_windows=1, length=12, first=3, num_context=8):
@@ -45,7 +50,7 @@ def test_no_span_stands_outside_the_context_or_ends_before_it_starts():
     start, end = np.zeros((1, 12), np.float32), np.zeros((1, 12), np.float32)
     start[0, 0], end[0, 11], start[0, 8], end[0, 4] = 50, 50, 5, 5  # outside, outside, and crossed
     start[0, 3], end[0, 5] = 4, 6
-    assert decode_spans(start, end, windows, rows) == {"q0": "abc"}
+    assert texts(start, end, windows, rows) == {"q0": "abc"}
 
 
 def test_a_span_has_a_longest_length():
@@ -53,7 +58,7 @@ def test_a_span_has_a_longest_length():
     start, end = np.zeros((1, 50), np.float32), np.zeros((1, 50), np.float32)
     start[0, 2], end[0, 2 + 30] = 9, 9  # 31 tokens
     end[0, 2 + 29] = 1  # 30 tokens
-    assert len(decode_spans(start, end, windows, rows)["q0"]) == 30
+    assert len(texts(start, end, windows, rows)["q0"]) == 30
 
 
 def test_most_central_is_devlins_example():
@@ -85,19 +90,62 @@ def test_the_window_with_most_context_is_believed():
     logits = np.zeros((2, 2, 8), np.float32)
     logits[:, 1, 2] = 9  # "d" at the very edge of the second window, where the first knows it better
     logits[:, 0, 4] = 5  # "c" in the first
-    assert decode_spans(*logits, windows, rows.select([0])) == {"q0": "c"}
+    assert texts(*logits, windows, rows.select([0])) == {"q0": "c"}
 
 
 def test_a_nan_is_an_error():
     windows, rows = one_window()
     logits = np.zeros((1, 12), np.float32)
     with pytest.raises(ValueError, match="NaN"):
-        decode_spans(logits * np.nan, logits, windows, rows)
+        texts(logits * np.nan, logits, windows, rows)
 
 
 def test_ten_thousand_questions_take_seconds():
     windows, rows = one_window(num_windows=2500, length=384, first=20, num_context=360)
     logits = np.random.default_rng(0).normal(size=(2, 2500, 384)).astype(np.float32)
     start = time.perf_counter()
-    assert len(decode_spans(*logits, windows, rows)) == 2500
+    assert len(texts(*logits, windows, rows)) == 2500
     assert time.perf_counter() - start < 2.5  # a quarter of ten thousand
+
+
+class TestNoAnswer:
+    """The token at 0 stands for it."""
+
+    def spans(self, null, best):
+        windows, rows = one_window(num_windows=2)
+        windows.null += [0, 0]
+        start, end = np.full((2, 2, 12), -5, np.float32)
+        start[:, 0], start[:, 4], end[:, 6] = null, best, best
+        end[:, 0] = 0
+        return best_spans(start, end, windows, rows)["q0"]
+
+    def test_it_stands_among_the_best_with_its_share(self):
+        spans = self.spans(null=3.0, best=2.0)
+        assert [span.text for span in spans[:2]] == ["bcd", ""]
+        assert null_odds(spans) == pytest.approx(3.0 - 4.0)
+        assert sum(span.probability for span in spans) == pytest.approx(1.0, abs=1e-6)
+        assert spans[0].probability / spans[1].probability == pytest.approx(np.e, rel=1e-5)
+        assert (spans[0].start, spans[0].end, spans[1].start) == (1, 4, -1)
+
+    def test_the_threshold_decides(self):
+        spans = self.spans(null=3.0, best=2.0)
+        assert chosen(spans, -0.5) == "bcd"
+        assert chosen(spans, -1.5) == ""
+
+    def test_every_window_has_to_do_without(self):
+        windows, rows = one_window(num_windows=2)
+        windows.row, windows.null = [0, 0], [0, 0]
+        start = np.zeros((2, 12), np.float32)
+        start[:, 0] = [9, 1]
+        spans = best_spans(start, np.zeros((2, 12), np.float32), windows, rows.select([0]))["q0"]
+        assert next(span.score for span in spans if span.text == "") == 1.0
+
+    def test_the_threshold_is_the_best_of_all(self):
+        chance = np.random.default_rng(0)
+        for _ in range(50):
+            odds = chance.integers(-4, 5, 12).astype(float)
+            answered, unanswered = chance.random(12), chance.integers(0, 2, 12).astype(float)
+
+            reached = {t: np.where(odds > t, unanswered, answered).sum() for t in [-99.0, *odds, 99.0]}
+            found = best_threshold(odds, answered, unanswered)
+            assert np.where(odds > found, unanswered, answered).sum() == pytest.approx(max(reached.values()))

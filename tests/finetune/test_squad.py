@@ -1,9 +1,13 @@
 """Are SQuAD's questions read and checked, and is an answer found again in its windows?"""
 
 import json
+import random
 
 import pytest
+from datasets import Dataset
+from transformers import AutoConfig
 
+from finetune.score import score
 from finetune.task import DataSource, find_task
 
 CONTEXT = "The cat sat on the mat."
@@ -37,6 +41,23 @@ def test_real_files(data):
     assert rows["dev"][0]["answers"]["text"][0] == "France"
 
 
+def test_real_questions_without_an_answer(data):
+    files = {"train": "dev-v2.0.part.json", "dev": "dev-v2.0.part.json"}
+    rows = find_task("squad/v2.0").load(DataSource("folder", str(data / "squad"), files=files))["dev"]
+    without = sum(not answers["text"] for answers in rows["answers"])
+    assert (len(rows), without) == (6078, 3168)
+
+
+def test_broken_questions_are_left_out_when_asked_and_counted(tmp_path):
+    broken = squad(("q1", [answer()]), ("q1", [answer()]), ("q2", [answer("dog", 4)]), ("q3", []))
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}-v1.1.json").write_text(json.dumps(broken))
+    with pytest.warns(UserWarning, match="3 such questions left out"):
+        rows = find_task("squad/v1.1").load(DataSource("folder", str(tmp_path), skip_broken_rows=True))
+    assert rows["train"]["id"] == ["q1"]
+    assert "3 broken questions left out" in rows["train"].info.description
+
+
 def test_a_row_is_a_question(load):
     rows = load(squad(("q1", [answer(), answer("The cat", 0)]), ("q2", [answer("mat", 19)])))
     assert rows["train"][0] == {
@@ -48,11 +69,11 @@ def test_a_row_is_a_question(load):
 @pytest.mark.parametrize(
     ("train", "error"),
     [
-        (squad(("q1", [answer()]), ("q1", [answer()])), "the id 'q1' stands twice"),
+        (squad(("q1", [answer()]), ("q1", [answer()])), "question 'q1': its id stands twice"),
         (squad(("q1", [answer("cat", 5)])), "question 'q1': the answer 'cat' is not at 5 in its context: 'at ' is"),
         (squad(("q1", [answer("cat", -19)])), "the answer 'cat' is not at -19"),
         (squad(("q1", [answer("", 4)])), "the answer '' is not at 4"),
-        (squad(("q1", [])), r"question 'q1' has no answer; SQuAD v1\.1 has none such"),
+        (squad(("q1", [])), r"question 'q1': it has no answer; SQuAD v1\.1 has none such"),
         (squad(), "holds no questions"),
         ({"data": [{"title": "t"}]}, r"data\[0\] has not SQuAD's layout \(KeyError: 'paragraphs'\)"),
         ([], "the file has not SQuAD's layout"),
@@ -63,3 +84,81 @@ def test_a_row_is_a_question(load):
 def test_a_bad_file_is_named(load, train, error):
     with pytest.raises(ValueError, match=r"train-v1\.1\.json.*" + error):
         load(train)
+
+
+# Version 2.0, from the file to the official predictions
+
+
+def write_v2(path, split, number):
+    """Where?  The place after "in", if there is one."""
+    chance = random.Random(split)
+    paragraphs = []
+    for row in range(number):
+        words = chance.choices(["the", "old", "cat", "sat", "near", "it", "was", "red"], k=chance.randint(4, 9))
+        place = chance.choice(["paris", "rome", "oslo"])
+        known = chance.random() < 0.5
+        at = chance.randint(0, len(words))
+        context = " ".join([*words[:at], *(("in", place) if known else ("near",)), *words[at:]]) + " ."
+        answers = [{"text": place, "answer_start": context.index(place)}] if known else []
+        asked = {"id": f"{split}-{row}", "question": "where is it ?", "answers": answers, "is_impossible": not known}
+        paragraphs.append({"context": context, "qas": [asked | ({} if known else {"plausible_answers": [answer()]})]})
+    path.write_text(json.dumps({"version": "v2.0", "data": [{"title": "places", "paragraphs": paragraphs}]}))
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory, launch, write_finetune_recipe):
+    folder = tmp_path_factory.mktemp("v2")
+    for split, number in (("train", 160), ("dev", 37)):
+        write_v2(folder / f"{split}-v2.0.json", split, number)
+    write_finetune_recipe(folder, task=["squad/v2.0"], data={"path": str(folder)}, plan={"epochs": 12})
+    ended = launch(folder, "recipe.yaml")
+    assert ended.status == 0, ended.said
+    return folder / "runs/small/squad-v2.0/seed-0", folder
+
+
+def test_it_learns_where_no_answer_is(learnt):
+    job, _ = learnt
+    line = json.loads((job / "finished.json").read_text())
+    scores = line["metrics"]["dev"]
+    assert scores["NoAns_f1"] > 0.8 < scores["HasAns_f1"]
+    assert scores["exact_match"] > line["majority"]["dev"]["exact_match"] + 0.3
+
+
+def test_the_threshold_is_the_best_on_dev_and_is_saved_with_the_model(learnt):
+    job, _ = learnt
+    threshold = AutoConfig.from_pretrained(job / "model").null_threshold
+    odds = json.loads((job / "null_odds.json").read_text())
+    answers = json.loads((job / "predictions.json").read_text())
+    assert all(
+        (answers[id_] == "") == (value > threshold) for id_, value in odds.items() if abs(value - threshold) > 1e-3
+    )
+    assert json.loads((job / "null_thresholds.json").read_text())["best_f1_thresh"] == pytest.approx(
+        threshold, abs=1e-3
+    )
+
+
+def test_the_predictions_are_the_official_ones(learnt):
+    job, _ = learnt
+    ids = [f"dev-{number}" for number in range(37)]
+    answers = json.loads((job / "predictions.json").read_text())
+    best = json.loads((job / "nbest_predictions.json").read_text())
+    assert list(answers) == list(best) == ids
+    for spans in best.values():
+        assert sum(span["probability"] for span in spans) == pytest.approx(1, abs=1e-4)
+        assert [span["score"] for span in spans] == sorted((span["score"] for span in spans), reverse=True)
+        assert any(span["text"] == "" for span in spans)
+
+
+def test_two_readings_of_a_v2_metric():
+    """By the official script: an empty prediction is right where there is no answer, and else wrong."""
+    rows = Dataset.from_dict(
+        {"id": ["a", "b", "c", "d"], "answers": [
+            {"text": ["the cat", "cat"], "answer_start": [0, 0]}, {"text": [], "answer_start": []},
+            {"text": [], "answer_start": []}, {"text": ["big dog"], "answer_start": [0]},
+        ]}
+    )  # fmt: skip
+    found = score(find_task("squad/v2.0"), {"a": "Cat!", "b": "", "c": "dog", "d": "a dog"}, rows)
+    assert found == {
+        "exact_match": 0.5, "f1": pytest.approx((1 + 1 + 0 + 2 / 3) / 4), "HasAns_exact": 0.5,
+        "HasAns_f1": pytest.approx((1 + 2 / 3) / 2), "NoAns_exact": 0.5, "NoAns_f1": 0.5,
+    }  # fmt: skip

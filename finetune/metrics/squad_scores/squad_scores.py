@@ -1,31 +1,57 @@
 """How good are answers, by SQuAD's measures?  Exact match and F1 over words, the best of a question's references.
 
-Rajpurkar et al. 2016, section 6.1. Before they are compared, answers lose case, punctuation, articles and extra blanks,
-as in the official evaluation script.
+Rajpurkar et al. 2016, section 6.1; Rajpurkar et al. 2018 for questions without an answer. Before they are compared,
+answers lose case, punctuation, articles and extra blanks, as in the official evaluation scripts.
 """
 
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import datasets
 import evaluate
 
 
 class SquadScores(evaluate.Metric):
-    """evaluate.load(this folder).compute(predictions=[text], references=[[text, …]]) -> {"exact_match", "f1"}"""
+    """evaluate.load(this folder, CONFIGURATION).compute(predictions=[text], references=[[text, …]]) -> {name: float}
+
+    v1.1   "exact_match" and "f1"
+    v2.0   the same, and of the questions that have an answer ("HasAns_exact", "HasAns_f1") and those that have none
+           ("NoAns_exact", "NoAns_f1"); "" is no answer, and the one reference of a question without one
+    """
 
     def _info(self) -> evaluate.MetricInfo:
+        if self.config_name not in ("v1.1", "v2.0"):
+            raise ValueError(f"no configuration {self.config_name!r}; there are v1.1 and v2.0")
         text = datasets.Value("string")
         features = datasets.Features({"predictions": text, "references": datasets.List(text)})
         return evaluate.MetricInfo(description=__doc__, citation="", inputs_description="", features=features)
 
     def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
         pairs = [(prediction, list(texts)) for prediction, texts in zip(predictions, references, strict=True)]
-        exact = [max(exact_match(prediction, text) for text in texts) for prediction, texts in pairs]
-        shared = [max(f1(prediction, text) for text in texts) for prediction, texts in pairs]
-        return {"exact_match": sum(exact) / len(pairs), "f1": sum(shared) / len(pairs)}
+        if self.config_name == "v1.1":
+            return means(pairs, f1)
+        pairs = [(prediction, [text for text in texts if normalised(text)] or [""]) for prediction, texts in pairs]
+        has = [pair for pair in pairs if pair[1] != [""]]
+        has_not = [pair for pair in pairs if pair[1] == [""]]
+        parts = {"HasAns": means(has, f1_or_nothing), "NoAns": means(has_not, f1_or_nothing)}
+        by_part = {
+            f"{part}_{name.removesuffix('_match')}": value
+            for part, scores in parts.items()
+            for name, value in scores.items()
+        }
+        return means(pairs, f1_or_nothing) | by_part
+
+
+def means(pairs: Sequence[tuple[str, list[str]]], shared: Callable[[str, str], float]) -> dict[str, float]:
+    """The means of both measures, the best of each question's references; nothing of no questions."""
+    if not pairs:
+        return {}
+    exact = [max(exact_match(prediction, text) for text in texts) for prediction, texts in pairs]
+    in_common = [max(shared(prediction, text) for text in texts) for prediction, texts in pairs]
+    return {"exact_match": sum(exact) / len(pairs), "f1": sum(in_common) / len(pairs)}
 
 
 def exact_match(prediction: str, reference: str) -> float:
@@ -40,6 +66,14 @@ def f1(prediction: str, reference: str) -> float:
     return 2 * shared / (len(predicted) + len(right)) if shared else 0.0
 
 
+def f1_or_nothing(prediction: str, reference: str) -> float:
+    """F1 as SQuAD v2.0 has it: where one of the two is empty when normalised, 1.0 if both are, else 0.0."""
+    if not normalised(prediction) or not normalised(reference):
+        return float(normalised(prediction) == normalised(reference))
+    return f1(prediction, reference)
+
+
+@lru_cache(maxsize=200_000)  # a reference is compared several times
 def normalised(text: str) -> str:
     """Lower case, without punctuation, then without articles, then with single blanks; in this order, as officially."""
     text = "".join(letter for letter in text.lower() if letter not in PUNCTUATION)
