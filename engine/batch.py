@@ -35,9 +35,9 @@ class Batch:
 
     @property
     def lengths(self) -> list[int]:
-        """Real tokens of each example; without an attention mask, all of its places."""
+        """Real tokens of each example, of all of its choices; without an attention mask, all of its places."""
         if "attention_mask" in self.x:
-            return self.x["attention_mask"].sum(1).tolist()
+            return self.x["attention_mask"].flatten(1).sum(1).tolist()
         return [self.width] * len(self.x["input_ids"])
 
     @property

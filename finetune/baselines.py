@@ -32,8 +32,10 @@ def mean_score(task: Task, train: Dataset, rows: Dataset) -> np.ndarray:
 
 
 def no_entities(task: Task, train: Dataset, rows: Dataset) -> list[list[int]]:
-    """Every word outside."""
-    return [[task.labels.index("O")] * len(words) for words in rows[task.columns[0]]]
+    """Every word outside; of tags that know no outside, the commonest one."""
+    commonest = np.bincount([tag for tags in train["label"] for tag in tags]).argmax()
+    outside = task.labels.index("O") if "O" in task.labels else int(commonest)
+    return [[outside] * len(words) for words in rows[task.columns[0]]]
 
 
 def first_sentence(task: Task, train: Dataset, rows: Dataset) -> dict[str, str]:
@@ -48,6 +50,7 @@ def first_sentence(task: Task, train: Dataset, rows: Dataset) -> dict[str, str]:
 GUESSES: dict[Head, Callable[[Task, Dataset, Dataset], Any]] = {
     "classification": commonest_label,
     "regression": mean_score,
+    "choice": commonest_label,
     "tagging": no_entities,
     "span": first_sentence,
 }

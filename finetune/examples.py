@@ -32,7 +32,7 @@ class LabelledEpoch:
         self.cursor: dict[str, Any] = {}
         self.next_cursor: dict[str, Any] = {}
         self.columns, self.head, self.pad = columns, head, pad
-        lengths = np.array([len(ids) for ids in columns["input_ids"]])
+        lengths = lengths_of(columns)
         self.longest = int(lengths.max())
         self.order = _like_lengths_together(lengths, global_batch, self.GROUP, seed, number)
 
@@ -57,7 +57,7 @@ def evaluation_batches(
 
     An example that is longer than that has a batch to itself.
     """
-    lengths = np.array([len(ids) for ids in columns["input_ids"]])
+    lengths = lengths_of(columns)
     rows = np.argsort(-lengths, kind="stable")
     longest = int(lengths.max())
     batches, start = [], 0
@@ -69,20 +69,27 @@ def evaluation_batches(
 
 
 def padded(columns: Columns, index: npt.NDArray[np.int64], pad: int, longest: int) -> dict[str, torch.Tensor]:
-    """Lay the inputs of the examples `index` out as (B, T), with their attention mask.
+    """Lay the inputs of the examples `index` out as (B, T), or (B, C, T) for C choices, with their attention mask.
 
     T is the longest of them, rounded up to a multiple of 8 but not beyond `longest`: kernels are chosen, and on a CPU
     compiled and kept, for each width, so a few widths are faster and take far less memory than all of them.
     """
-    width = width_of(max(len(columns["input_ids"][row]) for row in index), longest)
-    x = {name: np.full((len(index), width), pad if name == "input_ids" else 0) for name in INPUTS if name in columns}
-    mask = np.zeros((len(index), width), np.int64)
+    inputs = columns["input_ids"]
+    shape = (len(index), *inputs[index[0]].shape[:-1], width_of(max(inputs[row].shape[-1] for row in index), longest))
+    x = {name: np.full(shape, pad if name == "input_ids" else 0) for name in INPUTS if name in columns}
+    x["attention_mask"] = np.zeros(shape, np.int64)
     for place, row in enumerate(index):
-        length = len(columns["input_ids"][row])
-        mask[place, :length] = 1
-        for name, table in x.items():
-            table[place, :length] = columns[name][row]
-    return {name: torch.from_numpy(table) for name, table in {**x, "attention_mask": mask}.items()}
+        length = inputs[row].shape[-1]
+        x["attention_mask"][place, ..., :length] = columns["attention_mask"][row] if "attention_mask" in columns else 1
+        for name in INPUTS:
+            if name in columns:
+                x[name][place, ..., :length] = columns[name][row]
+    return {name: torch.from_numpy(table) for name, table in x.items()}
+
+
+def lengths_of(columns: Columns) -> npt.NDArray[np.int64]:
+    """The tokens of each example (N,), of the longest choice where there are several."""
+    return np.array([ids.shape[-1] for ids in columns["input_ids"]])
 
 
 def width_of(length: int, longest: int) -> int:

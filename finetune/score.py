@@ -19,7 +19,7 @@ METRICS = Path(__file__).parent / "metrics"
 def score(task: Task, predictions: Any, rows: Dataset) -> dict[str, float]:
     """The task's numbers for `predictions`, one for each row: fractions, and correlations from −1 to 1.
 
-    predictions: classification (N,) int; regression (N,) float; tagging N sequences of int, one a word;
+    predictions: classification and choice (N,) int; regression (N,) float; tagging N sequences of int, one a word;
     span {id: text}. Raises ValueError if they are not one for each row (and word), or if the rows have no answers.
     """
     answers = "answers" if task.head == "span" else "label"
@@ -66,6 +66,7 @@ def texts(task: Task, predictions: Mapping[str, str], rows: Dataset) -> tuple[li
 COMPARED: dict[Head, Callable[[Task, Any, Dataset], tuple[list[Any], list[Any]]]] = {
     "classification": numbers,
     "regression": numbers,
+    "choice": numbers,
     "tagging": tags,
     "span": texts,
 }

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from datasets import Dataset
 
@@ -28,7 +28,10 @@ class DataSource:
     revision: str = ""  # hub: branch, tag or commit; empty: the task's own
     files: dict[str, str] = field(default_factory=dict)  # folder: split → file, where it has not its official name
     cut_dev_by: Literal["", "question"] = ""  # folder, where train is missing: cut dev in two, no question in both
-    skip_broken_rows: bool = False  # folder: leave out TSV rows with too few or too many fields, and say how many
+    columns: dict[str, Any] = field(default_factory=dict)  # own files: our name of a column → the file's
+    hold_out: float = 0.0  # own files without a dev file: the share of the training rows that is held out
+    context: Literal["sentence", "document"] = "sentence"  # conll2003: what a sentence is read with
+    skip_broken_rows: bool = False  # folder: leave out broken rows, and say how many
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast
+from transformers import AutoModelForTokenClassification, BatchEncoding, PreTrainedTokenizerFast
 
 from engine.batch import Batch
 from finetune.encoding import NO_LABEL, Columns, Encoded, Predictions, append, empty, parts, softmax
@@ -25,21 +25,26 @@ class Tagging(Head):
     def encode(self, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
         """Column "labels" (T,): the tag at the first token of each word, −100 elsewhere.
 
-        Joined by blanks the words are one text; its tokens' places tell which token begins a word.
+        Joined by blanks the words are one text; its tokens' places tell which token begins a word. Where rows have the
+        words around them ("left", "right"), as many of those as fit are read along, and nothing is asked of them.
         """
-        (name,) = task.columns
         columns = empty(tokenizer)
         firsts: list[npt.NDArray[np.int64]] = []  # a row: (num_words,)
         for part in parts(rows):
-            texts = [" ".join(words) for words in part[name]]
+            words = part[task.columns[0]]
+            texts = [" ".join(row) for row in words]
             batch = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
+            own = [first_tokens(*pair) for pair in zip(words, batch["offset_mapping"], strict=True)]
+            if "left" in part:
+                own = in_company(batch, own, part, tokenizer, max_length)
             append(columns, batch)
-            firsts += [first_tokens(*pair) for pair in zip(part[name], batch["offset_mapping"], strict=True)]
+            firsts += own
         if "label" in rows.column_names:
             lengths = [len(ids) for ids in columns["input_ids"]]
             columns["labels"] = [at_first_tokens(*row) for row in zip(rows["label"], firsts, lengths, strict=True)]
         num_lost = sum(int((first < 0).sum()) for first in firsts)
-        return Encoded(columns, partial(word_tags, firsts=firsts, outside=task.labels.index("O")), num_lost)
+        outside = task.labels.index("O") if "O" in task.labels else 0
+        return Encoded(columns, partial(word_tags, firsts=firsts, outside=outside), num_lost)
 
     def target(self, columns: Columns, index: Sequence[int], width: int) -> dict[str, Tensor]:
         tags = np.full((len(index), width), NO_LABEL)
@@ -59,6 +64,37 @@ class Tagging(Head):
     def read(self, model: nn.Module, batch: Batch) -> list[Any]:
         """The logits at each token (T, K), padding included: which tokens begin words is the encoding's knowledge."""
         return list(model(**batch.x).logits.float().cpu().numpy())
+
+
+def in_company(
+    batch: BatchEncoding,
+    firsts: list[npt.NDArray[np.int64]],
+    part: dict[str, list[Any]],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+) -> list[npt.NDArray[np.int64]]:
+    """Put as much context on both sides of each sentence in `batch` as there is room for, evenly if there is enough.
+
+    Return where the words' first tokens are then.
+    """
+    sides = [
+        tokenizer([" ".join(words) for words in part[name]], add_special_tokens=False, verbose=False)["input_ids"]
+        for name in ("left", "right")
+    ]
+    moved = []
+    for row, (left, right) in enumerate(zip(*sides, strict=True)):
+        ids = batch["input_ids"][row]
+        ordinary = np.flatnonzero(np.array((batch.encodings or [])[row].special_tokens_mask) == 0)
+        begin, end = (int(ordinary[0]), int(ordinary[-1]) + 1) if len(ordinary) else (1, 1)
+        room = max_length - len(ids)
+        num_left = min(len(left), max(room // 2, room - len(right)))
+        num_right = min(len(right), room - num_left)
+        left = left[len(left) - num_left :]
+        batch["input_ids"][row] = [*ids[:begin], *left, *ids[begin:end], *right[:num_right], *ids[end:]]
+        if "token_type_ids" in batch:
+            batch["token_type_ids"][row] = [0] * len(batch["input_ids"][row])
+        moved.append(np.where(firsts[row] >= 0, firsts[row] + num_left, -1))
+    return moved
 
 
 def first_tokens(words: list[str], offsets: list[tuple[int, int]]) -> npt.NDArray[np.int64]:

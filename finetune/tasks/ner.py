@@ -21,6 +21,7 @@ FILES = {"train": "eng.train", "dev": "eng.testa", "test": "eng.testb"}
 HUB = HubData("eriktks/conll2003", revision="refs/convert/parquet")
 HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 NUM_COLUMNS = 4
+CONTEXT = 512  # words on each side of a sentence that may be read with it
 FEATURES = Features(
     {"id": Value("string"), "words": List(Value("string")), "label": List(ClassLabel(names=list(TAGS)))},
 )
@@ -32,7 +33,15 @@ def load(source: DataSource) -> Rows:
     Raises FileNotFoundError for a missing file, and ValueError, naming file and line, for a line without four columns
     or with an unknown tag.
     """
+    rows = load_sentences(source)
+    return {split: with_document(part) for split, part in rows.items()} if source.context == "document" else rows
+
+
+def load_sentences(source: DataSource) -> Rows:
+    """The sentences, each with the number of its document."""
     if source.source == "hub":
+        if source.context == "document":
+            raise ValueError(f"{NAME}: the Hub's copy does not say where documents begin: data.context: sentence")
         return {split: from_hub(part) for split, part in hub_rows(NAME, source, HUB, HUB_SPLITS).items()}
     if source.source == "folder":
         paths = find_files(NAME, source, FILES, {"train", "dev"})
@@ -40,31 +49,57 @@ def load(source: DataSource) -> Rows:
     raise unknown_source(NAME, source)
 
 
+def with_document(rows: Dataset) -> Dataset:
+    """The rows with the words before and after them in their document: Devlin et al. 2019, section 5.3, "the maximal
+    document context provided by the data"; more than CONTEXT words fill no model's input."""
+    documents, words = rows["document"][:], rows["words"][:]
+    begins: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    for place, document in enumerate(documents):
+        begins.setdefault(document, place)
+        ends[document] = place + 1
+    left, right = [], []
+    for place, document in enumerate(documents):
+        before = [word for sentence in words[begins[document] : place] for word in sentence]
+        after = [word for sentence in words[place + 1 : ends[document]] for word in sentence]
+        left.append(before[-CONTEXT:])
+        right.append(after[:CONTEXT])
+    columns: dict[str, list[Any]] = {name: rows[name][:] for name in ("id", "words", "label")}
+    columns |= {"left": left, "right": right}
+    sides = {name: List(Value("string")) for name in ("left", "right")}
+    return table(columns, Features(FEATURES | sides), f"{rows.info.description}, read with their documents")
+
+
 def from_file(path: Path, description: str) -> Dataset:
     """One official file."""
     codes = {tag: code for code, tag in enumerate(TAGS)}
-    words, labels = [], []
-    for sentence in sentences(path):
+    words, labels, documents = [], [], []
+    for document, sentence in sentences(path):
+        documents.append(document)
         words.append([word for word, _ in sentence])
         labels.append([codes[tag] for tag in iob2([tag for _, tag in sentence])])
     if not words:
         raise ValueError(f"{path} holds no sentences")
-    return table({"id": numbered(words), "words": words, "label": labels}, FEATURES, description)
+    columns: dict[str, list[Any]] = {"id": numbered(words), "words": words, "label": labels, "document": documents}
+    return table(columns, Features(FEATURES | {"document": Value("int32")}), description)
 
 
-def sentences(path: Path) -> Iterator[list[tuple[str, str]]]:
-    """The sentences of a file, each a list of (word, IOB1 tag). The lines that part documents are left out."""
+def sentences(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    """The sentences of a file, each with the number of its document, and a list of (word, IOB1 tag)."""
     sentence: list[tuple[str, str]] = []
+    document = 0
     for number, line in enumerate(read_text(path).split("\n"), 1):
         fields = line.rstrip(" \t\r").split(" ")  # no other white space parts columns: a word may hold it
         if fields == [""]:
             if sentence:
-                yield sentence
+                yield document, sentence
             sentence = []
-        elif fields[0] != "-DOCSTART-":
+        elif fields[0] == "-DOCSTART-":
+            document += 1
+        else:
             sentence.append(read_word(fields, f"{path}:{number}"))
     if sentence:
-        yield sentence
+        yield document, sentence
 
 
 def read_word(fields: list[str], place: str) -> tuple[str, str]:

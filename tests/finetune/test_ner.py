@@ -2,11 +2,14 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
+from finetune.answer import encode
 from finetune.task import DataSource, find_task
 from finetune.tasks.ner import TAGS, from_hub, iob2
+from tokenizer.load import load_tokenizer
 
 LINES = "-DOCSTART- -X- O O\n\nEU NNP I-NP I-ORG\nrejects VBZ I-VP O\n\n\nGerman JJ I-NP I-MISC\n"
 
@@ -61,6 +64,7 @@ def test_an_empty_line_ends_a_sentence(load):
         "id": ["0", "1"],
         "words": [["EU", "rejects"], ["German"]],
         "label": [[TAGS.index("B-ORG"), 0], [TAGS.index("B-MISC")]],
+        "document": [1, 1],
     }
 
 
@@ -96,3 +100,38 @@ def test_the_hubs_tags_are_told_by_name():
 def test_unknown_hub_tags_are_an_error():
     with pytest.raises(ValueError, match="expected O, B-PER"):
         from_hub(hub_rows(["O", "B-X", "I-X", "B-Y"]))
+
+
+class TestDocuments:
+    """Sentences are read with their neighbours, and judged alone."""
+
+    @pytest.fixture
+    def rows(self, tmp_path):
+        lines = ["-DOCSTART- -X- O O", ""]
+        for sentence in (["the", "cat"], ["anna", "sat"], ["a", "dog"]):
+            lines += [f"{word} NN I-NP {'I-PER' if word == 'anna' else 'O'}" for word in sentence] + [""]
+        lines += ["-DOCSTART- -X- O O", "", "red NN I-NP O", ""]
+        for name in ("eng.train", "eng.testa"):
+            (tmp_path / name).write_text("\n".join(lines))
+        return find_task("conll2003").load(DataSource("folder", str(tmp_path), context="document"))["train"]
+
+    def test_the_words_around_are_those_of_the_document(self, rows):
+        assert rows["left"][:] == [[], ["the", "cat"], ["the", "cat", "anna", "sat"], []]
+        assert rows["right"][:] == [["anna", "sat", "a", "dog"], ["a", "dog"], [], []]
+
+    def test_they_are_read_along_and_nothing_is_asked_of_them(self, rows, small_model):
+        tokenizer = load_tokenizer(str(small_model))
+        encoded = encode(find_task("conll2003"), rows, tokenizer, 32)
+        columns = encoded.columns
+        assert tokenizer.decode(columns["input_ids"][1]) == "[CLS] the cat anna sat a dog [SEP]"
+        assert columns["labels"][1].tolist() == [-100, -100, -100, 1, 0, -100, -100, -100]
+        assert columns["labels"][3].tolist() == [-100, 0, -100]
+        assert encoded.num_lost == 0
+        outputs = [np.eye(9)[np.where(labels < 0, 5, labels)] for labels in columns["labels"]]
+        assert [tags.tolist() for tags in encoded.decode(outputs).answers] == rows["label"][:]
+
+    def test_where_there_is_little_room_both_sides_share_it(self, rows, small_model):
+        tokenizer = load_tokenizer(str(small_model))
+        ids = encode(find_task("conll2003"), rows, tokenizer, 6).columns["input_ids"]
+        assert tokenizer.decode(ids[1]) == "[CLS] cat anna sat a [SEP]"
+        assert tokenizer.decode(ids[2]) == "[CLS] anna sat a dog [SEP]"

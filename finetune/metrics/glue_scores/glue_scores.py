@@ -4,6 +4,7 @@ matthews          Matthews correlation (Matthews 1975): CoLA, and the diagnostic
 accuracy          SST-2, MNLI, QNLI, RTE, WNLI
 f1_and_accuracy   F1 of label 1, and accuracy: MRPC, QQP
 correlations      Pearson's r and Spearman's rho: STS-B
+accuracy_and_macro_f1   also the mean of the labels' F1: the user's own files
 
 Fractions, correlations from −1 to 1. A correlation with a constant is undefined, 0/0: it is given as 0.0, no better
 than chance, and the result then also has "undefined": 1.0. F1 without a true or predicted positive is 0.0.
@@ -55,6 +56,12 @@ def f1_and_accuracy(references: Values, predictions: Values) -> dict[str, float]
     return {"f1": float(f1), **accuracy(references, predictions)}
 
 
+def accuracy_and_macro_f1(references: Values, predictions: Values) -> dict[str, float]:
+    """The share of labels that are right, and F1, the mean over the labels that occur."""
+    macro = f1_score(references, predictions, average="macro", zero_division=0.0)
+    return {**accuracy(references, predictions), "macro_f1": float(macro)}
+
+
 def correlations(references: Values, predictions: Values) -> dict[str, float]:
     """Correlation of two rows of scores, and of their ranks."""
     if not np.isfinite(predictions).all():
@@ -75,6 +82,7 @@ def is_constant(values: Values) -> bool:
 MEASURES = {
     "matthews": matthews,
     "accuracy": accuracy,
+    "accuracy_and_macro_f1": accuracy_and_macro_f1,
     "f1_and_accuracy": f1_and_accuracy,
     "correlations": correlations,
 }

@@ -1,0 +1,73 @@
+"""Which of several choices goes on from a text?  Zellers et al. 2018; Devlin et al. 2019, section 4.4.
+
+Each choice is read with the text, as a pair; one vector gives each a score, and a softmax over the choices decides.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import AutoModelForMultipleChoice, PreTrainedTokenizerFast
+
+from engine.batch import Batch
+from finetune.encoding import Columns, Encoded, Predictions, parts, softmax
+from finetune.head import Head
+from finetune.task import Task
+
+
+class Choice(Head):
+    """One of C choices; cross-entropy over them."""
+
+    auto_class = AutoModelForMultipleChoice
+
+    def config(self, task: Task) -> dict[str, Any]:
+        return {}
+
+    def encode(self, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
+        """Columns of arrays (C, T), T the longest of a row's choices; the longer of text and choice loses its end."""
+        *text, choices = task.columns
+        names = [name for name in tokenizer.model_input_names if name != "position_ids"]
+        columns: dict[str, Any] = {name: [] for name in names}
+        for part in parts(rows):
+            num_choices = [len(row) for row in part[choices]]
+            flat = [choice for row in part[choices] for choice in row]
+            texts = [[t for t, n in zip(part[name], num_choices, strict=True) for _ in range(n)] for name in text]
+            batch = tokenizer(*texts, flat, truncation="longest_first", max_length=max_length)
+            ends = np.cumsum([0, *num_choices])
+            for first, last in pairwise(ends):
+                for name in names:
+                    pad = tokenizer.pad_token_id if name == "input_ids" else 0
+                    columns[name].append(together(batch[name][first:last], pad))
+        if "label" in rows.column_names:
+            columns["label"] = np.asarray(rows["label"][:], np.int64)
+        return Encoded(columns, self.decode)
+
+    def decode(self, outputs: Sequence[Any]) -> Predictions:
+        logits = np.asarray(outputs)  # (N, C)
+        return Predictions(logits.argmax(-1), softmax(logits))
+
+    def target(self, columns: Columns, index: Sequence[int], width: int) -> dict[str, Tensor]:
+        return {"label": torch.tensor([columns["label"][row] for row in index])}  # (B,)
+
+    def counts(self, x: dict[str, Tensor], y: dict[str, Tensor]) -> dict[str, int]:
+        return {"loss": len(y["label"])}
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        logits = model(**batch.x).logits.float()  # (B, C)
+        return {"loss": nn.functional.cross_entropy(logits, batch.y["label"], reduction="sum")}
+
+    def read(self, model: nn.Module, batch: Batch) -> list[Any]:
+        """The logits of the choices (C,)."""
+        return list(model(**batch.x).logits.float().cpu().numpy())
+
+
+def together(rows: Sequence[Sequence[int]], pad: int) -> np.ndarray:
+    """Rows of like lengths as one array (C, T)."""
+    table = np.full((len(rows), max(map(len, rows))), pad, np.int32)
+    for place, row in enumerate(rows):
+        table[place, : len(row)] = row
+    return table

@@ -1,0 +1,194 @@
+"""What rows does a file of inputs hold?  They are read one by one, so that a file of any size takes little memory.
+
+    .csv       columns by its header; quoted where a field holds a comma, a quote or a line break (RFC 4180)
+    .tsv       columns by its header; no quoting, a bare " is a letter, as in the files of GLUE
+    .jsonl     an object a line
+    .parquet   columns by name
+    .txt       a text a line, the column `text`
+    -          standard input: JSONL if it begins with {, else a text a line
+
+All text is UTF-8, with or without a byte-order mark. Rows are numbered from 0.
+"""
+
+import csv
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow
+from pyarrow.parquet import ParquetFile
+
+ROWS_PER_READ = 1000  # of a parquet file
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: where it stands, its fields by column, and, if it cannot be read, why."""
+
+    number: int
+    where: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A file's columns, and its rows as they are read."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Iterator[Row]
+
+
+def opened(name: str) -> Inputs:
+    """Open a file, or standard input (`-`).
+
+    Errors: FileNotFoundError; ValueError for another format, a header with one name twice, or a file without rows.
+    """
+    if name == STDIN:
+        return lines_of(TextIOWrapper(sys.stdin.buffer, "utf-8-sig", "surrogateescape", "\n"), "standard input")
+    path = Path(name)
+    if path.suffix not in FORMATS:
+        raise ValueError(f"{path}: a file of inputs ends in {', '.join(FORMATS)}; or - for standard input")
+    if not path.is_file():
+        raise FileNotFoundError(f"no file of inputs at {path}")
+    return FORMATS[path.suffix](path)
+
+
+def text_file(path: Path) -> TextIO:
+    """A file of text; what is not UTF-8 becomes lone surrogates, which only the row that has them is refused for."""
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+
+
+def from_csv(path: Path) -> Inputs:
+    """Comma-separated values."""
+    reader = csv.reader(text_file(path), strict=True)
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise ValueError(f"{path}:1: {error}") from None
+    return with_header(path, header, csv_fields(reader))
+
+
+def csv_fields(reader: Any) -> Iterator[tuple[int, list[str] | str]]:
+    """The line where each row begins, and its fields, or what is wrong with it."""
+    while True:
+        line = reader.line_num + 1
+        try:
+            yield line, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, str(error)
+
+
+def from_tsv(path: Path) -> Inputs:
+    """Tab-separated values."""
+    lines = enumerate((line.rstrip("\r\n").split("\t") for line in text_file(path)), 1)
+    _, header = next(lines, (1, []))
+    return with_header(path, header, lines)
+
+
+def with_header(path: Path, header: list[str], lines: Iterator[tuple[int, Any]]) -> Inputs:
+    """Rows whose fields are named by a header; empty lines are passed over."""
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise ValueError(f"{path}:1: the header names the column {twice[0]!r} twice")
+
+    def rows() -> Iterator[Row]:
+        written = ((line, fields) for line, fields in lines if fields not in ([], [""]))
+        for number, (line, fields) in enumerate(written):
+            where = f"{path}:{line}"
+            if isinstance(fields, str):
+                yield Row(number, where, trouble=fields)
+            elif len(fields) != len(header):
+                yield Row(number, where, trouble=f"{len(fields)} of the {len(header)} fields that the header names")
+            else:
+                yield Row(number, where, dict(zip(header, fields, strict=True)))
+
+    return Inputs(str(path), tuple(header), some(rows(), str(path)))
+
+
+def from_jsonl(path: Path) -> Inputs:
+    """An object a line."""
+    return objects(text_file(path), str(path))
+
+
+def objects(lines: Iterator[str], name: str) -> Inputs:
+    """JSON objects; the columns are those of the first whole one. Empty lines are passed over."""
+
+    def rows() -> Iterator[Row]:
+        written = ((line, text) for line, text in enumerate(lines, 1) if text.strip())
+        for number, (line, text) in enumerate(written):
+            where = f"{name}:{line}"
+            try:
+                fields = json.loads(text)
+            except json.JSONDecodeError as error:
+                yield Row(number, where, trouble=f"not JSON: {error}")
+                continue
+            yield (
+                Row(number, where, fields) if isinstance(fields, dict) else Row(number, where, trouble="no JSON object")
+            )
+
+    read = rows()
+    looked: list[Row] = []
+    for row in read:
+        looked.append(row)
+        if not row.trouble:
+            break
+    return Inputs(name, tuple(looked[-1].fields) if looked else (), some(itertools.chain(looked, read), name))
+
+
+def from_parquet(path: Path) -> Inputs:
+    """A parquet file, some rows at a time."""
+    try:
+        file = ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path}: not a parquet file ({error})") from None
+
+    def rows() -> Iterator[Row]:
+        read = (row for batch in file.iter_batches(ROWS_PER_READ) for row in batch.to_pylist())
+        for number, fields in enumerate(read):
+            yield Row(number, f"{path}, row {number}", fields)
+
+    return Inputs(str(path), tuple(file.schema_arrow.names), some(rows(), str(path)))
+
+
+def from_text(path: Path) -> Inputs:
+    """A text a line, empty ones too."""
+    return texts(text_file(path), str(path))
+
+
+def texts(lines: Iterator[str], name: str) -> Inputs:
+    """A text a line, whose end is no part of it."""
+    rows = (Row(number, f"{name}:{number + 1}", {"text": line.rstrip("\r\n")}) for number, line in enumerate(lines))
+    return Inputs(name, ("text",), some(rows, name))
+
+
+def lines_of(stream: TextIO, name: str) -> Inputs:
+    """JSONL or texts, as the first line says."""
+    first = next(stream, "")
+    lines = itertools.chain([first] if first else [], stream)
+    return objects(lines, name) if first.startswith("{") else texts(lines, name)
+
+
+def some(rows: Iterator[Row], name: str) -> Iterator[Row]:
+    """The rows, of which there must be one."""
+    first = next(rows, None)
+    if first is None:
+        raise ValueError(f"{name} holds no rows")
+    return itertools.chain([first], rows)
+
+
+FORMATS: dict[str, Callable[[Path], Inputs]] = {
+    ".csv": from_csv,
+    ".tsv": from_tsv,
+    ".jsonl": from_jsonl,
+    ".parquet": from_parquet,
+    ".txt": from_text,
+}
