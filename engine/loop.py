@@ -179,7 +179,9 @@ def total_norm(model: nn.Module) -> Tensor:
 
 
 def clip(model: nn.Module, norm: Tensor, longest: float) -> None:
-    """Shorten a gradient of length `norm` to `longest`."""
+    """Shorten a gradient of length `norm` to `longest`; a shorter one is left as it is, not multiplied by 1."""
+    if norm <= longest:
+        return
     torch.nn.utils.clip_grads_with_norm_(model.parameters(), longest, norm)
 
 
