@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-scale check clean
+.PHONY: help demo dashboard test test-slow test-scale check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,8 +13,11 @@ help: ## show this list
 demo: $(READY) ## pretrain and fine-tune a small BERT on the text that ships with Python: minutes, no network
 	$(BIN)/python -m demo
 
-test: $(READY) ## run the quick tests
-	$(BIN)/python -m pytest -q
+dashboard: $(READY) ## show every run's curves over each other in a browser, while they go on
+	$(BIN)/python -m engine.dashboard runs
+
+test: $(READY) ## run the quick tests, on two cores
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(READY) ## run every test, the slow ones too
 	$(BIN)/python -m pytest -q -m "slow or not slow"

@@ -83,6 +83,11 @@ class StreamedText:
             self._start(self._job)
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """The sources, those of the Hub at the commit that is read."""
+        return self._job.sources
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what decides over the chapters: how they are cut and the sources, at their commit or by
         their files' names and sizes, since the files are not all read for it. A cursor is good for one fingerprint."""

@@ -66,6 +66,11 @@ class Source:
         if self.weight is not None and not self.weight > 0:
             raise ValueError(f"the weight of the {self.kind} source {self.path} is {self.weight}; it must be above 0")
 
+    def __str__(self) -> str:
+        """As reports and cards name it: wikipedia `wikipedia`, hub `alice/books` at `COMMIT`."""
+        where = f"`{self.path}`" + (f" at `{self.revision}`" if self.revision else "") if self.path else ""
+        return f"{self.kind} {where}".strip()
+
 
 @dataclass(frozen=True)
 class Part:

@@ -12,6 +12,7 @@ from engine.batches import Position
 from engine.recipe import load
 from engine.runtime import speak_plainly
 from pretrain.examples import fixed_batches, open_chapters
+from pretrain.objectives.bert import guesses
 from pretrain.recipe import PretrainRecipe
 from pretrain.vocabulary import Vocabulary
 from tokenizer.load import load_tokenizer, tokenizer_hash
@@ -50,13 +51,14 @@ def guess(recipe_path: Path, folder: Path, examples: int, best: int = 3) -> list
     found = []
     for batch in fixed_batches(unseen, examples, 1):
         with torch.inference_mode():
-            answer = model(**batch.x)
-        likely = answer.prediction_logits[0].softmax(-1).topk(best)  # (T, best)
+            stranger = model(**batch.x).seq_relationship_logits[0].softmax(-1)[1].item()
+        likely, share = guesses(model, batch.x, batch.y["positions"], best)  # (M, best) each
         words = [Word(shown) for shown in tokenizer.convert_ids_to_tokens(batch.x["input_ids"][0].tolist())]
-        for place, token in zip(batch.y["positions"].tolist(), batch.y["tokens"].tolist(), strict=True):
-            names = tokenizer.convert_ids_to_tokens(likely.indices[place].tolist())
-            guesses = tuple(zip(names, likely.values[place].tolist(), strict=True))
-            words[place] = Word(words[place].shown, str(tokenizer.convert_ids_to_tokens(token)), guesses)
-        stranger = answer.seq_relationship_logits[0].softmax(-1)[1].item()
+        asked = zip(
+            batch.y["positions"].tolist(), batch.y["tokens"].tolist(), likely.tolist(), share.tolist(), strict=True
+        )
+        for place, token, tokens, shares in asked:
+            named = tuple(zip(tokenizer.convert_ids_to_tokens(tokens), shares, strict=True))
+            words[place] = Word(words[place].shown, str(tokenizer.convert_ids_to_tokens(token)), named)
         found.append(Example(words, bool(batch.y["is_stranger"][0]), stranger))
     return found

@@ -1,27 +1,25 @@
 """What came of the demo?  One page that stands alone: curves, table, masked examples with the model's guesses."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
-from markupsafe import Markup
-
 from demo.guesses import guess
-from engine.curves import curves
+from engine.curves import read_metrics
+from engine.report import drawn, template
 from engine.runtime import hardware
+from engine.tracking import read_lines
 from pretrain.objectives.bert import Bert
 
 
 def write_report(folder: Path, recipe: Path, results: dict[str, Any], steps: dict[str, Any]) -> Path:
     """Write `report.html` into the demo's folder and return its path. `recipe` is the pretraining run's."""
     metrics = folder / "pretrain" / "metrics.jsonl"
-    template = Environment(autoescape=True).from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
-    page = template.render(
+    points = read_metrics(metrics)
+    page = template(Path(__file__).with_suffix(".html")).render(
         results=results,
         steps=steps,
         hardware=hardware(),
-        curves=Markup(curves(metrics, Bert.panels)),  # our own drawing
+        curves=[drawn(title, series, points) for title, series in Bert.panels],
         last=last_evaluation(metrics),
         examples=guess(recipe, folder / "pretrain" / "model", examples=8),
         percent=lambda share: f"{share:.1%}",
@@ -33,5 +31,4 @@ def write_report(folder: Path, recipe: Path, results: dict[str, Any], steps: dic
 
 def last_evaluation(metrics: Path) -> dict[str, float]:
     """The last line of metrics.jsonl that holds an evaluation."""
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if "eval_masked_lm_loss" in line][-1]
+    return [line for line in read_lines(metrics) if "eval_masked_lm_loss" in line][-1]

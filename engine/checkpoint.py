@@ -34,7 +34,7 @@ from engine.batches import Position
 from engine.card import Card, Journey, write_card
 from engine.disk import sha256, whole_file, whole_folder
 from engine.recipe import identity, resolved
-from engine.runtime import commit, hardware, peak_rss_mb
+from engine.runtime import commit, hardware, peak_gpu_mb, peak_rss_mb
 
 WEIGHTS, MOMENTS, AVERAGE = "weights.safetensors", "optimizer.safetensors", "average.safetensors"
 
@@ -92,7 +92,8 @@ class Run:
     def finish(self, **facts: Any) -> None:
         """Write `finished.json`: seconds, peak memory and `facts`; then drop the states, which are no longer needed."""
         if self.accelerator.is_main_process:
-            facts = {"seconds": round(self.seconds, 1), "peak_rss_mb": round(peak_rss_mb()), **facts}
+            memory = {"peak_rss_mb": round(peak_rss_mb()), **peak_gpu_mb()}
+            facts = {"seconds": round(self.seconds, 1), **memory, **facts}
             whole_file(self.folder / "finished.json", json.dumps(facts, indent=1).encode())
             shutil.rmtree(self.folder / "state", ignore_errors=True)
             (self.folder / ".lock").unlink(missing_ok=True)

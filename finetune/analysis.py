@@ -62,7 +62,7 @@ def write(folder: Path, task: Task, rows: Mapping[str, Dataset], predictions: Ma
     parts = {
         split: {
             "rows": len(rows[split]),
-            "scores": score(task, found.answers, rows[split]),
+            "scores": headlines(task, score(task, found.answers, rows[split])),
             "degenerate": degenerate(task, found),
             "sections": SECTIONS[task.head](task, rows[split], found),
         }
@@ -71,6 +71,11 @@ def write(folder: Path, task: Task, rows: Mapping[str, Dataset], predictions: Ma
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     template = page.from_string(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
     whole_file(folder / "analysis.html", template.render(task=task.name, job=folder.as_posix(), parts=parts).encode())
+
+
+def headlines(task: Task, scores: Mapping[str, float]) -> dict[str, float]:
+    """The scores that stand above the page's tables; those of a type of entity stand in one."""
+    return {name: value for name, value in scores.items() if task.head != "tagging" or "_" not in name}
 
 
 # Labels

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils.hub import resolve_revision
 
 from engine.recipe import data_path
 from finetune.decoder import num_new
@@ -26,6 +27,12 @@ def located(model: str) -> str:
         if model.count("/") > 1 or model.startswith((".", "/", "~")) or Path(model.split("/")[0]).is_dir():
             raise
         return model
+
+
+def commit_of(model: str, revision: str) -> str:
+    """The commit (40 hex digits) of a Hub model's branch or tag; empty for a folder, or if it cannot be told."""
+    found = resolve_revision(model, revision or None)
+    return str(getattr(found, "resolved", found) or "") if not Path(model).is_dir() else ""
 
 
 def open_model(

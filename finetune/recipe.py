@@ -8,6 +8,7 @@ from engine.optimizer import Optimizer
 from engine.plan import Plan
 from engine.recipe import check_name, how
 from engine.schedule import Schedule
+from engine.tracking import TrackerName
 from finetune.task import DataSource
 
 
@@ -64,6 +65,7 @@ class FinetuneRecipe:
     share: Literal["batches", "jobs"] = how("batches")  # processes do each job together, or each one jobs of its own
     overwrite: bool = how(False)  # delete what the run's folder holds
     hub: Hub = how(NOWHERE)  # noqa: RUF009, it is frozen; where a job's model is published, if anywhere
+    trackers: tuple[TrackerName, ...] = how(())  # told beside metrics.jsonl, which `make dashboard` reads
 
     def __post_init__(self) -> None:
         check_name(self.name)

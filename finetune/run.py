@@ -24,6 +24,7 @@ from engine.disk import whole_file
 from engine.hub import Publisher
 from engine.loop import train
 from engine.recipe import read, resolved
+from engine.report import write_report
 from engine.runtime import alone, commit, hardware, make_accelerator, peak_rss_mb, program, seed_weights
 from engine.tracking import Tracker
 from finetune import analysis
@@ -36,7 +37,7 @@ from finetune.examples import epochs
 from finetune.heads import HEADS
 from finetune.jobs import RUNS, Job, jobs, ready, start, write_results
 from finetune.layout import write
-from finetune.model import located, max_tokens, open_model
+from finetune.model import commit_of, located, max_tokens, open_model
 from finetune.predictions import degenerate, write_predictions
 from finetune.recipe import FinetuneRecipe
 from finetune.results import read as read_results
@@ -58,7 +59,8 @@ def main(argv: list[str]) -> None:
         alone()
     accelerator = make_accelerator(seed=0)
     # Tasks, seeds and values to try may be added to a run; all else is what makes its results comparable.
-    shared = {name: value for name, value in vars(recipe).items() if name not in ("task", "seeds", "grid", "settings")}
+    free = ("task", "seeds", "grid", "settings", "trackers")
+    shared = {name: value for name, value in vars(recipe).items() if name not in free}
     run = Run(RUNS / recipe.name, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
     do(found, accelerator)
     if accelerator.is_main_process:
@@ -104,7 +106,7 @@ def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accel
     run = Run(job.folder, job.recipe, accelerator)
     if run.finished:
         return  # another process was faster
-    tracker = Tracker(job.folder, accelerator)
+    tracker = Tracker(job.folder, accelerator, job.recipe.trackers)
     publisher = Publisher(job.recipe.hub, job.folder, accelerator, tracker.note)
     before = start(job, found)
     line = about(job, encodings.task, encodings.rows, accelerator)
@@ -115,14 +117,18 @@ def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accel
         tracker.note(f"{job.words} failed: {error}")
         line |= {"metrics": {}, "headline": {"name": encodings.task.headline, "value": None}, "failure": str(error)}
         run.finish(**line)
+        tracker.close()
         return
-    line |= facts | judged(job, model, tokenizer, encodings, tracker, accelerator)
+    line |= facts | judged(job, model, tokenizer, encodings, line["majority"], tracker, accelerator)
     words = card(encodings.task, model, line)
     folder = run.export(model, tokenizer, words, job.recipe.hub.repo)  # what was chosen on dev is in its config now
     publisher.finish(folder, facts["steps"])
     if not job.recipe.save_model and accelerator.is_main_process:
         shutil.rmtree(folder)
     run.finish(**line)
+    tracker.close()
+    if accelerator.is_main_process:
+        write_report(job.folder)
     accelerator.free_memory()
 
 
@@ -138,9 +144,12 @@ def taught(
         tracker.note(f"{job.words}: trained by an earlier launch")
         return model.to(accelerator.device), tokenizer, json.loads(trained.read_text())
     source = located(str(before.folder / "model") if before else recipe.model)
-    tokenizer = framed(load_tokenizer(source, recipe.revision))
+    pinned = commit_of(source, recipe.revision)
+    tokenizer = framed(load_tokenizer(source, pinned or recipe.revision))
     seed_weights(job.seed)
-    model, fresh = open_model(source, head, task, tokenizer, recipe.config, recipe.init == "random", recipe.revision)
+    model, fresh = open_model(
+        source, head, task, tokenizer, recipe.config, recipe.init == "random", pinned or recipe.revision
+    )
     refuse_too_long(recipe.max_length, model)
     if recipe.auxiliary_lm:
         refuse_encoder(model)
@@ -151,7 +160,7 @@ def taught(
     plan = recipe.plan.plan(steps_per_epoch=-(-len(columns["input_ids"]) // recipe.plan.global_batch))
     batches = Batches(epochs(columns, head, tokenizer, plan.global_batch, job.seed), plan, accelerator)
     train(model, head.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed, run, tracker, accelerator)
-    facts = {"steps": plan.steps, "training_seconds": round(run.seconds, 1)}
+    facts = {"steps": plan.steps, "training_seconds": round(run.seconds, 1), "model_commit": pinned}
     facts["examples_per_second"] = round(plan.steps * plan.global_batch / run.seconds, 1)
     run.export(model, tokenizer)  # a kill from here on costs no training
     if accelerator.is_main_process:
@@ -161,10 +170,10 @@ def taught(
 
 
 def judged(
-    job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, encodings: Encodings, tracker: Tracker,
-    accelerator: "Accelerator",
+    job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, encodings: Encodings,
+    baselines: dict[str, dict[str, float]], tracker: Tracker, accelerator: "Accelerator",
 ) -> dict[str, Any]:  # fmt: skip
-    """Predict and score the dev splits, then predict the test splits, if they are wanted."""
+    """Predict and score the dev splits, beside their `baselines`; then predict the test splits, if they are wanted."""
     task, rows, head = encodings.task, encodings.rows, HEADS[encodings.task.head]
     model.eval()
     found: dict[str, Predictions] = {}
@@ -175,7 +184,10 @@ def judged(
     metrics = {split: score(task, predictions.answers, rows[split]) for split, predictions in found.items()}
     steps = json.loads((job.folder / "trained.json").read_text())["steps"]
     values = {f"{split}_{name}": value for split, names in metrics.items() for name, value in names.items()}
-    tracker.log(steps, **values)
+    constant = {
+        f"baseline_{split}_{name}": value for split, names in baselines.items() for name, value in names.items()
+    }
+    tracker.log(steps, **values, **constant)
     if accelerator.is_main_process:
         for split, predictions in found.items():
             write_predictions(job.folder, task, split, rows[split], predictions)
@@ -190,7 +202,6 @@ def judged(
         "headline": {"name": task.headline, "value": metrics[task.dev_splits[0]][task.headline]},
         "failure": degenerate(task, found[task.dev_splits[0]]),
         "peak_rss_mb": round(peak_rss_mb()),
-        "model_commit": getattr(model.config, "_commit_hash", None),  # of a Hub model
     }
 
 

@@ -20,9 +20,11 @@ from finetune.encoding import NO_LABEL
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+Place = tuple[float, float, int, int]  # start logit, end logit, first character, character after the last one
 
 NUM_BEST = 20
 LONGEST_ANSWER = 30  # tokens
+OUT_OF_QUESTION = 1e6  # beyond the logits of any model
 WINDOWS_AT_ONCE = 256  # times LONGEST_ANSWER times the window's length: 12 MB of scores
 
 
@@ -40,16 +42,21 @@ class Windows:
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of a context, its score, the sum of its two logits, and its share among a question's best spans.
+    """A piece of a context, its two logits, and its share among a question's best spans.
 
     "" is no answer: its start and end are −1.
     """
 
     text: str
-    score: float
+    start_logit: float
+    end_logit: float
     probability: float
     start: int  # character in the context
     end: int  # after the last one
+
+    @property
+    def score(self) -> float:
+        return self.start_logit + self.end_logit
 
 
 def answer_tokens(windows: Windows, answers: list[dict[str, list[Any]]]) -> tuple[Ints, Ints]:
@@ -106,8 +113,8 @@ def best_spans(
     """{id: its best spans, best first}: those of up to `longest` tokens, read off the window that has most context.
 
     Where a question may have no answer, that stands among them; its score is the least that a window gives it, since
-    every window has to do without. Logits are (W, T). Raises ValueError for logits that are not numbers: a spoiled
-    model has no best span.
+    every window has to do without. Of spans with the same text the best is kept. Logits are (W, T).
+    Raises ValueError for logits that are not numbers: a spoiled model has no best span.
     """
     if np.isnan(start_logits).any() or np.isnan(end_logits).any():
         raise ValueError("the model's start or end logits are NaN: no answer can be read off them")
@@ -120,35 +127,36 @@ def best_spans(
     offsets = np.concatenate(windows.offsets)
     begins, stops = offsets[ends[window[kept]] + start[kept], 0], offsets[ends[window[kept]] + end[kept], 1]
     ids, contexts = rows["id"][:], rows["context"][:]
-    found: dict[str, list[tuple[float, int, int]]] = {id_: [] for id_ in ids}
-    for of_row, value, begin, stop in zip(row[kept], score[kept], begins, stops, strict=True):
-        found[ids[of_row]].append((float(value), int(begin), int(stop)))
-    for of_row, value in enumerate(null_scores(start_logits, end_logits, windows, len(ids))):
-        found[ids[of_row]].append((float(value), -1, -1))
-    return {id_: with_shares(contexts[number], found[id_]) for number, id_ in enumerate(ids)}
+    found: list[list[Place]] = [[] for _ in ids]
+    logits = start_logits[window[kept], start[kept]], end_logits[window[kept], end[kept]]
+    for of_row, *place in zip(row[kept].tolist(), *(a.tolist() for a in (*logits, begins, stops)), strict=True):
+        found[of_row].append(tuple(place))
+    for of_row, (start_logit, end_logit) in null_logits(start_logits, end_logits, windows).items():
+        found[of_row].append((start_logit, end_logit, -1, -1))
+    return {id_: with_shares(contexts[number], found[number]) for number, id_ in enumerate(ids)}
 
 
-def null_scores(start_logits: Floats, end_logits: Floats, windows: Windows, num_rows: int) -> Floats:
-    """The score of "no answer" for each row (N,); none where there always is an answer."""
-    if not windows.null:
-        return np.empty(0, np.float32)
-    window = np.arange(len(windows.null))
-    scores = start_logits[window, windows.null] + end_logits[window, windows.null]
-    least = np.full(num_rows, np.inf, np.float32)
-    np.minimum.at(least, windows.row, scores)
+def null_logits(start_logits: Floats, end_logits: Floats, windows: Windows) -> dict[int, tuple[float, float]]:
+    """Row → both logits of "no answer" in the window that gives it least; nothing where there always is an answer."""
+    least: dict[int, tuple[float, float]] = {}
+    for window, token in enumerate(windows.null):
+        found = float(start_logits[window, token]), float(end_logits[window, token])
+        least[windows.row[window]] = min(found, least.get(windows.row[window], found), key=sum)
     return least
 
 
-def with_shares(context: str, found: list[tuple[float, int, int]]) -> list[Span]:
-    """The spans (score, start, end), best first, each with its share: a softmax over all of them."""
-    if not found:
+def with_shares(context: str, found: list[Place]) -> list[Span]:
+    """The spans at these places, best first, each with its share: a softmax over all of them."""
+    best: dict[str, Place] = {}
+    for place in sorted(found, key=lambda place: -(place[0] + place[1])):
+        best.setdefault(context[place[2] : place[3]] if place[2] >= 0 else "", place)
+    if not best:
         return []
-    ordered = sorted(found, key=lambda span: -span[0])
-    shares = np.exp(np.array([score for score, *_ in ordered]) - ordered[0][0])
-    shares /= shares.sum()
+    scores = np.array([start + end for start, end, *_ in best.values()])
+    shares = np.exp(scores - scores[0])
     return [
-        Span(context[start:end] if start >= 0 else "", score, float(share), start, end)
-        for (score, start, end), share in zip(ordered, shares, strict=True)
+        Span(text, start_logit, end_logit, float(share), start, end)
+        for (text, (start_logit, end_logit, start, end)), share in zip(best.items(), shares / shares.sum(), strict=True)
     ]
 
 
@@ -161,22 +169,29 @@ def chosen(spans: Sequence[Span], null_threshold: float) -> str:
 
 
 def null_odds(spans: Sequence[Span]) -> float:
-    """How much better no answer is than the best one: a difference of scores. −inf where there always is one."""
-    best = max((span.score for span in spans if span.start >= 0), default=-np.inf)
+    """How much better no answer is than the best one: a difference of scores. −inf where there always is one.
+
+    Finite also where a context has no token to answer with, for files of JSON.
+    """
+    best = max((span.score for span in spans if span.start >= 0), default=-OUT_OF_QUESTION)
     return max((span.score - best for span in spans if span.start < 0), default=-np.inf)
 
 
 def best_threshold(odds: Floats, answered: Floats, unanswered: Floats) -> float:
     """The threshold that makes the sum of scores largest: of those above it, no answer is given.
 
-    odds (N,); answered, unanswered (N,): what a row scores with its best span, and with none. Of equal thresholds the
-    least. As in the official evaluation script for SQuAD v2.0.
+    odds (N,); answered, unanswered (N,): what a row scores with its best span, and with none. Of equally good ones the
+    least; it lies midway between two rows' odds, where the official script for SQuAD v2.0 takes the lower ones, so that
+    the last digit of a logit decides nothing.
     """
     order = np.argsort(odds, kind="stable")
     gains = np.cumsum((answered - unanswered)[order])  # of answering all up to and with the k-th
-    ends = np.append(odds[order][1:] != odds[order][:-1], True)  # equal odds are answered together
+    ordered = odds[order]
+    ends = np.append(ordered[1:] != ordered[:-1], True)  # equal odds are answered together
     best = int(np.where(ends, gains, -np.inf).argmax())
-    return float(odds[order][best]) if gains[best] > 0 else float(odds.min()) - 1.0
+    if gains[best] <= 0:
+        return float(ordered[0]) - 1.0
+    return float(ordered[best] + ordered[best + 1]) / 2 if best + 1 < len(ordered) else float(ordered[best]) + 1.0
 
 
 def masked(start_logits: Floats, end_logits: Floats, windows: Windows) -> tuple[Floats, Floats]:

@@ -1,6 +1,6 @@
 """What should a stranger know of a pretrained model?  The model card's words for it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -31,6 +31,7 @@ def card(
     recipe: PretrainRecipe,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
+    sources: Sequence[Source],
     stores: Mapping[str, Store],
     found: Mapping[str, float],
 ) -> Card:
@@ -44,7 +45,7 @@ def card(
             f"{' and '.join(lengths(recipe))} tokens."
         ),
         usage=USAGE[objective.pipeline],
-        data=data(recipe, stores),
+        data=data(sources, stores),
         limits=(
             "The model knows what its texts say, and repeats their errors, their views of people and groups, and their "
             "gaps; text from before its sources were written, or from outside of them, is strange to it. It is meant "
@@ -53,7 +54,7 @@ def card(
         ),
         pipeline=objective.pipeline,
         tags=(kind, "pretraining", objective.name),
-        datasets=tuple(source.path for source in recipe.corpus.sources if source.kind == "hub"),
+        datasets=tuple(source.path for source in sources if source.kind == "hub"),
         scores=tuple(
             Score(objective.pipeline, "held-out", "held-out documents of the same sources", "held out", name, value)
             for name, value in found.items()
@@ -67,8 +68,8 @@ def lengths(recipe: PretrainRecipe) -> list[str]:
     return [str(phase.length) for phase in recipe.phases]
 
 
-def data(recipe: PretrainRecipe, stores: Mapping[str, Store]) -> str:
-    lines = [f"- {told(source)}" for source in recipe.corpus.sources]
+def data(sources: Sequence[Source], stores: Mapping[str, Store]) -> str:
+    lines = [f"- {told(source)}" for source in sources]
     lines += ["", "| | documents | sentences | tokens |", "|---|---:|---:|---:|"]
     lines += [
         f"| {name} | {len(store):,} | {store.num_sentences:,} | {store.num_tokens:,} |"
@@ -79,6 +80,5 @@ def data(recipe: PretrainRecipe, stores: Mapping[str, Store]) -> str:
 
 def told(source: Source) -> str:
     """A source and its licence, in words."""
-    where = f"`{source.path}`" + (f" at `{source.revision}`" if source.revision else "") if source.path else ""
     licence = LICENCES.get(source.kind, "as its publisher says: see there before you use the model")
-    return f"{source.kind} {where}".strip() + f"; licence: {licence}"
+    return f"{source}; licence: {licence}"

@@ -1,8 +1,11 @@
 """Is this the data you meant?  Counts, lengths, padding, balance, and ten examples in words, before training."""
 
+from collections.abc import Sequence
+
 from transformers import PreTrainedTokenizerFast
 
 from corpus.store import Store
+from corpus.text import Source
 from pretrain.examples import ChapterExamples, fixed_batches
 from pretrain.objective import Objective
 
@@ -10,10 +13,21 @@ SAMPLE = 2048  # examples that lengths, padding and balance are read from
 
 
 def data_report(
-    stores: dict[str, Store], examples: ChapterExamples, objective: Objective, tokenizer: PreTrainedTokenizerFast
+    sources: Sequence[Source],
+    stores: dict[str, Store],
+    examples: ChapterExamples,
+    objective: Objective,
+    tokenizer: PreTrainedTokenizerFast,
 ) -> str:
     """Describe a corpus, its `stores` by name, and the first examples of a chapter, as Markdown."""
-    lines = ["# Data", "", "| | documents | sentences | tokens |", "|---|---|---|---|"]
+    lines = [
+        "# Data",
+        "",
+        *(f"- {source}" for source in sources),
+        "",
+        "| | documents | sentences | tokens |",
+        "|---|---|---|---|",
+    ]
     for name, store in stores.items():
         lines.append(f"| {name} | {len(store):,} | {store.num_sentences:,} | {store.num_tokens:,} |")
     lines += ["", *examples.units.report(), "", *_batch_lines(examples), "", "## Ten examples", ""]

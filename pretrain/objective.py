@@ -84,8 +84,10 @@ class Objective(ABC):
     def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
         """Show each example of a batch to a person: a Markdown line or more for each."""
 
-    def samples(self, model: nn.Module, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[str]:
-        """Text that the model makes up, a Markdown line each; none for a model that makes up none."""
+    def samples(
+        self, model: nn.Module, tokenizer: PreTrainedTokenizerFast, seed: int, unseen: list[Batch]
+    ) -> list[str]:
+        """What the model makes up, or guesses in held-out `unseen`, a Markdown line each: the same questions always."""
         return []
 
 

@@ -10,6 +10,7 @@ from engine.optimizer import Optimizer
 from engine.plan import Phase, Plan
 from engine.recipe import check_name, how
 from engine.schedule import Schedule
+from engine.tracking import TrackerName
 from pretrain.objective import Objective
 
 
@@ -75,6 +76,7 @@ class PretrainRecipe:
     overwrite: bool = how(False)  # delete what the run's folder holds
     state: str | None = how(None)  # the state to go on from, such as step-200; the newest one else
     hub: Hub = how(NOWHERE)  # noqa: RUF009, it is frozen; where the model is published, if anywhere
+    trackers: tuple[TrackerName, ...] = how(())  # told beside metrics.jsonl, which `make dashboard` reads
     profile: bool = how(False)  # trace a few steps into the run's folder
 
     def __post_init__(self) -> None:

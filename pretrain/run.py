@@ -18,6 +18,7 @@ from engine.flops import count_flops
 from engine.hub import Publisher
 from engine.loop import train
 from engine.recipe import read
+from engine.report import write_report
 from engine.runtime import make_accelerator, program
 from engine.tracking import Tracker
 from pretrain.card import card
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> None:
     objective, seed = recipe.objective, recipe.seed
     accelerator = make_accelerator(seed)
     run = Run(Path("runs") / recipe.name, recipe, accelerator, recipe.overwrite, recipe.state)
-    tracker = Tracker(run.folder, accelerator)
+    tracker = Tracker(run.folder, accelerator, recipe.trackers)
     publisher = Publisher(recipe.hub, run.folder, accelerator, tracker.note)
     if run.finished:
         publisher.finish(run.folder / "model", run.finished["steps"])
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> None:
             plan = plan.in_steps(flops_per_step(recipe, model, open_held_out))
         batches = Batches(open_chapter, plan, accelerator, recipe.phases, corpus.reached)
         if accelerator.is_main_process and not (run.folder / "data_report.md").exists():
-            report = data_report(corpus.stores, batches.examples(), objective, tokenizer)
+            report = data_report(corpus.sources, corpus.stores, batches.examples(), objective, tokenizer)
             (run.folder / "data_report.md").write_text(report, encoding="utf-8")
             tracker.note(report)
         baselines = {f"baseline_{name}": value for name, value in objective.baselines(evaluation).items()}
@@ -68,27 +69,30 @@ def main(argv: list[str]) -> None:
         def evaluate(model: nn.Module, step: int) -> dict[str, float]:
             sums, counts = measure(model, objective.loss, evaluation, accelerator)
             if accelerator.is_main_process:
-                tracker.show("samples", step, objective.samples(model, tokenizer, seed))
+                tracker.show("samples", step, objective.samples(model, tokenizer, seed, evaluation))
             found = judged[step] = objective.metrics(sums, counts)
             return {f"eval_{name}": value for name, value in found.items()} | baselines
 
         def publish(step: int) -> None:
             if target := publisher.wants(step):
                 found = judged.get(step, {})
-                about = card(recipe, model, tokenizer, corpus.stores, found)
+                about = card(recipe, model, tokenizer, corpus.sources, corpus.stores, found)
                 run.export(model, tokenizer, about, recipe.hub.repo, target)
                 losses = [value for name, value in found.items() if name.endswith("_loss")]
                 publisher.publish(target, sum(losses) if losses else None)
 
         steps = train(model, objective.loss, batches, plan, recipe.optimizer, recipe.schedule, seed, run, tracker,
                       accelerator, evaluate, run.folder / "profile" if recipe.profile else None, publish)  # fmt: skip
-        about = card(recipe, model, tokenizer, corpus.stores, judged[steps])
+        about = card(recipe, model, tokenizer, corpus.sources, corpus.stores, judged[steps])
     folder = run.export(model, tokenizer, about, recipe.hub.repo)
     if accelerator.is_main_process:
         picture = curves(run.folder / "metrics.jsonl", objective.panels)
         (run.folder / "curves.svg").write_text(picture, encoding="utf-8")
     run.finish(steps=steps, parameters=model.num_parameters())
+    if accelerator.is_main_process:
+        tracker.note(f"the report is {write_report(run.folder)}")
     publisher.finish(folder, steps)
+    tracker.close()
     tracker.note(f"the model is {folder}")
 
 

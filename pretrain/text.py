@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from corpus.chapters import StoredText, Text
 from corpus.store import Store, is_prepared, prepare
 from corpus.stream import HELD_OUT_TOKENS, StreamedText
+from corpus.text import Source
 from pretrain.recipe import Corpus
 from tokenizer.load import tokenizer_hash
 
@@ -26,6 +27,7 @@ class Opened:
 
     text: Text
     held_out: Text
+    sources: tuple[Source, ...]  # those of the Hub at the commit that is read
     stores: dict[str, Store]  # by what the data report calls them
     fingerprint: str
     reached: Callable[[int, int], None]  # hears which epoch and chapter training is in
@@ -62,7 +64,9 @@ def opened(
     )
     try:
         held_out = text.held_out()
-        yield Opened(text, _whole(held_out, seed), {"held out": held_out}, text.fingerprint, text.consumed)
+        yield Opened(
+            text, _whole(held_out, seed), text.sources, {"held out": held_out}, text.fingerprint, text.consumed
+        )
     finally:
         text.close()
 
@@ -87,6 +91,7 @@ def _stored(corpus: Corpus, tokenizer: "PreTrainedTokenizerFast", seed: int, acc
     return Opened(
         StoredText(train, seed, corpus.chapter_tokens),
         _whole(held_out, seed),
+        tuple(Source(**source) for source in train.manifest["sources"]),
         {"training": train, "held out": held_out},
         train.manifest["fingerprint"],
         lambda epoch, chapter: None,

@@ -20,7 +20,8 @@ from engine.batch import Batch
 from engine.disk import whole_file
 from finetune.encoding import NO_LABEL, ROWS_PER_CALL, Columns, Encoded, Predictions, append, empty, parts
 from finetune.head import Head
-from finetune.metrics.squad_scores.squad_scores import exact_match, f1_or_nothing
+from finetune.metrics.squad_scores.squad_scores import exact_match, f1_or_nothing, with_words
+from finetune.score import score
 from finetune.spans import Span, Windows, answer_tokens, best_spans, best_threshold, chosen, most_central, null_odds
 from finetune.task import Task
 
@@ -105,31 +106,46 @@ class SpanHead(Head):
     def settle(self, task: Task, model: PreTrainedModel, predictions: Predictions, rows: Dataset) -> Predictions:
         """Choose how much better "no answer" has to be, for the best F1 on these rows: `config.null_threshold`."""
         if not task.unanswerable:
+            vars(model.config).pop("null_threshold", None)  # of a model that was fine-tuned for SQuAD v2.0 before
             return predictions
         model.config.null_threshold = threshold_for(f1_or_nothing, predictions, rows)
         return self.decide(model, predictions)
 
     def export(self, folder: Path, task: Task, rows: Dataset, predictions: Predictions) -> None:
-        """Write what the official evaluation scripts read: predictions.json and null_odds.json; and the n best."""
+        """Write what the field's scripts read and write, under their names: the answers, the n best, and for SQuAD
+        v2.0 the odds of no answer and eval.json, as the official script prints it for them (percent)."""
         found: dict[str, list[Span]] = predictions.probabilities
-        files = {"predictions.json": predictions.answers, "nbest_predictions.json": {
-            id_: [{"text": span.text, "probability": round(span.probability, 6), "score": round(span.score, 4)}
+        files: dict[str, Any] = {"predictions.json": predictions.answers, "nbest_predictions.json": {
+            id_: [{name: getattr(span, name) for name in ("text", "probability", "start_logit", "end_logit")}
                   for span in spans] for id_, spans in found.items()
         }}  # fmt: skip
         if task.unanswerable:
-            files["null_odds.json"] = {id_: round(null_odds(spans), 4) for id_, spans in found.items()}
-            best = {"best_f1_thresh": f1_or_nothing, "best_exact_thresh": exact_match}
-            files["null_thresholds.json"] = {
-                name: round(threshold_for(measure, predictions, rows), 4) for name, measure in best.items()
-            }
+            files["null_odds.json"] = {id_: null_odds(spans) for id_, spans in found.items()}
+            files["eval.json"] = evaluated(task, predictions, rows)
         for name, content in files.items():
             whole_file(folder / name, json.dumps(content, ensure_ascii=False).encode())
+
+
+def evaluated(task: Task, predictions: Predictions, rows: Dataset) -> dict[str, float]:
+    """The scores of the answers and of the best thresholds on these rows, named as in the official v2.0 script."""
+    scores = {
+        name.replace("exact_match", "exact"): value for name, value in score(task, predictions.answers, rows).items()
+    }
+    thresholds: dict[str, float] = {}
+    for name, measure in (("exact", exact_match), ("f1", f1_or_nothing)):
+        threshold = threshold_for(measure, predictions, rows)
+        best = score(task, decided(predictions.probabilities, threshold).answers, rows)
+        scores[f"best_{name}"] = best["exact_match" if name == "exact" else "f1"]
+        thresholds[f"best_{name}_thresh"] = threshold
+    has = sum(bool(answers["text"]) for answers in rows["answers"])
+    percent = {name: 100 * value for name, value in scores.items()}
+    return percent | thresholds | {"total": len(rows), "HasAns_total": has, "NoAns_total": len(rows) - has}
 
 
 def threshold_for(measure: Callable[[str, str], float], predictions: Predictions, rows: Dataset) -> float:
     """The null threshold with which the best spans score most on these rows."""
     found = predictions.probabilities
-    ids, references = rows["id"][:], [answers["text"] or [""] for answers in rows["answers"]]
+    ids, references = rows["id"][:], [with_words(answers["text"]) for answers in rows["answers"]]
     best = [next((span.text for span in found[id_] if span.start >= 0), "") for id_ in ids]
     answered = [max(measure(text, right) for right in texts) for text, texts in zip(best, references, strict=True)]
     unanswered = [max(measure("", right) for right in texts) for texts in references]

@@ -90,9 +90,9 @@ def questions(path: Path) -> Iterator[dict[str, Any]]:
 
 def row_of(asked: dict[str, Any], context: str) -> dict[str, Any]:
     """One question as a row. What v2.0 calls plausible answers are none."""
-    given = [] if asked.get("is_impossible") else asked["answers"]
-    answers = {key: [answer[key] for answer in given] for key in ("text", "answer_start")}
-    return {"id": asked["id"], "question": asked["question"], "context": context, "answers": answers}
+    answers = {key: [answer[key] for answer in asked["answers"]] for key in ("text", "answer_start")}
+    told = {"id": asked["id"], "question": asked["question"], "context": context, "answers": answers}
+    return told | {"is_impossible": asked.get("is_impossible")}
 
 
 def checked(
@@ -124,6 +124,8 @@ def fault(row: dict[str, Any], version: Version) -> str:
     """What is wrong with a question's answers: each is the piece of the context that begins at its position."""
     if not row["answers"]["text"] and not version.unanswerable:
         return "it has no answer; SQuAD v1.1 has none such, v2.0 has: task squad/v2.0"
+    if row.get("is_impossible") == bool(row["answers"]["text"]):  # v1.1's files and the Hub's do not say it
+        return f"is_impossible is {str(row['is_impossible']).lower()}, and it has {len(row['answers']['text'])} answers"
     for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True):
         found = row["context"][start : start + len(text)] if start >= 0 else ""
         if found != text or not text:

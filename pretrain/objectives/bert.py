@@ -24,6 +24,8 @@ from pretrain.objective import Objective, configuration, correct_sum, cross_entr
 from pretrain.vocabulary import Vocabulary
 
 LONGEST_WORD = 100  # pieces: WordPiece takes no word of more letters
+SAMPLES = 8  # held-out examples of which a mask is guessed aloud at each evaluation
+NEAR = 12  # tokens shown on each side of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +145,52 @@ class Bert(Objective):
                 kind = f"B is {'a stranger' if batch.y['is_stranger'][row] else 'what follows'}: "
             lines.append(f"- {kind}`{' '.join(shown_words).replace('`', '')}`")
         return lines
+
+    def samples(self, model: Any, tokenizer: PreTrainedTokenizerFast, seed: int, unseen: list[Batch]) -> list[str]:
+        """A mask in each of a few examples: what stands around it, what it hides, and the likeliest guesses."""
+        x = {name: values[:SAMPLES] for name, values in unseen[0].x.items()}
+        answers = dict(zip(unseen[0].y["positions"].tolist(), unseen[0].y["tokens"].tolist(), strict=True))
+        masks = torch.nonzero(x["input_ids"].flatten() == tokenizer.mask_token_id)[:, 0]
+        asked = masks[middle_of_each(masks.numpy() // unseen[0].width)]
+        likely, share = guesses(model, x, asked, best=3)
+        return [
+            sample(x["input_ids"], place, answers[place], list(zip(*guess, strict=True)), tokenizer)
+            for place, *guess in zip(asked.tolist(), likely.tolist(), share.tolist(), strict=True)
+        ]
+
+
+@torch.inference_mode()
+def guesses(model: Any, x: dict[str, Tensor], places: Tensor, best: int) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens at `places` (M,) of the flattened x, and how likely the model holds them: (M, best) each."""
+    states = model.bert(**{name: values.to(model.device) for name, values in x.items()}).last_hidden_state.flatten(0, 1)
+    share = model.cls.predictions(states.index_select(0, places.to(model.device))).float().softmax(-1)  # (M, V)
+    found = share.topk(best)
+    return found.indices.cpu(), found.values.cpu()
+
+
+def middle_of_each(rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Where in sorted `rows` the middle one of each value stands."""
+    _, first, count = np.unique(rows, return_index=True, return_counts=True)
+    return first + count // 2
+
+
+def sample(
+    ids: Tensor, place: int, answer: int, guess: list[tuple[int, float]], tokenizer: PreTrainedTokenizerFast
+) -> str:
+    """A Markdown line: the text on both sides of a place of flattened `ids` (B, T), the answer, the guesses."""
+    row, column = divmod(place, ids.shape[1])
+    ahead, behind = ids[row, max(0, column - NEAR) : column], ids[row, column + 1 : column + 1 + NEAR]
+    behind = behind[behind != tokenizer.pad_token_id]
+    told = [(tokenizer.convert_ids_to_tokens(token), share) for token, share in guess]
+    texts = (tokenizer.decode(ahead), tokenizer.convert_ids_to_tokens(answer), tokenizer.decode(behind))
+    left, right, further = (shown(text) for text in texts)
+    guessed = ", ".join(f"*{shown(token)}* {share:.0%}" for token, share in told)
+    return f"- {left} **{right}** {further} → {guessed}"
+
+
+def shown(text: str | list[str]) -> str:
+    """Text in Markdown that nothing in it can break."""
+    return f"`{str(text).replace('`', '') or '…'}`"
 
 
 def joined(t: Segments, vocabulary: Vocabulary) -> tuple[npt.NDArray[Any], ...]:

@@ -114,7 +114,7 @@ class CausalLM(Objective):
             lines.append(f"- `{_line('│'.join([f'⟦{tokenizer.decode([shown])}⟧', *pieces]))}`")
         return lines
 
-    def samples(self, model: Any, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[str]:
+    def samples(self, model: Any, tokenizer: PreTrainedTokenizerFast, seed: int, unseen: list[Batch]) -> list[str]:
         """Continue a few beginnings: a Markdown line each. Nucleus sampling, p = 0.95 (Holtzman et al. 2020).
 
         A function of (weights, seed); the generator that training draws from stays where it was.

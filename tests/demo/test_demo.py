@@ -69,7 +69,7 @@ class TestPage:
 
     def test_it_shows_curves_table_guesses_and_steps(self, page):
         found = Page(page)
-        assert found.counts["svg"] == 1
+        assert found.counts["svg"] == 2
         assert found.counts["path"] > 5
         assert found.cells[5:10] == [
             "docs/pair (accuracy)",

@@ -129,12 +129,28 @@ def test_the_threshold_is_the_best_on_dev_and_is_saved_with_the_model(learnt):
     threshold = AutoConfig.from_pretrained(job / "model").null_threshold
     odds = json.loads((job / "null_odds.json").read_text())
     answers = json.loads((job / "predictions.json").read_text())
-    assert all(
-        (answers[id_] == "") == (value > threshold) for id_, value in odds.items() if abs(value - threshold) > 1e-3
-    )
-    assert json.loads((job / "null_thresholds.json").read_text())["best_f1_thresh"] == pytest.approx(
-        threshold, abs=1e-3
-    )
+    assert all((answers[id_] == "") == (value > threshold) for id_, value in odds.items())
+    told = json.loads((job / "eval.json").read_text())
+    assert told["best_f1_thresh"] == threshold
+    assert told["f1"] == told["best_f1"] == pytest.approx(100 * headline(job))
+    assert (told["total"], told["HasAns_total"] + told["NoAns_total"]) == (37, 37)
+    assert {"exact", "HasAns_exact", "NoAns_f1", "best_exact", "best_exact_thresh"} <= set(told)
+
+
+def headline(job):
+    return json.loads((job / "finished.json").read_text())["headline"]["value"]
+
+
+def test_no_threshold_stays_when_the_model_learns_to_answer_always(learnt, tmp_path, launch, write_finetune_recipe):
+    job, _ = learnt
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}-v1.1.json").write_text(json.dumps(squad(("q", [answer()]))))
+    changes = {"data": {"path": str(tmp_path)}, "plan": {"epochs": 1}, "model": str(job / "model")}
+    write_finetune_recipe(tmp_path, task=["squad/v1.1"], **changes)
+    ended = launch(tmp_path, "recipe.yaml")
+    assert ended.status == 0, ended.said
+    config = json.loads((tmp_path / "runs/small/squad-v1.1/seed-0/model/config.json").read_text())
+    assert "null_threshold" not in config
 
 
 def test_the_predictions_are_the_official_ones(learnt):
@@ -145,8 +161,29 @@ def test_the_predictions_are_the_official_ones(learnt):
     assert list(answers) == list(best) == ids
     for spans in best.values():
         assert sum(span["probability"] for span in spans) == pytest.approx(1, abs=1e-4)
-        assert [span["score"] for span in spans] == sorted((span["score"] for span in spans), reverse=True)
+        scores = [span["start_logit"] + span["end_logit"] for span in spans]
+        assert scores == sorted(scores, reverse=True)
         assert any(span["text"] == "" for span in spans)
+
+
+def test_what_a_file_says_twice_must_agree(tmp_path):
+    for impossible, given, error in (
+        (True, [answer()], "is_impossible is true, and it has 1 answers"),
+        (False, [], "is_impossible is false, and it has 0 answers"),
+    ):
+        asked = {"id": "q7", "question": "Who?", "answers": given, "is_impossible": impossible}
+        layout = {"data": [{"paragraphs": [{"context": CONTEXT, "qas": [asked]}]}]}
+        for split in ("train", "dev"):
+            (tmp_path / f"{split}-v2.0.json").write_text(json.dumps(layout))
+        with pytest.raises(ValueError, match=rf"train-v2\.0\.json: question 'q7': {error}"):
+            find_task("squad/v2.0").load(DataSource("folder", str(tmp_path)))
+
+
+def test_an_answer_that_is_an_article_is_an_answer_still():
+    """By the official script a question has an answer if its file gives one, whatever normalising leaves of it."""
+    rows = Dataset.from_dict({"id": ["a"], "answers": [{"text": ["The"], "answer_start": [0]}]})
+    found = score(find_task("squad/v2.0"), {"a": "cat"}, rows)
+    assert found == {"exact_match": 0.0, "f1": 0.0, "HasAns_exact": 0.0, "HasAns_f1": 0.0}
 
 
 def test_two_readings_of_a_v2_metric():

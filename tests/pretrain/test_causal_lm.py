@@ -176,10 +176,10 @@ def test_it_talks_the_same_for_the_same_seed_and_leaves_chance_alone(objective, 
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    said = objective.samples(talker, tokenizer, seed=1)
+    said = objective.samples(talker, tokenizer, seed=1, unseen=[])
     assert torch.equal(torch.rand(3), expected)
-    assert said == objective.samples(talker, tokenizer, seed=1)
-    assert said != objective.samples(talker, tokenizer, seed=2)
+    assert said == objective.samples(talker, tokenizer, seed=1, unseen=[])
+    assert said != objective.samples(talker, tokenizer, seed=2, unseen=[])
     assert said[0] != said[1]  # two from nothing differ
     assert said[2].startswith("- In the year `")
     assert all("\n" not in line and len(line) > 20 for line in said)
@@ -189,7 +189,7 @@ def test_text_ends_where_the_model_ends_it(objective, tokenizer, talker):
     with torch.no_grad():
         talker.transformer.ln_f.weight.zero_()
         talker.transformer.ln_f.bias.copy_(1e5 * talker.lm_head.weight[tokenizer.eos_token_id])
-    assert objective.samples(talker, tokenizer, seed=0)[2] == "- In the year `<|endoftext|>`"
+    assert objective.samples(talker, tokenizer, seed=0, unseen=[])[2] == "- In the year `<|endoftext|>`"
 
 
 def test_the_saved_model_opens_in_transformers_and_writes(tokenizer, talker, tmp_path):

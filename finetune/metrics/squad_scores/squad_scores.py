@@ -33,16 +33,20 @@ class SquadScores(evaluate.Metric):
         pairs = [(prediction, list(texts)) for prediction, texts in zip(predictions, references, strict=True)]
         if self.config_name == "v1.1":
             return means(pairs, f1)
-        pairs = [(prediction, [text for text in texts if normalised(text)] or [""]) for prediction, texts in pairs]
-        has = [pair for pair in pairs if pair[1] != [""]]
-        has_not = [pair for pair in pairs if pair[1] == [""]]
+        has = [(prediction, with_words(texts)) for prediction, texts in pairs if texts != [""]]
+        has_not = [(prediction, texts) for prediction, texts in pairs if texts == [""]]
         parts = {"HasAns": means(has, f1_or_nothing), "NoAns": means(has_not, f1_or_nothing)}
         by_part = {
             f"{part}_{name.removesuffix('_match')}": value
             for part, scores in parts.items()
             for name, value in scores.items()
         }
-        return means(pairs, f1_or_nothing) | by_part
+        return means(has + has_not, f1_or_nothing) | by_part
+
+
+def with_words(references: Sequence[str]) -> list[str]:
+    """The references that SQuAD v2.0 judges by: those of which something is left when normalised, else none, ""."""
+    return [text for text in references if normalised(text)] or [""]
 
 
 def means(pairs: Sequence[tuple[str, list[str]]], shared: Callable[[str, str], float]) -> dict[str, float]:

@@ -1,0 +1,189 @@
+"""In which form does a model leave?  Safetensors in another precision, or ONNX; and is it the same model still?
+
+    python -m engine.convert MODEL --to safetensors --dtype bf16 [--out FOLDER]
+    python -m engine.convert MODEL --to onnx [--out FOLDER]
+
+MODEL is a run's folder (its model/ is taken), a folder that transformers opens, or a Hub id; the class is the one that
+its config names, with its head. What was written is read back and answers the same input as the original in fp32: the
+largest difference, as a share of the answers' standard deviation, is told, and where it is beyond `TOLERANCES` nothing
+is left. ONNX runs with onnxruntime, for any batch and length; it needs  pip install -r requirements-onnx.txt.
+"""
+
+import importlib.util
+import inspect
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+import tyro
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+
+from engine.disk import whole_folder
+from engine.recipe import data_path
+from engine.runtime import program
+
+Dtype = Literal["fp32", "fp16", "bf16"]
+Answers = dict[str, npt.NDArray[np.float32]]  # by the output's name
+
+DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+TOLERANCES = {"fp32": 0.0, "fp16": 0.02, "bf16": 0.2, "onnx": 1e-3}  # fp16 keeps 11 bits of a weight, bf16 8
+OPSET = 20  # of ONNX
+CARD = ("README.md", "curves.png")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Write a model in another form."""
+
+    model: tyro.conf.Positional[str]  # a run's folder, a model's folder, a Hub id
+    to: Literal["safetensors", "onnx"]
+    dtype: Dtype = "fp32"  # of safetensors; ONNX is fp32
+    out: Path | None = None  # else a folder beside the model's: model-bf16, model-onnx
+
+
+@program
+def main(argv: list[str]) -> None:
+    options = tyro.cli(Options, args=argv, prog="python -m engine.convert")
+    if options.to == "onnx" and options.dtype != "fp32":
+        raise ValueError(f"ONNX is written in fp32 here, not {options.dtype}: leave --dtype out")
+    source = found(options.model)
+    form = options.dtype if options.to == "safetensors" else "onnx"
+    target = options.out or beside(source, form)
+    if target.exists():
+        raise ValueError(f"{target} is there already: delete it, or say another folder with --out")
+    difference = convert(source, target, form)
+    print(f"{target} answers as {source} does, up to {difference:.1e} of the answers' standard deviation")
+
+
+def convert(source: str, target: Path, form: str) -> float:
+    """Write the model in `source` to the folder `target` in a form (a dtype or "onnx"); how far its answers are off.
+
+    Errors: ValueError for a weight that the form cannot hold and for answers beyond the tolerance; nothing is left.
+    """
+    model = opened(source)
+    right = answers_of(model)
+    with whole_folder(target) as aside:
+        again = write_onnx(model, aside) if form == "onnx" else write_safetensors(model, aside, DTYPES[form], form)
+        difference = most_different(again, right)
+        if not difference <= TOLERANCES[form]:
+            raise ValueError(
+                f"{source} in {form} answers otherwise: by {difference:.1e} of the answers' standard deviation, and "
+                f"{TOLERANCES[form]:g} is allowed; nothing was written"
+            )
+        AutoTokenizer.from_pretrained(source).save_pretrained(aside)
+        for name in CARD:
+            if (Path(source) / name).is_file():
+                shutil.copy(Path(source) / name, aside / name)
+    return difference
+
+
+# From and to
+
+
+def found(model: str) -> str:
+    """The folder that holds the model, or a Hub id. Errors: FileNotFoundError, ValueError if a folder holds none."""
+    try:
+        folder = data_path(model)
+    except FileNotFoundError:
+        if model.count("/") != 1 or Path(model).parent.is_dir():
+            raise
+        return model
+    for place in (folder / "model", folder):
+        if (place / "config.json").is_file():
+            return str(place)
+    raise ValueError(f"{folder} has no model: looked for config.json in it and in its model/")
+
+
+def beside(source: str, form: str) -> Path:
+    if not Path(source).is_dir():
+        raise ValueError(f"{source} is on the Hub: say with --out where the converted model goes")
+    return Path(source).with_name(f"{Path(source).name}-{form}")
+
+
+def opened(source: str) -> PreTrainedModel:
+    """The model in fp32, with the head that its config names. Errors: ValueError if it names none that there is."""
+    config = AutoConfig.from_pretrained(source)
+    (name,) = config.architectures or [""]
+    made = getattr(transformers, name, None)
+    if made is None:
+        raise ValueError(f"{source}: config.json names the architecture {name!r}, which transformers has not")
+    return made.from_pretrained(source, dtype=torch.float32).eval()
+
+
+# The forms
+
+
+def write_safetensors(model: PreTrainedModel, folder: Path, dtype: torch.dtype, form: str) -> Answers:
+    """Write weights of `dtype`; what a model with them answers, when it computes in fp32."""
+    largest = torch.finfo(dtype).max
+    for name, weight in model.named_parameters():
+        if weight.abs().max() > largest:
+            raise ValueError(f"{name} holds {weight.abs().max():.3g}, and {form} ends at {largest:.3g}: say bf16")
+    model.to(dtype).save_pretrained(folder)
+    return answers_of(type(model).from_pretrained(folder, dtype=torch.float32).eval())
+
+
+def write_onnx(model: PreTrainedModel, folder: Path) -> Answers:
+    """Write model.onnx, and config.json for the labels' names; what onnxruntime answers with it."""
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} is not installed: say  pip install -r requirements-onnx.txt")
+    model.config.save_pretrained(folder)
+    model.config.use_cache = False  # of a decoder: no states of earlier tokens go in or out
+    example = questions(model, rows=2, length=8)
+    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=positions(model))}
+    names = list(answers_of(model))
+    torch.onnx.export(
+        model, kwargs=example, f=folder / "model.onnx", dynamo=True, opset_version=OPSET, verbose=False,
+        input_names=list(example), output_names=names, dynamic_shapes=dict.fromkeys(example, sizes),
+    )  # fmt: skip
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    asked = {name: values.numpy() for name, values in questions(model).items()}
+    return dict(zip(names, session.run(names, asked), strict=True))
+
+
+# The same input for both
+
+
+def questions(model: PreTrainedModel, rows: int = 3, length: int = 24) -> dict[str, Tensor]:
+    """Rows of random tokens, always the same, all but the first with padding at their end: (rows, length) each."""
+    config, chance = model.config.get_text_config(), torch.Generator().manual_seed(0)
+    length = min(length, positions(model))
+    ids = torch.randint(config.vocab_size, (rows, length), generator=chance)
+    real = torch.arange(length) < length - torch.arange(rows)[:, None] * (length // (2 * rows))
+    x = {"input_ids": ids, "attention_mask": real.long()}
+    if config.pad_token_id is not None:
+        x["input_ids"] = torch.where(real, ids.where(ids != config.pad_token_id, 0), config.pad_token_id)
+    if "token_type_ids" in inspect.signature(model.forward).parameters and getattr(config, "type_vocab_size", 0) > 1:
+        x["token_type_ids"] = (torch.arange(length) >= length // 2).long().expand(rows, length).contiguous()
+    return x
+
+
+def positions(model: PreTrainedModel) -> int:
+    return int(getattr(model.config, "max_position_embeddings", 512)) - 2  # RoBERTa and its like keep two for padding
+
+
+@torch.inference_mode()
+def answers_of(model: PreTrainedModel) -> Answers:
+    """What it answers to `questions`: its logits, by name, where there is no padding to answer for."""
+    model.config.use_cache = False
+    found: Mapping[str, Any] = model(**questions(model))
+    return {name: value.float().numpy() for name, value in found.items() if isinstance(value, Tensor)}
+
+
+def most_different(answers: Answers, right: Answers) -> float:
+    """The largest difference of any answer, as a share of that output's standard deviation."""
+    return max(float(np.abs(answers[name] - right[name]).max() / right[name].std()) for name in right)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""What came of this run?  One page that stands alone, from what the run's folder holds.
+
+    python -m engine.report RUN [RUN ...]
+
+Every run writes its own at its end; the command writes one for a run that is still going on or was stopped. Nothing is
+asked of the run but its files: metrics.jsonl, recipe.yaml, and, where they are, data_report.md, samples/, finished.json
+and analysis.html. So any run has a page, whatever it trains.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import tyro
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined, Template
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from engine.card import Journey, energy
+from engine.curves import SHARES, Points, as_svg, draw, read_metrics
+from engine.disk import whole_file
+from engine.runtime import hardware, program
+from engine.tracking import name_of
+
+PACE = {
+    "tokens_per_second": "tokens a second",
+    "mfu": "model-FLOP utilisation",
+    "padding_rate": "padding, of all places",
+    "data_wait": "waiting for data, of the time",
+}
+MOST_SAMPLES = 8  # evaluations whose samples are shown
+
+
+@dataclass(frozen=True)
+class Options:
+    """Write RUN/report.html."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs or jobs
+
+
+@program
+def main(argv: list[str]) -> None:
+    options = tyro.cli(Options, args=argv, prog="python -m engine.report")
+    for folder in options.runs:
+        print(write_report(folder))
+
+
+def write_report(folder: Path) -> Path:
+    """Write the page of the run in `folder` and return its path. Errors: ValueError where there is no run."""
+    metrics, target = folder / "metrics.jsonl", folder / "report.html"
+    if not metrics.exists():
+        raise ValueError(f"{folder} is no run: looked for {metrics}")
+    points, recipe = read_metrics(metrics), read(folder / "recipe.yaml")
+    finished = json.loads(read(folder / "finished.json") or "{}")
+    page = template(Path(__file__).with_suffix(".html")).render(
+        name=name_of(folder),
+        state=state(points, finished),
+        tiles=tiles(points, finished),
+        curves=[drawn(title, series, points) for title, series in panels(points)],
+        standing=standing(points),
+        pace=[drawn(words, {"": name}, points) for name, words in PACE.items() if len(points.get(name, [])) > 1],
+        pace_rows=pace_rows(points),
+        samples=samples(folder / "samples"),
+        data=sections(read(folder / "data_report.md")),
+        system=system(folder, recipe, finished),
+        recipe=recipe,
+        analysis="analysis.html" if (folder / "analysis.html").exists() else "",
+    )
+    whole_file(target, page.encode())
+    return target
+
+
+def template(path: Path) -> Template:
+    """A page, which may build on this file's: `{% extends "engine/report.html" %}`."""
+    rooms = ChoiceLoader(
+        [FileSystemLoader(path.parent), PrefixLoader({"engine": FileSystemLoader(Path(__file__).parent)})]
+    )
+    pages = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, loader=rooms)
+    return pages.get_template(path.name)
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+# Curves and numbers
+
+
+def panels(points: Mapping[str, Points]) -> list[tuple[str, dict[str, str]]]:
+    """What is worth a curve: losses, what is judged at each evaluation, the gradient, the learning rate."""
+    terms = [name for name in points if name.endswith("_loss") and not name.startswith(("eval_", "baseline_"))]
+    single = len(terms) == 1  # what it is called matters only beside its evaluation
+    losses = terms if single and f"eval_{terms[0]}" in points else ["loss", *(terms if not single else [])]
+    judged = [name.removeprefix("eval_") for name in points if name.startswith("eval_")]
+    others = [name for name in judged if name not in losses and not name.endswith("perplexity")]
+    found = [(f"{words(name)}, nats", name) for name in losses] + [(words(name), name) for name in others]
+    curves = [
+        (title, {"training": name, "held out": f"eval_{name}", "baseline": f"baseline_{name}"}) for title, name in found
+    ]
+    curves += [("length of the gradient", {"": "grad_norm"}), ("learning rate", {"": "lr"})]
+    return [(title, series) for title, series in curves if any(len(points.get(n, [])) > 1 for n in series.values())]
+
+
+def drawn(title: str, series: dict[str, str], points: Mapping[str, Points]) -> tuple[str, Markup]:
+    """A title, and its curves as an SVG."""
+    there = {label: name for label, name in series.items() if name in points}
+    return title, Markup(as_svg(draw(points, [(title, there)], "svg")))  # our own drawing
+
+
+def standing(points: Mapping[str, Points]) -> list[tuple[str, str, str, str]]:
+    """(what, at first, at last, baseline) of everything that is judged."""
+    rows = []
+    for name, baseline in points.items():
+        what = name.removeprefix("baseline_")
+        judged = points.get(f"eval_{what}", points.get(what, []))
+        if name.startswith("baseline_") and judged:
+            first = number(what, judged[0][1]) if len(judged) > 1 else ""
+            rows.append((words(what), first, number(what, judged[-1][1]), number(what, baseline[-1][1])))
+    return rows
+
+
+def pace_rows(points: Mapping[str, Points]) -> list[tuple[str, str, str, str]]:
+    """(what, least, median, most) over the lines of the log."""
+    rows = []
+    for name, what in PACE.items():
+        values = [value for _, value in points.get(name, [])]
+        if values:
+            least, middle, most = (number(name, value) for value in (min(values), median(values), max(values)))
+            rows.append((what, least, middle, most))
+    return rows
+
+
+def tiles(points: Mapping[str, Points], finished: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The few numbers that one asks for first, as (number, what it is)."""
+    found = []
+    if "loss" in points:
+        found.append((number("loss", points["loss"][-1][1]), "training loss, nats"))
+    judged = [name.removeprefix("baseline_") for name in points if name.startswith("baseline_")]
+    found += [
+        (number(name, points[judgement][-1][1]), words(name))
+        for name in judged
+        for judgement in (f"eval_{name}", name)
+        if judgement in points and not name.endswith(("loss", "perplexity"))
+    ][:4]
+    if "tokens_per_second" in points:
+        values = [value for _, value in points["tokens_per_second"]]
+        found.append((number("tokens_per_second", median(values)), "tokens a second"))
+    if "seconds" in finished:
+        found.append((duration(finished["seconds"]), "from start to end"))
+    if "parameters" in finished:
+        found.append((f"{finished['parameters']:,}", "parameters"))
+    return found
+
+
+def state(points: Mapping[str, Points], finished: Mapping[str, Any]) -> str:
+    reached = max((step for values in points.values() for step, _ in values), default=0)
+    return (
+        f"Finished after {finished.get('steps', reached):,} steps." if finished else f"Not finished: step {reached:,}."
+    )
+
+
+def words(name: str) -> str:
+    return " ".join(word.upper() if word == "lm" else word for word in name.split("_"))
+
+
+def number(name: str, value: float) -> str:
+    if name.endswith(SHARES):
+        return f"{value:.1%}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+# Words
+
+
+def samples(folder: Path) -> list[tuple[int, Markup]]:
+    """(step, what the model made up or guessed then), from the first evaluation to the last, a few between them."""
+    paths = sorted(folder.glob("step-*.md"), key=step_of)
+    if len(paths) > MOST_SAMPLES:
+        paths = [paths[round(place * (len(paths) - 1) / (MOST_SAMPLES - 1))] for place in range(MOST_SAMPLES)]
+    return [(step_of(path), markdown(read(path))) for path in paths]
+
+
+def step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
+def sections(report: str) -> list[tuple[str, Markup]]:
+    """The (title, text) of each part of a Markdown report; what stands before the first `##` has no title."""
+    head, *parts = ("\n" + report).split("\n## ")
+    head = "\n".join(line for line in head.split("\n") if not line.startswith("# "))
+    found = [("", head), *((part.partition("\n")[0], part.partition("\n")[2]) for part in parts)]
+    return [(title, markdown(text)) for title, text in found if text.strip()]
+
+
+def markdown(text: str) -> Markup:
+    """Markdown as HTML; what is HTML in it stays text."""
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"]).render(text)
+    return Markup(html.replace("<table>", '<div class="frame"><table>').replace("</table>", "</table></div>"))
+
+
+# System and cost
+
+
+def system(folder: Path, recipe: str, finished: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where the run ran and what it took, as (what, in words)."""
+    noted = dict(line[2:].split(" ", 1) for line in recipe.split("\n") if line.startswith("# ") and " " in line[2:])
+    rows: list[tuple[str, str]] = [(name, noted[name]) for name in ("hardware", "processes", "commit") if name in noted]
+    if "seconds" in finished:
+        rows.append(("time, evaluations included", duration(finished["seconds"])))
+        if noted.get("hardware") == hardware():  # the estimate asks this machine
+            journey = Journey(
+                folder, finished["seconds"] / 3600, int(noted["processes"]), noted["hardware"], noted["commit"]
+            )
+            rows.append(("energy, estimated", energy(journey)))
+    for name, what in (("peak_rss_mb", "memory of the main process"), ("peak_gpu_mb", "memory of its GPU")):
+        if name in finished:
+            rows.append((f"{what}, at most", f"{finished[name]:,} MB"))
+    sizes = [path.stat().st_size for path in (folder / "model").rglob("*") if path.is_file()]
+    return rows + ([("the model on disk", f"{sum(sizes) / 1e6:,.1f} MB")] if sizes else [])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Does a run's page stand alone, say what the run's files say, and fit a phone, in the light and in the dark?"""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from engine.report import main, write_report
+from pretrain.run import main as pretrain
+
+
+class Page(HTMLParser):
+    """The cells of each table row, how often each element stands in the page, and every link from it."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.counts: dict[str, int] = {}
+        self.links: list[str | None] = []
+        self.in_cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href", "srcset", "data")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag):
+        self.in_cell = self.in_cell and tag not in ("td", "th")
+
+    def handle_data(self, data):
+        if self.in_cell:
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, launch_program, write_recipe) -> Path:
+    """The folder of a pretraining run of 30 steps with three evaluations."""
+    folder = tmp_path_factory.mktemp("report")
+    write_recipe(folder, corpus={"stores": str(folder / "stores")})
+    ended = launch_program(pretrain, folder, "recipe.yaml")
+    assert ended.status == 0, ended.said
+    assert "the report is runs/small/report.html\n" in ended.said
+    return folder / "runs/small"
+
+
+@pytest.fixture
+def stopped(tmp_path) -> Path:
+    """A run that was killed while it wrote a line, of something that says strange things."""
+    folder = tmp_path / "runs/stopped"
+    (folder / "samples").mkdir(parents=True)
+    lines = [{"step": step, "loss": 7 - step / 100, "tokens_per_second": 1000.0 * step} for step in range(1, 21)]
+    lines += [{"step": 20, "eval_word_accuracy": 0.25, "baseline_word_accuracy": 0.125}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "metrics.jsonl").write_text(text + '{"step": 40, "lo')
+    (folder / "recipe.yaml").write_text("# commit 0123\n# hardware 8 x Abacus\n# processes 8\nname: stopped\n")
+    for step in range(1, 21):
+        (folder / f"samples/step-{step}.md").write_text(f"- it said <b>{step}</b> and [this](http://example.org)\n")
+    return folder
+
+
+def test_every_pretraining_ends_in_a_page_that_needs_nothing_beside_it(trained):
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    found = Page(page)
+    assert all(link.startswith("#") for link in found.links)
+    assert not found.counts.keys() & {"script", "link", "img", "iframe"}
+    assert not re.search(r"@import|url\((?!#)", page)
+    for title in ("Where it stands", "Curves", "Samples over time", "Throughput", "Data", "System and cost"):
+        assert f"<h2>{title}</h2>" in page
+    assert "Finished after 30 steps." in page
+
+
+def test_it_says_what_the_files_say(trained):
+    found = Page((trained / "report.html").read_text(encoding="utf-8"))
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    first, *_, last = [line for line in lines if "eval_masked_lm_loss" in line]
+    row = ["masked LM accuracy", *(f"{line[name]:.1%}" for line, name in (
+        (first, "eval_masked_lm_accuracy"), (last, "eval_masked_lm_accuracy"), (last, "baseline_masked_lm_accuracy"),
+    ))]  # fmt: skip
+    assert row in found.rows
+    finished = json.loads((trained / "finished.json").read_text())
+    facts = dict(row for row in found.rows if len(row) == 2)
+    assert facts["memory of the main process, at most"] == f"{finished['peak_rss_mb']:,} MB"
+    assert re.match(r"[\d.e-]+ kWh: \d+ busy CPU core\(s\) at 10 W each, for ", facts["energy, estimated"])
+    assert facts["hardware"].endswith("CPU")
+    assert ["", "documents", "sentences", "tokens"] in found.rows  # of the data report
+
+
+def test_the_same_masks_are_guessed_at_each_evaluation(trained):
+    """Over time one sees what a run learns: only the guesses change."""
+    said = [(trained / f"samples/step-{step}.md").read_text().splitlines() for step in (10, 20, 30)]
+    guess = re.compile(r"- `.+` \*\*`\S+`\*\* `.+` → (?:\*`\S+`\* \d+%(?:, )?){3}")
+    assert all(guess.fullmatch(line) for lines in said for line in lines)
+    assert len(said[0]) == 8
+    questions = [[line.partition(" → ")[0] for line in lines] for lines in said]
+    assert questions[0] == questions[1] == questions[2]
+    assert said[0] != said[2]
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert re.findall(r"<summary>step (\d+)</summary>", page) == ["10", "20", "30"]
+    assert page.count("<li><code>") >= 3 * 8
+
+
+def test_a_run_that_was_stopped_has_a_page_too(stopped, launch_program):
+    ended = launch_program(main, stopped.parents[1], "runs/stopped")
+    assert (ended.status, ended.said) == (0, "runs/stopped/report.html\n")
+    page = (stopped / "report.html").read_text(encoding="utf-8")
+    found = Page(page)
+    assert "Not finished: step 20." in page
+    assert ["word accuracy", "25.0%", "12.5%"] in found.rows  # judged once: there is no first and last
+    assert ["tokens a second", "1,000", "10,500", "20,000"] in found.rows
+    assert ["hardware", "8 x Abacus"] in found.rows
+    assert "kWh" not in page  # of another machine, whose power is unknown here
+    assert found.counts["svg"] == 2  # loss and speed; one evaluation is no curve
+
+
+def test_what_a_model_says_is_text(stopped):
+    found = Page(write_report(stopped).read_text(encoding="utf-8"))
+    assert not any("example.org" in link for link in found.links)
+    steps = re.findall(r"<summary>step (\d+)</summary>", (stopped / "report.html").read_text())
+    assert steps == ["1", "4", "6", "9", "12", "15", "17", "20"]  # the first, the last, a few between
+    assert "it said &lt;b&gt;20&lt;/b&gt;" in (stopped / "report.html").read_text()
+
+
+def test_what_is_no_run_is_a_mistake(tmp_path, launch_program):
+    ended = launch_program(main, tmp_path, "nowhere")
+    assert ended.status == 2
+    assert ended.said == "error: nowhere is no run: looked for nowhere/metrics.jsonl\n"
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (1200, False)])
+def test_it_fits_the_screen_and_its_colours(trained, tmp_path, width, dark):
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("chromium is not installed: this test looks at the page in it")
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    look = "[innerWidth, document.documentElement.scrollWidth, getComputedStyle(document.body).backgroundColor]"
+    (tmp_path / "page.html").write_text(f"{page}<script>parent.postMessage(JSON.stringify({look}), '*')</script>")
+    (tmp_path / "screen.html").write_text(  # a window of chromium is never as narrow as a phone
+        "<script>onmessage = message => { document.title = message.data }</script>"
+        f'<iframe src="page.html" style="width: {width}px; height: 800px; border: 0"></iframe>'
+    )
+    shown = subprocess.run(
+        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         f"--user-data-dir={tmp_path / 'chromium'}", "--virtual-time-budget=2000", "--dump-dom",
+         *(["--blink-settings=preferredColorScheme=0"] if dark else []), f"file://{tmp_path / 'screen.html'}"],
+        capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    inner, needed, paper = json.loads(re.search(r"<title>(.*?)</title>", shown)[1])
+    assert inner == width
+    assert needed <= width  # nothing sticks out
+    assert paper == ("rgb(21, 23, 26)" if dark else "rgb(255, 255, 255)")

@@ -1,0 +1,111 @@
+"""Does any encoder or decoder of transformers get a head, learn with all its weights, and answer a row as if alone?"""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoConfig, AutoModel
+
+from engine.batch import Batch
+from finetune.answer import encode
+from finetune.decoder import framed
+from finetune.examples import padded
+from finetune.heads import HEADS
+from finetune.model import max_tokens, open_model
+from finetune.task import find_task
+from tokenizer.load import load_tokenizer
+
+POSITIONS = 40
+USUAL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4}
+FAMILIES = {
+    "bert": USUAL,
+    "roberta": USUAL,
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+    "electra": {**USUAL, "embedding_size": 16},
+    "albert": {**USUAL, "embedding_size": 16},
+    "deberta-v2": {**USUAL, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "mpnet": USUAL,
+    "modernbert": USUAL,
+    "openai-gpt": GPT,
+    "gpt2": GPT,
+    "opt": {**USUAL, "ffn_dim": 64, "word_embed_proj_dim": 32},
+    "llama": {**USUAL, "num_key_value_heads": 2},
+}
+ROWS = {
+    "glue/rte": {"sentence1": ["the cat sat on", "a dog"], "sentence2": ["it ran", "old"], "label": [0, 1]},
+    "conll2003": {"words": [["the", "cat", "ran"], ["anna"]], "label": [[0, 1, 0], [2]]},
+    "squad/v1.1": {
+        "question": ["where is the cat ?", "where"],
+        "context": ["the cat sat in paris . " * 8, "rome is old"],
+        "answers": [{"text": ["paris"], "answer_start": [15]}, {"text": ["rome"], "answer_start": [0]}],
+    },
+}
+WITHOUT = {("opt", "conll2003"), ("openai-gpt", "conll2003"), ("openai-gpt", "squad/v1.1")}  # no class in transformers
+HEAD = ("classifier", "score", "qa_outputs", "pooler", "pre_classifier", "head.", "the embeddings of")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def pretrained(request, small_model, tmp_path_factory):
+    family, tokenizer = request.param, load_tokenizer(small_model)
+    folder = tmp_path_factory.mktemp(family)
+    positions = "n_positions" if "n_embd" in FAMILIES[family] else "max_position_embeddings"
+    config = AutoConfig.for_model(
+        family, **FAMILIES[family], vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id,
+        **{positions: POSITIONS},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return family, str(folder)
+
+
+@pytest.fixture
+def loaded(pretrained):
+    def load(name):
+        family, folder = pretrained
+        if (family, name) in WITHOUT:
+            pytest.skip(f"transformers has no class for {name} on {family}")
+        task, tokenizer = find_task(name), framed(load_tokenizer(folder))
+        return task, tokenizer, *open_model(folder, HEADS[task.head], task, tokenizer, {}, False)
+
+    return load
+
+
+def batch_of(task, columns, index, pad):
+    index = np.array(index)
+    x = padded(columns, index, pad, longest=max(len(columns["input_ids"][row]) for row in index))
+    y = HEADS[task.head].target(columns, index.tolist(), x["input_ids"].shape[-1])
+    return Batch(x, y, HEADS[task.head].counts(x, y))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_head_is_all_that_is_new_and_everything_learns(loaded, name):
+    task, tokenizer, model, random = loaded(name)
+    assert all(any(part in weight for part in HEAD) for weight in random), random
+    rows = Dataset.from_dict({"id": ["0", "1"], **ROWS[name]})
+    columns = encode(task, rows, tokenizer, min(32, max_tokens(model))).columns
+    head, batch = HEADS[task.head], batch_of(task, columns, range(len(columns["input_ids"])), tokenizer.pad_token_id)
+    head.loss(model, batch)["loss"].backward()
+    assert [weight for weight, value in model.named_parameters() if value.grad is None] == []
+
+
+def test_a_row_in_company_is_answered_as_alone(loaded):
+    task, tokenizer, model, _ = loaded("glue/rte")
+    rows = Dataset.from_dict({"id": ["0", "1"], **ROWS["glue/rte"]})
+    columns, pad = encode(task, rows, tokenizer, 32).columns, tokenizer.pad_token_id
+    model.eval()
+    with torch.inference_mode():
+        together = HEADS[task.head].read(model, batch_of(task, columns, [0, 1], pad))
+        alone = [HEADS[task.head].read(model, batch_of(task, columns, [row], pad))[0] for row in (0, 1)]
+    np.testing.assert_allclose(np.array(together), np.array(alone), atol=1e-5)
+
+
+def test_the_longest_input_fits_the_positions(loaded, pretrained):
+    """RoBERTa and its like keep the first positions for padding."""
+    _, _, model, _ = loaded("glue/rte")
+    longest = max_tokens(model)
+    assert longest == {"roberta": POSITIONS - 1, "mpnet": POSITIONS - 2}.get(pretrained[0], POSITIONS)
+    x = {"input_ids": torch.full((1, longest), 7), "attention_mask": torch.ones(1, longest, dtype=torch.long)}
+    with torch.inference_mode():
+        assert torch.isfinite(model.eval()(**x).logits).all()
