@@ -6,7 +6,7 @@
 MODEL is a run's folder (its model/ is taken), a folder that transformers opens, or a Hub id; the class is the one that
 its config names, with its head. What was written is read back and answers the same input as the original in fp32: the
 largest difference, as a share of the answers' standard deviation, is told, and where it is beyond `TOLERANCES` nothing
-is left. ONNX runs with onnxruntime, for any batch and length; it needs  pip install -r requirements-onnx.txt.
+is left. ONNX runs with onnxruntime, for any batch and length.
 """
 
 import importlib.util
@@ -20,16 +20,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-import transformers
 import tyro
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from engine.disk import whole_folder
-from engine.recipe import data_path
 from engine.runtime import program
+from engine.saved import found, opened
 
 Dtype = Literal["fp32", "fp16", "bf16"]
+Form = Literal["fp32", "fp16", "bf16", "onnx"]
 Answers = dict[str, npt.NDArray[np.float32]]  # by the output's name
 
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     if options.to == "onnx" and options.dtype != "fp32":
         raise ValueError(f"ONNX is written in fp32 here, not {options.dtype}: leave --dtype out")
     source = found(options.model)
-    form = options.dtype if options.to == "safetensors" else "onnx"
+    form: Form = options.dtype if options.to == "safetensors" else "onnx"
     target = options.out or beside(source, form)
     if target.exists():
         raise ValueError(f"{target} is there already: delete it, or say another folder with --out")
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
     print(f"{target} answers as {source} does, up to {difference:.1e} of the answers' standard deviation")
 
 
-def convert(source: str, target: Path, form: str) -> float:
+def convert(source: str, target: Path, form: Form) -> float:
     """Write the model in `source` to the folder `target` in a form (a dtype or "onnx"); how far its answers are off.
 
     Errors: ValueError for a weight that the form cannot hold and for answers beyond the tolerance; nothing is left.
@@ -70,7 +70,7 @@ def convert(source: str, target: Path, form: str) -> float:
     model = opened(source)
     right = answers_of(model)
     with whole_folder(target) as aside:
-        again = write_onnx(model, aside) if form == "onnx" else write_safetensors(model, aside, DTYPES[form], form)
+        again = write_onnx(model, aside) if form == "onnx" else write_safetensors(model, aside, form)
         difference = most_different(again, right)
         if not difference <= TOLERANCES[form]:
             raise ValueError(
@@ -84,44 +84,18 @@ def convert(source: str, target: Path, form: str) -> float:
     return difference
 
 
-# From and to
-
-
-def found(model: str) -> str:
-    """The folder that holds the model, or a Hub id. Errors: FileNotFoundError, ValueError if a folder holds none."""
-    try:
-        folder = data_path(model)
-    except FileNotFoundError:
-        if model.count("/") != 1 or Path(model).parent.is_dir():
-            raise
-        return model
-    for place in (folder / "model", folder):
-        if (place / "config.json").is_file():
-            return str(place)
-    raise ValueError(f"{folder} has no model: looked for config.json in it and in its model/")
-
-
 def beside(source: str, form: str) -> Path:
     if not Path(source).is_dir():
         raise ValueError(f"{source} is on the Hub: say with --out where the converted model goes")
     return Path(source).with_name(f"{Path(source).name}-{form}")
 
 
-def opened(source: str) -> PreTrainedModel:
-    """The model in fp32, with the head that its config names. Errors: ValueError if it names none that there is."""
-    config = AutoConfig.from_pretrained(source)
-    (name,) = config.architectures or [""]
-    made = getattr(transformers, name, None)
-    if made is None:
-        raise ValueError(f"{source}: config.json names the architecture {name!r}, which transformers has not")
-    return made.from_pretrained(source, dtype=torch.float32).eval()
-
-
 # The forms
 
 
-def write_safetensors(model: PreTrainedModel, folder: Path, dtype: torch.dtype, form: str) -> Answers:
-    """Write weights of `dtype`; what a model with them answers, when it computes in fp32."""
+def write_safetensors(model: PreTrainedModel, folder: Path, form: Dtype) -> Answers:
+    """Write the weights in another precision; what a model with them answers, when it computes in fp32."""
+    dtype: Any = DTYPES[form]
     largest = torch.finfo(dtype).max
     for name, weight in model.named_parameters():
         if weight.abs().max() > largest:
@@ -134,7 +108,7 @@ def write_onnx(model: PreTrainedModel, folder: Path) -> Answers:
     """Write model.onnx, and config.json for the labels' names; what onnxruntime answers with it."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"{', '.join(missing)} is not installed: say  pip install -r requirements-onnx.txt")
+        raise ValueError(f"{', '.join(missing)} is not installed: say  pip install onnx onnxscript onnxruntime")
     model.config.save_pretrained(folder)
     model.config.use_cache = False  # of a decoder: no states of earlier tokens go in or out
     example = questions(model, rows=2, length=8)

@@ -1,0 +1,33 @@
+"""Which saved model does a name mean, and with which head was it saved?"""
+
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoConfig, PreTrainedModel
+
+from engine.recipe import data_path
+
+
+def found(model: str) -> str:
+    """The folder that holds the model, or a Hub id. Errors: FileNotFoundError, ValueError if a folder holds none."""
+    try:
+        folder = data_path(model)
+    except FileNotFoundError:
+        if model.count("/") != 1 or Path(model).parent.is_dir():
+            raise
+        return model
+    for place in (folder / "model", folder):
+        if (place / "config.json").is_file():
+            return str(place)
+    raise ValueError(f"{folder} has no model: looked for config.json in it and in its model/")
+
+
+def opened(source: str) -> PreTrainedModel:
+    """The model in fp32, with the head that its config names. Errors: ValueError if it names none that there is."""
+    config = AutoConfig.from_pretrained(source)
+    name = (config.architectures or [""])[0]
+    made = getattr(transformers, name, None)
+    if made is None:
+        raise ValueError(f"{source}: config.json names the architecture {name!r}, which transformers has not")
+    return made.from_pretrained(source, dtype=torch.float32).eval()

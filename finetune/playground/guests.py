@@ -1,0 +1,113 @@
+"""Which models are on the page, and what can each be asked?  A model is opened with the head that it was saved with."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from engine.runtime import make_accelerator
+from engine.saved import found, opened
+from finetune.answering import KINDS, Answering, fine_tuned
+from finetune.asked import ASKED, Fields
+from finetune.model import max_tokens
+from finetune.task import Task
+from tokenizer.load import load_tokenizer
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+# What a model that was not fine-tuned does, by the end of its class's name.
+PRETRAINED = {
+    "ForPreTraining": ("fill", "follow"),
+    "ForMaskedLM": ("fill",),
+    "ForNextSentencePrediction": ("follow",),
+    "LMHeadModel": ("continue",),
+    "ForCausalLM": ("continue",),
+}
+
+
+@dataclass
+class Guest:
+    """A model on the page: its name there, what it can be asked, and its tokenizer."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    abilities: tuple[str, ...]
+    accelerator: "Accelerator" = field(repr=False)
+    task: Task | None = None  # of a fine-tuned model
+
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens the model reads."""
+        return max_tokens(self.model)
+
+    def encoded(self, text: str, pair: str | None = None) -> dict[str, Tensor]:
+        """A text, or a pair, as the model reads it: (1, T) each. Errors: ValueError for none, and for a long one."""
+        if not text.strip() or (pair is not None and not pair.strip()):
+            raise ValueError("There is no text yet: write one")
+        x = self.tokenizer(text, pair, return_tensors="pt").to(self.model.device)
+        length = x["input_ids"].shape[1]
+        if length > self.most_tokens:
+            raise ValueError(f"This is {length} tokens, and {self.name} reads {self.most_tokens}: shorten the text")
+        return dict(x)
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Tokens as people read them, each by itself: blanks at the ends stay visible."""
+        if self.tokenizer.mask_token is None:  # bytes, of which a token may be a part of a letter
+            return [str(self.tokenizer.decode([token])).replace("\n", "⏎") for token in ids]
+        return [str(token) for token in self.tokenizer.convert_ids_to_tokens(list(ids))]
+
+    def told(self, **given: str) -> Fields:
+        """What a fine-tuned model says to one question, as `finetune.predict` tells it, beside the question.
+
+        Errors: ValueError for a text that says nothing.
+        """
+        assert self.task is not None
+        asked, way = ASKED[self.task.head], {name: name for name in given}
+        fields = asked.given(given, way)
+        task = replace(self.task, columns=asked.columns(way))
+        (told,) = Answering(self.model, task, self.tokenizer, self.accelerator).told([fields])
+        return fields | told
+
+
+def guests(names: Sequence[str]) -> list[Guest]:
+    """Open models: runs, folders and Hub ids. Errors: FileNotFoundError, ValueError for one that cannot be opened."""
+    sources = [found(name) for name in names]
+    if twice := [name for name, times in Counter(sources).items() if times > 1]:
+        raise ValueError(f"{twice[0]} is named twice: name every model once")
+    accelerator = make_accelerator(seed=0)
+    return [guest(name, source, accelerator) for name, source in zip(short(names), sources, strict=True)]
+
+
+def guest(name: str, source: str, accelerator: "Accelerator") -> Guest:
+    """Open one model. Errors: as for `guests`."""
+    model = opened(source)
+    architecture = type(model).__name__
+    if any(architecture.endswith(suffix) for suffix in KINDS):
+        model, task, tokenizer = fine_tuned(source)
+        made = Guest(name, model, tokenizer, (task.head,), accelerator, task)
+    else:
+        able = next((abilities for suffix, abilities in PRETRAINED.items() if architecture.endswith(suffix)), ())
+        made = Guest(name, model, load_tokenizer(source), able, accelerator)
+    made.model.set_attn_implementation("eager")  # the one that tells how much each token looks at each other
+    made.model.to(accelerator.device).eval()
+    return made
+
+
+def short(names: Sequence[str]) -> list[str]:
+    """The names without the folders that they all begin with, and without a last /model.
+
+    >>> short(["runs/glue/glue-rte/seed-0/model", "runs/glue/glue-mrpc/seed-0/model"])
+    ['glue-rte/seed-0', 'glue-mrpc/seed-0']
+    """
+    parts = [Path(name.removesuffix("/")).parts for name in names]
+    parts = [own[:-1] if own[-1] == "model" and len(own) > 1 else own for own in parts]
+    shared = 0
+    while all(len(own) > shared + 1 for own in parts) and len({own[shared] for own in parts}) == 1 and len(parts) > 1:
+        shared += 1
+    return ["/".join(own[shared:]) for own in parts]

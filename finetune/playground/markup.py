@@ -1,0 +1,82 @@
+"""How do a model's answers look on a page?  HTML in the page's own colours, light or dark; every text is escaped."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+STYLE = """
+.guesses { display: grid; grid-template-columns: max-content 1fr max-content; gap: .3em .8em; align-items: center; }
+.guesses .bar { background: var(--color-accent); border-radius: 3px; height: .8em; min-width: 1px; }
+.guesses .share { font-variant-numeric: tabular-nums; text-align: right; }
+.running { line-height: 1.9; white-space: pre-wrap; overflow-wrap: anywhere; }
+.running mark { background: var(--color-accent-soft); border-bottom: 2px solid var(--color-accent); color: inherit;
+  border-radius: 3px; padding: .1em .2em; }
+.running mark small { font-weight: bold; margin-left: .4em; }
+.answer h4 { margin: 1em 0 .4em; }
+.answer .scroll { overflow-x: auto; }
+.answer .scroll table { border-collapse: collapse; border: 0; font-size: .9em; margin: 0; }
+.answer .scroll tr { border: 0; background: none; }
+.answer .scroll td, .answer .scroll th { padding: .2em .6em; text-align: left; border: 0;
+  border-bottom: 1px solid var(--border-color-primary); }
+.answer .scroll .heat td { border: 1px solid var(--border-color-primary); padding: 0; height: 1.5em; min-width: 1.5em;
+  background: color-mix(in srgb, var(--color-accent) var(--share), transparent); }
+.answer .scroll .heat th { border: 0; font-weight: normal; white-space: nowrap; }
+.answer .scroll .heat thead th { writing-mode: vertical-rl; text-align: left; padding: .4em 0; }
+"""
+Shares = Sequence[tuple[str, float]]  # what is guessed, and how likely the model holds it
+
+
+def bars(shares: Shares) -> str:
+    """Guesses with a bar each, as long as they are likely."""
+    rows = "".join(
+        f"<span>{escape(name)}</span><span class='bar' style='width: {100 * share:.2f}%'></span>"
+        f"<span class='share'>{percent(share)}</span>"
+        for name, share in shares
+    )
+    return f"<div class='guesses'>{rows}</div>"
+
+
+def running(text: str, marks: Iterable[tuple[int, int, str]] = ()) -> str:
+    """A text with pieces of it marked: (start, end, what it is called), in order and apart from each other."""
+    pieces, done = [], 0
+    for start, end, name in marks:
+        called = f"<small>{escape(name)}</small>" if name else ""
+        pieces.append(f"{escape(text[done:start])}<mark>{escape(text[start:end])}{called}</mark>")
+        done = end
+    return f"<div class='running'>{''.join(pieces)}{escape(text[done:])}</div>"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of texts."""
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return f"<div class='scroll'><table><tr>{names}</tr>{body}</table></div>"
+
+
+def heat(names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
+    """A square of shares, one row for each who looks, one column for each who is looked at.
+
+    The largest has the full colour; the figures are the cells' titles.
+    """
+    most = max(map(max, shares))
+    columns = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th>"
+        + "".join(
+            f"<td style='--share: {100 * share / most:.0f}%' "
+            f"title='{escape(name)} → {escape(other)}: {percent(share)}'></td>"
+            for other, share in zip(names, row, strict=True)
+        )
+        + "</tr>"
+        for name, row in zip(names, shares, strict=True)
+    )
+    return f"<div class='scroll'><table class='heat'><thead><tr><th></th>{columns}</tr></thead>{rows}</table></div>"
+
+
+def titled(title: str, content: str) -> str:
+    """Content under a small heading."""
+    return f"<h4>{escape(title)}</h4>{content}"
+
+
+def percent(share: float) -> str:
+    """A share as people read it."""
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,294 @@
+"""Does the page show what the models say, as transformers' own pipelines and models say it?"""
+
+import html
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    BertForPreTraining,
+    GPT2LMHeadModel,
+    pipeline,
+)
+
+from finetune.playground import inside
+from finetune.playground.__main__ import main
+from finetune.playground.guests import guests, short
+from finetune.playground.views import VIEWS, made_up
+
+ROOT = Path(__file__).parents[2]
+LABELS, TAGS = {0: "never", 1: "maybe", 2: "so"}, dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))
+GAPS, SENTENCE, CONTEXT = "the [MASK] sat on a [MASK] .", "anna ran near paris .", "the old cat is in rome . bob ran ."
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, small_model, small_gpt):
+    """A run of each kind, with large random weights: what is said differs from input to input."""
+    runs = tmp_path_factory.mktemp("runs")
+    heads = {
+        "labels": (AutoModelForSequenceClassification, {"id2label": LABELS}),
+        "other labels": (AutoModelForSequenceClassification, {"id2label": LABELS}),
+        "score": (AutoModelForSequenceClassification, {"num_labels": 1, "problem_type": "regression"}),
+        "spans": (AutoModelForQuestionAnswering, {}),
+        "tags": (AutoModelForTokenClassification, {"id2label": TAGS}),
+    }
+    torch.manual_seed(0)
+    for name, (auto_class, settings) in heads.items():
+        config = AutoConfig.from_pretrained(small_model)
+        config.update({"initializer_range": 1.0, **settings})
+        auto_class.from_config(config).save_pretrained(runs / name / "model")
+        AutoTokenizer.from_pretrained(small_model).save_pretrained(runs / name / "model")
+    shutil.copytree(small_model, runs / "bert/model")
+    shutil.copytree(small_gpt, runs / "gpt/model")
+    return runs
+
+
+@pytest.fixture(scope="module")
+def guest(folders):
+    """`guest(name)`: the model of a run."""
+    opened = {one.name: one for one in guests([str(path) for path in sorted(folders.iterdir())])}
+    return opened.__getitem__
+
+
+def shown(guest, *values):
+    """All that a model's only, or first, view showed."""
+    return list(VIEWS[guest.abilities[0]].ask(guest, *values))
+
+
+def bars(answer):
+    """(what, percent) of each bar."""
+    found = re.findall(r"<span>([^<]*)</span><span class='bar'[^>]*></span><span class='share'>([\d.]+) %", answer)
+    return [(html.unescape(name), float(percent)) for name, percent in found]
+
+
+def rows(answer):
+    """The cells of a table's rows."""
+    return [re.findall(r"<td>([^<]*)</td>", row) for row in re.findall(r"<tr>(<td>.*?)</tr>", answer)]
+
+
+class TestLanguageModels:
+    def test_the_gaps_are_filled_as_the_pipeline_fills_them(self, folders, guest):
+        (answer,) = shown(guest("bert"), GAPS, 4)
+        expected = pipeline("fill-mask", str(folders / "bert/model"), top_k=4)(GAPS)
+        found = [(name, pytest.approx(share, abs=0.051)) for name, share in bars(answer)]
+        assert [(guess["token_str"], 100 * guess["score"]) for gap in expected for guess in gap] == found
+
+    def test_a_pair_is_judged_by_the_next_sentence_head(self, folders, guest):
+        (answer,) = VIEWS["follow"].ask(guest("bert"), SENTENCE, CONTEXT)
+        x = AutoTokenizer.from_pretrained(folders / "bert/model")(SENTENCE, CONTEXT, return_tensors="pt")
+        logits = BertForPreTraining.from_pretrained(folders / "bert/model")(**x).seq_relationship_logits[0]
+        assert [share for _, share in bars(answer)] == pytest.approx((100 * logits.softmax(-1)).tolist(), abs=0.06)
+        assert [name for name, _ in bars(answer)] == ["B follows A", "B is from elsewhere"]
+
+    def test_without_chance_a_text_goes_on_as_greedy_search_does(self, folders, guest):
+        gpt, chance = guest("gpt"), torch.Generator()
+        start = torch.tensor([[gpt.tokenizer.eos_token_id, *gpt.tokenizer(SENTENCE)["input_ids"]]])
+        expected = GPT2LMHeadModel.from_pretrained(folders / "gpt/model").generate(
+            start, attention_mask=torch.ones_like(start), max_new_tokens=12, do_sample=False
+        )
+        grown = list(made_up(gpt, SENTENCE, 0, 1, 12, chance))
+        assert grown[-1] == expected[0, : len(grown[-1])].tolist()
+        assert [ids[:-1] for ids in grown[1:]] == grown[:-1]  # a token at a time
+
+    def test_what_is_drawn_is_of_the_nucleus_as_often_as_likely(self, folders, guest):
+        gpt = guest("gpt")
+        start = torch.tensor([[gpt.tokenizer.eos_token_id, *gpt.tokenizer(SENTENCE)["input_ids"]]])
+        with torch.inference_mode():
+            shares = (gpt.model(start).logits[0, -1] / 0.7).softmax(-1)
+            likeliest, order = shares.sort(descending=True)
+            kept = order[likeliest.cumsum(0) - likeliest < 0.6]
+            chance = torch.Generator().manual_seed(0)
+            drawn = [next(made_up(gpt, SENTENCE, 0.7, 0.6, 1, chance), [0])[-1] for _ in range(1500)]
+        assert set(drawn) <= set(kept.tolist())
+        most = int(kept[0])
+        assert drawn.count(most) / 1500 == pytest.approx(float(shares[most] / shares[kept].sum()), abs=0.04)
+
+    def test_a_seed_gives_the_same_text_again(self, guest):
+        texts = [shown(guest("gpt"), SENTENCE, 1.0, 0.95, 20, seed)[-1] for seed in (3, 3, 4)]
+        assert texts[0] == texts[1] != texts[2]
+
+    def test_it_ends_where_the_models_positions_end(self, guest):
+        assert len(list(made_up(guest("gpt"), SENTENCE, 1.0, 1.0, 400, torch.Generator().manual_seed(1)))[-1]) <= 64
+
+
+class TestFineTuned:
+    def test_labels(self, folders, guest):
+        (answer,) = shown(guest("labels"), SENTENCE, "")
+        (pair,) = shown(guest("labels"), SENTENCE, CONTEXT)
+        judge = pipeline("text-classification", str(folders / "labels/model"), top_k=None)
+        for found, asked in ((answer, SENTENCE), (pair, {"text": SENTENCE, "text_pair": CONTEXT})):
+            expected = [(label["label"], pytest.approx(100 * label["score"], abs=0.06)) for label in judge([asked])[0]]
+            assert bars(found) == expected
+
+    def test_a_score(self, folders, guest):
+        (answer,) = shown(guest("score"), SENTENCE, CONTEXT)
+        judge = pipeline("text-classification", str(folders / "score/model"), function_to_apply="none")
+        assert rows(answer) == [[f"{judge([{'text': SENTENCE, 'text_pair': CONTEXT}])[0]['score']:.3f}"]]
+
+    def test_the_answer_is_marked_in_its_context(self, folders, guest):
+        (answer,) = shown(guest("spans"), "where is the cat ?", CONTEXT)
+        marked = re.search(r"<div class='running'>(.*?)<mark>(.*?)</mark>(.*?)</div>", answer).groups()
+        assert "".join(marked) == CONTEXT
+        best = rows(answer)
+        assert marked[1] == best[0][0]
+        x = AutoTokenizer.from_pretrained(folders / "spans/model")("where is the cat ?", CONTEXT, return_tensors="pt")
+        found = AutoModelForQuestionAnswering.from_pretrained(folders / "spans/model")(**x)
+        scores = found.start_logits[0][:, None] + found.end_logits[0]
+        outside = (x["token_type_ids"][0] == 0) | (x["input_ids"][0] == guest("spans").tokenizer.sep_token_id)
+        backwards = torch.ones_like(scores).tril(-1).bool()
+        scores = scores.masked_fill(backwards | outside | outside[:, None], -torch.inf)
+        start, end = divmod(int(scores.argmax()), len(scores))
+        tokens = guest("spans").tokens(x["input_ids"][0, start : end + 1].tolist())
+        assert marked[1].split() == tokens
+
+    def test_entities_are_marked_as_the_pipeline_finds_them(self, folders, guest):
+        (answer,) = shown(guest("tags"), SENTENCE)
+        find = pipeline("token-classification", str(folders / "tags/model"), aggregation_strategy="first")
+        expected = [(SENTENCE[group["start"] : group["end"]], group["entity_group"]) for group in find(SENTENCE)]
+        assert expected
+        assert re.findall(r"<mark>([^<]*)<small>([A-Z]+)</small></mark>", answer) == expected
+
+
+class TestInside:
+    def test_attention_is_the_models_own(self, folders, guest):
+        answer = inside.attention(guest("bert"), SENTENCE, CONTEXT, 2, 1)
+        model = BertForPreTraining.from_pretrained(folders / "bert/model", attn_implementation="eager")
+        x = AutoTokenizer.from_pretrained(folders / "bert/model")(SENTENCE, CONTEXT, return_tensors="pt")
+        expected = model(**x, output_attentions=True).attentions[1][0, 0].flatten()
+        found = [float(share) for share in re.findall(r": ([\d.]+) %'", answer)]
+        assert found == pytest.approx((100 * expected).tolist(), abs=0.051)
+        assert sum(found) == pytest.approx(100 * x["input_ids"].shape[1], rel=0.02)
+
+    def test_the_last_layers_guess_is_the_models(self, guest):
+        last = rows(inside.by_layer(guest("bert"), GAPS))
+        assert [row[0] for row in last] == ["embeddings", "layer 1", "layer 2"]
+        (answer,) = shown(guest("bert"), GAPS, inside.GUESSES)
+        said = [f"{name} {share:.1f} %" for name, share in bars(answer)]
+        assert last[-1][1:] == [", ".join(said[:3]), ", ".join(said[3:])]
+        assert last[1][1:] != last[2][1:]
+
+    def test_a_gpts_layers_guess_what_comes_next(self, guest):
+        gpt = guest("gpt")
+        (*_, last) = rows(inside.by_layer(gpt, SENTENCE))
+        with torch.inference_mode():
+            best = gpt.model(**gpt.encoded(SENTENCE)).logits[0, -1].softmax(-1).max()
+        assert f"{100 * float(best):.1f} %" in last[1]
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("name", "values", "said"),
+        [
+            ("bert", ("no gap here", 5), r"write \[MASK\] where"),
+            ("bert", ("", 5), "no gap in the text"),
+            ("bert", ("[MASK] " * 70, 5), "72 tokens, and bert reads 64"),
+            ("gpt", ("  ", 1, 1, 5, 0), "There is no text yet"),
+            ("labels", ("", ""), "'text' is empty"),
+            ("spans", ("where ?", " "), "'context' is empty"),
+        ],
+    )
+    def test_are_told_in_words(self, guest, name, values, said):
+        with pytest.raises(ValueError, match=said):
+            shown(guest(name), *values)
+
+    def test_a_layer_that_is_not_there(self, guest):
+        with pytest.raises(ValueError, match="has 2 layers of 2 heads"):
+            inside.attention(guest("bert"), SENTENCE, "", 3, 0)
+
+    def test_a_classifier_has_no_guess_of_a_word(self, guest):
+        with pytest.raises(ValueError, match="labels is no language model"):
+            inside.by_layer(guest("labels"), GAPS)
+
+    def test_what_is_written_never_becomes_markup(self, guest):
+        for name, values in {"tags": ("<b>anna</b>",), "spans": ("<i>?</i>", "<b>cat</b>")}.items():
+            (answer,) = shown(guest(name), *values)
+            assert "<b>" not in answer
+
+    def test_models_that_are_not_there(self, launch_program, folders, tmp_path):
+        for models, said in {
+            (): "no model is named",
+            (str(tmp_path / "gone"),): "gone",
+            (str(tmp_path),): "has no model",
+            (str(folders / "bert"), str(folders / "bert/model")): "is named twice",
+        }.items():
+            ended = launch_program(main, tmp_path, *models)
+            assert ended.status == 2, ended.said
+            assert said in ended.said.splitlines()[-1]
+
+    def test_names_are_as_short_as_they_differ(self):
+        assert short(["a/model"]) == ["a"]
+        assert short(["runs/x/model", "runs/x/model/"]) == ["x", "x"]
+        assert short(["runs/x", "user/name"]) == ["runs/x", "user/name"]
+
+
+@pytest.fixture
+def browser():
+    """A headless Chromium, driven by Playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="this test drives a browser by Playwright")
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("chromium is not installed: this test looks at the page in it")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield opened
+        opened.close()
+
+
+def test_in_a_browser_every_tab_answers_and_no_other_machine_is_asked(folders, browser):
+    names = ["bert", "gpt", "labels", "other labels", "spans", "tags"]
+    playground = subprocess.Popen(
+        [sys.executable, "-m", "finetune.playground", *(str(folders / name) for name in names)],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "GRADIO_ANALYTICS_ENABLED": "True"},
+    )  # fmt: skip
+    try:
+        address = next(found[1] for line in playground.stdout if (found := re.search(r"(http://\S+)", line)))
+        assert address.startswith("http://127.0.0.1:")
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+
+        def answers(tab, button=None, panel=page, number=1):
+            panel.get_by_role("tab", name=tab, exact=True).first.click()
+            page.get_by_role("button", name=button or tab, exact=True).locator("visible=true").click()
+            said = page.locator(".block.answer").locator("visible=true")
+            page.wait_for_function(
+                "number => [...document.querySelectorAll('.block.answer')]"
+                ".filter(answer => answer.checkVisibility() && answer.innerText.trim()).length === number",
+                arg=number,
+            )
+            return [said.nth(place).inner_text() for place in range(number)]
+
+        assert "Gap 1" in answers("Fill mask")[0]
+        assert "B follows A" in answers("Next sentence")[0]
+        assert answers("Continue")[0].startswith("The history of the city begins with")
+        assert all(label in answers("Classify")[0] for label in LABELS.values())
+        assert "The best answers" in answers("Answer")[0]
+        answers("Entities")
+        both = answers("Compare", "Classify", number=2)
+        assert both[0].startswith("labels")
+        assert both[1].startswith("other labels")
+        assert both[0].split("\n", 1)[1] != both[1].split("\n", 1)[1]
+        assert "[CLS]" in answers("Look inside", "Show attention")[0]
+
+        page.get_by_role("tab", name="Fill mask", exact=True).first.click()
+        page.get_by_label("Text with gaps").first.fill("no gap")
+        page.get_by_role("button", name="Fill mask", exact=True).locator("visible=true").click()
+        page.get_by_text("There is no gap in the text").wait_for()
+        assert {re.match(r"\w+:(//[^/]+|)", url)[0] for url in asked} <= {address.rstrip("/"), "data:", "blob:"}
+    finally:
+        playground.send_signal(signal.SIGTERM)
+        assert playground.wait(20) is not None
