@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dashboard test test-slow test-scale check clean
+.PHONY: help demo dashboard docs test test-slow test-scale check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ demo: $(READY) ## pretrain and fine-tune a small BERT on the text that ships wit
 
 dashboard: $(READY) ## show every run's curves over each other in a browser, while they go on
 	$(BIN)/python -m engine.dashboard runs
+
+docs: $(READY) ## build the documentation as a site: runs/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 test: $(READY) ## run the quick tests, on two cores
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

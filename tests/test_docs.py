@@ -1,0 +1,151 @@
+"""Does every command that the pages, the recipes and the launch configs show have a program that takes it?
+
+Each is parsed by the program's own parser, and the program stops there.
+"""
+
+import argparse
+import importlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tyro
+from accelerate.commands.launch import launch_command_parser
+
+from engine.recipe import read
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"(?:\w+=\S+ )*(python -m|accelerate launch) .*")
+OTHERS = re.compile(r"make [a-z./ =0-9]+|export CLOZE_DATA=\S+|source \.venv/bin/activate|pip install -r \S+")
+STANDS_FOR = {"RECIPE": "recipes/pretrain/bert-mini.yaml", "RECIPE.yaml": "recipes/pretrain/bert-mini.yaml",
+              "K": "0", "HOST": "10.0.0.1", "N": "4", "recipes/pretrain/NAME.yaml": "recipes/pretrain/bert-mini.yaml",
+              "local|ray|slurm": "ray"}  # fmt: skip
+
+
+class Parsed(Exception):
+    """The program has understood its command."""
+
+
+def of_pages():
+    """(page, command) for each line of each page's command blocks."""
+    for page in PAGES:
+        for language, _, block in FENCE.findall(page.read_text(encoding="utf-8")):
+            if language in ("", "bash"):
+                yield from ((page.name, line.partition("  #")[0].strip()) for line in block.splitlines() if line)
+
+
+def in_words():
+    """(page, command) for each whole command that stands within a sentence."""
+    for page in PAGES:
+        text = FENCE.sub("", page.read_text(encoding="utf-8"))
+        for command in re.findall(r"`((?:python -m|accelerate launch[^`]* -m) [^`]+)`", text):
+            yield page.name, " ".join(command.split())
+
+
+def of_headers():
+    """(file, command) for each command in the head of a recipe or a launch config."""
+    for path in sorted([*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "accelerate_configs").glob("*.yaml")]):
+        head = re.sub(r"\\\n# *", "", path.read_text(encoding="utf-8"))
+        for line in re.findall(r"^# +((?:\w+=\S+ )?(?:python -m|accelerate launch) .*)$", head, re.MULTILINE):
+            yield path.name, line
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the recipes and configs of the repository, and with the recipes that the pages write."""
+    folder = tmp_path_factory.mktemp("place")
+    for name in ("recipes", "accelerate_configs"):
+        shutil.copytree(ROOT / name, folder / name)
+    for page in PAGES:
+        for language, title, block in FENCE.findall(page.read_text(encoding="utf-8")):
+            if title:
+                assert language == "yaml"
+                (folder / title).write_text(block)
+    return folder
+
+
+def parse(module_name, argv, monkeypatch):
+    """Let the program parse its command. Errors: what its parser raises."""
+    name = f"{module_name}.__main__" if hasattr(importlib.import_module(module_name), "__path__") else module_name
+    module = importlib.import_module(name)
+
+    def stopping(parser):
+        def parse_and_stop(*arguments, **options):
+            parser(*arguments, **options)
+            raise Parsed
+
+        return parse_and_stop
+
+    if getattr(module, "read", None) is read:
+        monkeypatch.setattr(module, "read", stopping(read))
+    elif hasattr(module, "tyro"):
+        monkeypatch.setattr(module.tyro, "cli", stopping(tyro.cli))
+    else:
+        monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stopping(argparse.ArgumentParser.parse_args))
+    with pytest.raises(Parsed):
+        module.main.__wrapped__(argv)
+
+
+def words_of(command):
+    """The command's words, with what stands for something said; alternatives and options in brackets are left out."""
+    words = shlex.split(re.sub(r"\[[^\]]*\]", "", command))
+    return [STANDS_FOR.get(word, word) for word in words if "=" not in word or word.startswith("-")]
+
+
+def understand(command, monkeypatch):
+    """A command as its shell, its launcher and its program read it."""
+    words = words_of(command) if not command.startswith("make") else command.split()
+    if PYTHON.fullmatch(command):
+        if words[:2] == ["accelerate", "launch"]:
+            asked = launch_command_parser().parse_args(words[2:])
+            assert Path(asked.config_file).is_file(), f"no {asked.config_file}"
+            assert asked.module
+            words = ["python", "-m", asked.training_script, *asked.training_script_args]
+        parse(words[2], words[3:], monkeypatch)
+    elif command.startswith("make"):
+        subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    else:
+        assert OTHERS.fullmatch(command), f"no such command is known: {command}"
+        for name in re.findall(r"requirements\S*", command):
+            assert (ROOT / name).is_file()
+
+
+@pytest.mark.parametrize(("where", "command"), sorted({*of_pages(), *of_headers()}))
+def test_a_command_is_understood(where, command, place, monkeypatch):
+    monkeypatch.chdir(place)
+    understand(command, monkeypatch)
+
+
+@pytest.mark.parametrize(("where", "command"), sorted(set(in_words())))
+def test_a_command_in_a_sentence_names_a_program(where, command):
+    name = re.search(r"-m (\S+)", command)[1]
+    module = importlib.import_module(name)
+    assert hasattr(module, "main") or importlib.util.find_spec(f"{name}.__main__")
+
+
+def test_the_blocks_hold_commands():
+    """Otherwise the tests above would have nothing to try."""
+    found = [command for _, command in of_pages()]
+    assert sum(command.startswith("accelerate launch") for command in found) > 15
+    assert sum(command.startswith("python -m") for command in found) > 10
+
+
+def test_the_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path / "site")], cwd=ROOT,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    reference = (tmp_path / "site/reference/pretrain/index.html").read_text(encoding="utf-8")
+    assert "pretrain.objectives.bert" in reference
+    for page in (tmp_path / "site").rglob("*.html"):
+        linked = re.findall(r'(?:src|href)="(https?://[^"/]+)', page.read_text(encoding="utf-8"))
+        scripts = re.findall(r'<(?:script|img)[^>]+src="https?:|<link[^>]+stylesheet[^>]+"https?:', page.read_text())
+        assert not scripts, (page, linked)
