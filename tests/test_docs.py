@@ -4,6 +4,7 @@ Each is parsed by the program's own parser, and the program stops there.
 """
 
 import argparse
+import ast
 import importlib
 import re
 import shlex
@@ -19,13 +20,14 @@ from accelerate.commands.launch import launch_command_parser
 from engine.recipe import read
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("benchmarks", "corpus", "demo", "engine", "finetune", "pretrain", "tokenizer")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"(?:\w+=\S+ )*(python -m|accelerate launch) .*")
 OTHERS = re.compile(r"make [a-z./ =0-9]+|export CLOZE_DATA=\S+|source \.venv/bin/activate|pip install -r \S+")
-STANDS_FOR = {"RECIPE": "recipes/pretrain/bert-mini.yaml", "RECIPE.yaml": "recipes/pretrain/bert-mini.yaml",
-              "K": "0", "HOST": "10.0.0.1", "N": "4", "recipes/pretrain/NAME.yaml": "recipes/pretrain/bert-mini.yaml",
-              "local|ray|slurm": "ray"}  # fmt: skip
+STANDS_FOR = {"K": "0", "HOST": "10.0.0.1", "N": "4", "local|ray|slurm": "ray"}
+RECIPES = {"tokenizer": "recipes/tokenizer/bert-wordpiece.yaml", "finetune": "recipes/finetune/glue.yaml",
+           "pretrain": "recipes/pretrain/bert-mini.yaml"}  # fmt: skip
 
 
 class Parsed(Exception):
@@ -54,6 +56,16 @@ def of_headers():
         head = re.sub(r"\\\n# *", "", path.read_text(encoding="utf-8"))
         for line in re.findall(r"^# +((?:\w+=\S+ )?(?:python -m|accelerate launch) .*)$", head, re.MULTILINE):
             yield path.name, line
+
+
+def of_docstrings():
+    """(file, command) for each command in the head of a program's file, as the reference shows it."""
+    for path in sorted(path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        if "@program\n" in source:
+            head = ast.get_docstring(ast.parse(source)) or ""
+            for line in re.findall(r"^    ((?:python -m|accelerate launch) .*)$", head, re.MULTILINE):
+                yield str(path.relative_to(ROOT)), line.partition("   ")[0]
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +107,15 @@ def parse(module_name, argv, monkeypatch):
 def words_of(command):
     """The command's words, with what stands for something said; alternatives and options in brackets are left out."""
     words = shlex.split(re.sub(r"\[[^\]]*\]", "", command))
+    recipe = RECIPES.get(re.search(r"-m (\w+)", command)[1])
+    words = [recipe if re.fullmatch(r"RECIPE(\.yaml)?|\S*/NAME\.yaml", word) else word for word in words]
     return [STANDS_FOR.get(word, word) for word in words if "=" not in word or word.startswith("-")]
 
 
 def understand(command, monkeypatch):
     """A command as its shell, its launcher and its program read it."""
-    words = words_of(command) if not command.startswith("make") else command.split()
     if PYTHON.fullmatch(command):
+        words = words_of(command)
         if words[:2] == ["accelerate", "launch"]:
             asked = launch_command_parser().parse_args(words[2:])
             assert Path(asked.config_file).is_file(), f"no {asked.config_file}"
@@ -109,14 +123,14 @@ def understand(command, monkeypatch):
             words = ["python", "-m", asked.training_script, *asked.training_script_args]
         parse(words[2], words[3:], monkeypatch)
     elif command.startswith("make"):
-        subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(["make", "--dry-run", *command.split()[1:]], cwd=ROOT, check=True, capture_output=True)
     else:
         assert OTHERS.fullmatch(command), f"no such command is known: {command}"
         for name in re.findall(r"requirements\S*", command):
             assert (ROOT / name).is_file()
 
 
-@pytest.mark.parametrize(("where", "command"), sorted({*of_pages(), *of_headers()}))
+@pytest.mark.parametrize(("where", "command"), sorted({*of_pages(), *of_headers(), *of_docstrings()}))
 def test_a_command_is_understood(where, command, place, monkeypatch):
     monkeypatch.chdir(place)
     understand(command, monkeypatch)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -19,7 +20,8 @@ from transformers import (
     pipeline,
 )
 
-from engine.convert import convert, main, most_different
+from engine.convert import answers_of, convert, main, most_different
+from engine.saved import opened
 
 SIZES = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
@@ -139,3 +141,21 @@ def test_a_hub_id_has_no_folder_beside_it(launch_program, tmp_path):
     ended = launch_program(main, tmp_path, "user/name", "--to", "safetensors")
     assert ended.status == 2
     assert "user/name is on the Hub: say with --out" in ended.said.splitlines()[-1]
+
+
+@pytest.mark.parametrize("kind", ["pretrained", "gpt"])
+def test_checkpoints_as_they_were_first_converted_open_and_answer_the_same(save, tmp_path, kind):
+    """Google's BERT calls a norm's weights gamma and beta; OpenAI's GPT-2 has no name for the network as a whole."""
+    folder = save(kind) / "model"
+    right = answers_of(opened(str(folder)))
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta", "transformer.": ""}
+    weights = {}
+    for name, weight in load_file(folder / "model.safetensors").items():
+        for now, before in old.items():
+            name = name.replace(now, before)
+        weights[name] = weight
+    assert not any("LayerNorm.weight" in name or name.startswith("transformer.") for name in weights)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    found = answers_of(opened(str(folder)))
+    for name, answer in right.items():
+        np.testing.assert_array_equal(found[name], answer)
