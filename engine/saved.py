@@ -23,11 +23,15 @@ def found(model: str) -> str:
     raise ValueError(f"{folder} has no model: looked for config.json in it and in its model/")
 
 
-def opened(source: str) -> PreTrainedModel:
+def architecture(source: str, revision: str = "main") -> str:
+    """The class that the model was saved from, such as BertForPreTraining; empty if its config names none."""
+    return (AutoConfig.from_pretrained(source, revision=revision).architectures or [""])[0]
+
+
+def opened(source: str, revision: str = "main") -> PreTrainedModel:
     """The model in fp32, with the head that its config names. Errors: ValueError if it names none that there is."""
-    config = AutoConfig.from_pretrained(source)
-    name = (config.architectures or [""])[0]
+    name = architecture(source, revision)
     made = getattr(transformers, name, None)
     if made is None:
         raise ValueError(f"{source}: config.json names the architecture {name!r}, which transformers has not")
-    return made.from_pretrained(source, dtype=torch.float32).eval()
+    return made.from_pretrained(source, revision=revision, dtype=torch.float32).eval()

@@ -41,6 +41,14 @@ for revision in sys.argv[1:]:
     print(len(fill("rala " + fill.tokenizer.mask_token + " .")))
 """
 
+PLAY = """
+import sys
+from finetune.playground.guests import guests
+from finetune.playground.views import VIEWS
+for guest in guests(sys.argv[1:]):
+    print(*VIEWS["fill"].ask(guest, "rala [MASK] .", 3))
+"""
+
 
 @pytest.fixture(scope="module")
 def hub(corpus):
@@ -121,6 +129,13 @@ def test_each_saved_step_is_a_commit_with_a_tag(hub, published):
 def test_another_process_opens_a_step_by_its_tag(run, published, tmp_path):
     ended = run(tmp_path, "-c", FILL, "step-10", "best", "main")
     assert ended.stdout.split() == ["5"] * 3, ended.stderr
+
+
+def test_two_steps_play_side_by_side(run, published, tmp_path):
+    ended = run(tmp_path, "-c", PLAY, "alice/mini@step-10", "alice/mini@step-30", "alice/mini")
+    assert ended.returncode == 0, ended.stderr
+    first, second, newest = ended.stdout.splitlines()[-3:]
+    assert first != second == newest
 
 
 def test_the_token_is_in_no_file(published):

@@ -2,10 +2,10 @@
 
     python -m finetune.playground MODEL... [--port 7860] [--browser True]
 
-MODEL is a run's folder (its model/ is taken), a folder that transformers opens, or a Hub id: pretrained (fill the gap,
-does B follow A, continue a text) or fine-tuned (classify, score, find the answer, mark entities, choose). There is a
-tab for each thing that one of them can do, one to compare two that can do the same, and one to look inside. The page
-is served to this machine alone, and asks no other machine for anything.
+MODEL is a run's folder (its model/ is taken), a folder that transformers opens, or a Hub id, perhaps with a revision
+(user/name@step-10000): pretrained (fill the gap, does B follow A, continue a text) or fine-tuned (classify, score, find
+the answer, mark entities, choose). There is a tab for each thing that one of them can do, one to compare two that can
+do the same, and one to look inside. The page is served to this machine alone, and asks no other machine for anything.
 """
 
 import importlib.util

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.runtime import make_accelerator
-from engine.saved import found, opened
+from engine.saved import architecture, found, opened
 from finetune.answering import KINDS, Answering, fine_tuned
 from finetune.asked import ASKED, Fields
 from finetune.model import max_tokens
@@ -76,24 +76,32 @@ class Guest:
 
 
 def guests(names: Sequence[str]) -> list[Guest]:
-    """Open models: runs, folders and Hub ids. Errors: FileNotFoundError, ValueError for one that cannot be opened."""
-    sources = [found(name) for name in names]
-    if twice := [name for name, times in Counter(sources).items() if times > 1]:
+    """Open models: runs, folders and Hub ids, these perhaps with a revision, as user/name@step-10000.
+
+    Errors: FileNotFoundError, ValueError for one that cannot be opened.
+    """
+    sources = [source(name) for name in names]
+    if twice := [name for (name, _), times in Counter(sources).items() if times > 1]:
         raise ValueError(f"{twice[0]} is named twice: name every model once")
     accelerator = make_accelerator(seed=0)
-    return [guest(name, source, accelerator) for name, source in zip(short(names), sources, strict=True)]
+    return [guest(name, *where, accelerator) for name, where in zip(short(names), sources, strict=True)]
 
 
-def guest(name: str, source: str, accelerator: "Accelerator") -> Guest:
+def source(name: str) -> tuple[str, str]:
+    """(folder or Hub id, revision): what follows an @ is a revision, unless a folder has that name."""
+    model, at, revision = name.rpartition("@")
+    return (found(model), revision) if at and not Path(name).exists() else (found(name), "main")
+
+
+def guest(name: str, source: str, revision: str, accelerator: "Accelerator") -> Guest:
     """Open one model. Errors: as for `guests`."""
-    model = opened(source)
-    architecture = type(model).__name__
-    if any(architecture.endswith(suffix) for suffix in KINDS):
-        model, task, tokenizer = fine_tuned(source)
+    saved_from = architecture(source, revision)
+    if any(saved_from.endswith(suffix) for suffix in KINDS):
+        model, task, tokenizer = fine_tuned(source, revision)
         made = Guest(name, model, tokenizer, (task.head,), accelerator, task)
     else:
-        able = next((abilities for suffix, abilities in PRETRAINED.items() if architecture.endswith(suffix)), ())
-        made = Guest(name, model, load_tokenizer(source), able, accelerator)
+        able = next((abilities for suffix, abilities in PRETRAINED.items() if saved_from.endswith(suffix)), ())
+        made = Guest(name, opened(source, revision), load_tokenizer(source, revision), able, accelerator)
     made.model.set_attn_implementation("eager")  # the one that tells how much each token looks at each other
     made.model.to(accelerator.device).eval()
     return made
