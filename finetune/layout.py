@@ -148,7 +148,9 @@ def plot(table: Table) -> Markup:
     inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
     style: dict[Any, Any] = {**dict.fromkeys(inked, "#808790"), "svg.fonttype": "none", "svg.hashsalt": "spread"}
     with pyplot.rc_context(style):
-        figure, axes = pyplot.subplots(figsize=(8.4, 0.9 + measures_height(len(measures), len(ours))))
+        figure, axes = pyplot.subplots(
+            figsize=(8.4, 1.2 + measures_height(len(measures), len(ours))), layout="constrained"
+        )
         for place, measure in enumerate(measures):
             _levels(axes, table, measure, place)
             for number, row in enumerate(ours):
@@ -163,7 +165,7 @@ def plot(table: Table) -> Markup:
         axes.set_xlabel("score")
         axes.grid(axis="x", alpha=0.25)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, fontsize=9)
+        figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=9)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None}, bbox_inches="tight")
         pyplot.close(figure)
