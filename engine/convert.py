@@ -12,6 +12,7 @@ is left. ONNX runs with onnxruntime, for any batch and length.
 import importlib.util
 import inspect
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 
 from engine.disk import whole_folder
-from engine.runtime import program
+from engine.runtime import program, speak_plainly
 from engine.saved import found, opened
 
 Dtype = Literal["fp32", "fp16", "bf16"]
@@ -51,6 +52,7 @@ class Options:
 @program
 def main(argv: list[str]) -> None:
     options = tyro.cli(Options, args=argv, prog="python -m engine.convert")
+    speak_plainly()
     if options.to == "onnx" and options.dtype != "fp32":
         raise ValueError(f"ONNX is written in fp32 here, not {options.dtype}: leave --dtype out")
     source = found(options.model)
@@ -114,10 +116,11 @@ def write_onnx(model: PreTrainedModel, folder: Path) -> Answers:
     example = questions(model, rows=2, length=8)
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=positions(model))}
     names = list(answers_of(model))
-    torch.onnx.export(
-        model, kwargs=example, f=folder / "model.onnx", dynamo=True, opset_version=OPSET, verbose=False,
-        input_names=list(example), output_names=names, dynamic_shapes=dict.fromkeys(example, sizes),
-    )  # fmt: skip
+    with warnings.catch_warnings(action="ignore"):  # of the exporter, about its own doings
+        torch.onnx.export(
+            model, kwargs=example, f=folder / "model.onnx", dynamo=True, opset_version=OPSET, verbose=False,
+            input_names=list(example), output_names=names, dynamic_shapes=dict.fromkeys(example, sizes),
+        )  # fmt: skip
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])

@@ -135,7 +135,8 @@ def hardware() -> str:
     """Describe the machine in words, such as `1 x NVIDIA H100` or `2 threads of x86_64 CPU`."""
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
-    return f"{torch.get_num_threads()} threads of {platform.machine()} CPU"
+    threads = torch.get_num_threads()
+    return f"{threads} {'thread' if threads == 1 else 'threads'} of {platform.machine()} CPU"
 
 
 def peak_rss_mb() -> float:
