@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
 from engine.batch import Batch
-from engine.plan import Phase, Plan, phase_at
+from engine.plan import Phase, Plan, divided, phase_at
 
 
 class Examples(Protocol):
@@ -79,8 +79,8 @@ class Batches(Dataset[Batch], Generic[E]):
     """The endless sequence of global batches; the last one of a chapter may be smaller.
 
     `open_chapter(position, length)` gives the examples of the chapter that `position` stands in, `length` tokens each.
-    A new phase begins a new epoch. `reached(epoch, chapter)` hears where training is. Errors: ValueError if the sizes
-    do not divide.
+    A new phase begins a new epoch. `reached(epoch, chapter)` hears where training is. Errors: ValueError if the
+    processes cannot share a step.
     """
 
     def __init__(
@@ -92,14 +92,8 @@ class Batches(Dataset[Batch], Generic[E]):
         reached: Callable[[int, int], None] = lambda epoch, chapter: None,
     ):
         self.global_batch, self.steps, self.workers = plan.global_batch, plan.steps, plan.workers
-        self.phases = phases or (Phase(1.0, plan.device_batch),)
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
-        for phase in self.phases:
-            if plan.global_batch % (phase.device_batch * self.world):
-                raise ValueError(
-                    f"plan.global_batch {plan.global_batch} is not a multiple of plan.device_batch x processes = "
-                    f"{phase.device_batch} x {self.world}; change one of them, since every process takes an equal share"
-                )
+        self.phases = divided(phases or (Phase(1.0, plan.device_batch),), plan.global_batch, self.world)
         self.pin_memory = accelerator.device.type == "cuda"
         self._open_chapter, self._reached = open_chapter, reached
         self._opened: tuple[tuple[int, int, int], E] | None = None

@@ -10,7 +10,7 @@ class Phase:
     """A share of the steps in which all examples have one length."""
 
     share: float  # of all steps
-    device_batch: int  # examples a process takes at a time
+    device_batch: int  # examples a process takes at a time, at most
     length: int = 0  # tokens in an example; 0: it is not the plan that says it
 
 
@@ -23,7 +23,7 @@ class Plan:
     """
 
     global_batch: int
-    device_batch: int = how()
+    device_batch: int = how()  # examples a process takes at a time, at most; the rest is accumulated
     steps: int = 0
     minutes: float = 0.0  # of training, evaluations included, over all launches
     flops: float = 0.0  # forward and backward, such as 1e17
@@ -60,6 +60,22 @@ class Plan:
 
     def saves_at(self, step: int) -> bool:
         return self.save_every > 0 and step % self.save_every == 0
+
+
+def divided(phases: tuple[Phase, ...], global_batch: int, processes: int) -> tuple[Phase, ...]:
+    """The phases with what a process does take at a time: its share of a step, in the fewest equal parts that fit.
+
+    Errors: ValueError if the processes cannot have equal shares.
+    """
+    if global_batch % processes:
+        raise ValueError(
+            f"plan.global_batch is {global_batch}, which {processes} processes cannot share equally: choose a multiple "
+            f"of {processes}, such as {global_batch // processes * processes + processes}"
+        )
+    share = global_batch // processes
+    fits = [max(size for size in range(1, share + 1) if size <= phase.device_batch and share % size == 0)
+            for phase in phases]  # fmt: skip
+    return tuple(replace(phase, device_batch=size) for phase, size in zip(phases, fits, strict=True))
 
 
 def phase_at(phases: tuple[Phase, ...], step: int, steps: int) -> Phase:

@@ -19,6 +19,7 @@ from rich.table import Table
 from corpus.text import Source, parts
 from engine.flops import CARDS, Card, card, measured_peak
 from engine.forecast import Memory
+from engine.plan import divided
 from engine.recipe import read
 from engine.runtime import choose_cpu_matmul, hardware, peak_rss_mb, program, speak_plainly
 from pretrain.forecast import SENTENCE, Stage, parameters_by_part, vocabulary_of
@@ -72,7 +73,8 @@ def planned(recipe: PretrainRecipe, options: argparse.Namespace) -> dict[str, An
     gpu = known_card(options.hardware)
     bf16 = options.precision == "bf16" if options.precision else bool(gpu and gpu.bf16)
     vocabulary = vocabulary_of(recipe)
-    stages = [Stage(recipe, phase, vocabulary, options.processes, bf16, gpu is not None) for phase in recipe.phases]
+    phases = divided(recipe.phases, recipe.plan.global_batch, options.processes)
+    stages = [Stage(recipe, phase, vocabulary, options.processes, bf16, gpu is not None) for phase in phases]
     model = stages[0].outline()
     memory = max((stage.memory for stage in stages), key=lambda found: found.peak)
     held = on_the_device(memory, gpu, options.processes)

@@ -91,11 +91,17 @@ def test_at_the_last_step_nothing_is_left():
     assert shown(start=Position(9, 3)) == ([], [])
 
 
-def test_sizes_that_do_not_divide_are_refused():
-    with pytest.raises(ValueError, match=r"global_batch 8 is not a multiple .* 3 x 1"):
-        batches(device_batch=3)
-    with pytest.raises(ValueError, match=r"8 x 2"):
-        batches(world=2, device_batch=8)
+@pytest.mark.parametrize(
+    ("world", "device_batch", "sizes"), [(1, 3, [2] * 4), (2, 8, [4]), (4, 8, [2]), (1, 5, [4] * 2)]
+)
+def test_a_process_takes_as_much_at_a_time_as_makes_equal_parts(world, device_batch, sizes):
+    step = next(batches(world, 0, device_batch).since(START))
+    assert [len(batch.x["input_ids"]) for batch in step.micro_batches] == sizes
+
+
+def test_processes_that_cannot_share_a_step_are_refused():
+    with pytest.raises(ValueError, match=r"global_batch is 8, which 3 processes cannot share equally: .* such as 9"):
+        batches(world=3)
 
 
 # Chapters and phases

@@ -298,7 +298,7 @@ class TestMistakes:
             ({"max_length": 65}, "max_length is 65, but the model has 64 positions"),
             ({"max_length": 5}, "max_length 5 leaves 2 tokens for sentence1 and sentence2"),
             ({"config": {"hiden_dropout_prob": 0.0}}, "config.hiden_dropout_prob: the model in"),
-            ({"plan": {"device_batch": 7}}, "plan.global_batch 16 is not a multiple of plan.device_batch x processes"),
+            ({"plan": {"device_batch": 0}}, "device_batch is 0; it must be 1 or more"),
             ({"plan": {"epochs": 0}}, "epochs is 0.0; it must be above 0"),
         ],
     )

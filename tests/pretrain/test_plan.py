@@ -145,7 +145,7 @@ def test_the_table_says_it_in_words(tmp_path, write_recipe, launch_program):
     ("argv", "changes", "complaint"),
     [
         (("--hardware", "abacus"), {}, "--hardware is 'abacus'; it is cpu (this machine) or one of the cards"),
-        (("--processes", "3"), {}, "plan.global_batch 32 is not a multiple of device_batch x processes = 16 x 3"),
+        (("--processes", "3"), {}, "plan.global_batch is 32, which 3 processes cannot share equally"),
         ((), {"tokenizer": "no/such"}, "to plan without it, say model.vocab_size in the recipe"),
         (("--plan.stepps", "3"), {}, "stepps"),
         (("--processes", "0"), {}, "--processes is 0"),

@@ -125,10 +125,7 @@ def test_a_process_of_its_own_gives_the_same_run_and_overwrite_makes_it_anew(tmp
     [
         ({"tokenizer": "no/such"}, "no/such"),
         ({"model": {"num_hiden_layers": 2}}, "unknown key 'model.num_hiden_layers'"),
-        (
-            {"plan": {"device_batch": 5}},
-            "plan.global_batch 32 is not a multiple of plan.device_batch x processes = 5 x 1",
-        ),
+        ({"plan": {"device_batch": 0}}, "device_batch is 0; it must be 1 or more"),
         ({"corpus": {"held_out": 0.0001}}, "sentence pairs need two or more"),
     ],
 )
