@@ -17,6 +17,7 @@ STYLE = """
 .answer .scroll tr { border: 0; background: none; }
 .answer .scroll td, .answer .scroll th { padding: .2em .6em; text-align: left; border: 0;
   border-bottom: 1px solid var(--border-color-primary); }
+.answer .scroll td:last-child { white-space: nowrap; }
 .answer .scroll .heat td { border: 1px solid var(--border-color-primary); padding: 0; height: 1.5em; min-width: 1.5em;
   background: color-mix(in srgb, var(--color-accent) var(--share), transparent); }
 .answer .scroll .heat th { border: 0; font-weight: normal; white-space: nowrap; }
