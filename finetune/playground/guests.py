@@ -118,4 +118,4 @@ def short(names: Sequence[str]) -> list[str]:
     shared = 0
     while all(len(own) > shared + 1 for own in parts) and len({own[shared] for own in parts}) == 1 and len(parts) > 1:
         shared += 1
-    return ["/".join(own[shared:]) for own in parts]
+    return [str(Path(*own[shared:])) for own in parts]

@@ -229,6 +229,8 @@ class TestMistakes:
     def test_names_are_as_short_as_they_differ(self):
         assert short(["a/model"]) == ["a"]
         assert short(["runs/x/model", "runs/x/model/"]) == ["x", "x"]
+        assert short(["/a/b/x", "/a/c/y"]) == ["b/x", "c/y"]
+        assert short(["/a/x"]) == ["/a/x"]
         assert short(["runs/x", "user/name"]) == ["runs/x", "user/name"]
 
 
