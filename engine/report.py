@@ -104,10 +104,11 @@ def panels(points: Mapping[str, Points]) -> list[tuple[str, dict[str, str]]]:
     return [(title, series) for title, series in curves if any(len(points.get(n, [])) > 1 for n in series.values())]
 
 
-def drawn(title: str, series: dict[str, str], points: Mapping[str, Points]) -> tuple[str, Markup]:
-    """A title, and its curves as an SVG."""
+def drawn(title: str, series: dict[str, str], points: Mapping[str, Points]) -> Markup:
+    """Curves under a title, as a figure that a screen reader names."""
     there = {label: name for label, name in series.items() if name in points}
-    return title, Markup(as_svg(draw(points, [(title, there)], "svg")))  # our own drawing
+    drawing = Markup(as_svg(draw(points, [(title, there)], "svg")))  # our own
+    return Markup('<figure role="img" aria-label="{}, by step">{}</figure>').format(title, drawing)
 
 
 def standing(points: Mapping[str, Points]) -> list[tuple[str, str, str, str]]:

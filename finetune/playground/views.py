@@ -118,15 +118,20 @@ def guess(guest: Guest, x: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 def classify(guest: Guest, text: str, pair: str) -> Iterator[str]:
     """The label of a text, or of a pair, with the probability of each."""
-    told = guest.told(text=text, **({"text_pair": pair} if pair.strip() else {}))
+    told = guest.told(**text_or_pair(text, pair))
     best_first = sorted(told["probabilities"].items(), key=lambda label: -label[1])
     yield bars(best_first)
 
 
 def rate(guest: Guest, text: str, pair: str) -> Iterator[str]:
     """The score of a text, or of a pair."""
-    told = guest.told(text=text, **({"text_pair": pair} if pair.strip() else {}))
+    told = guest.told(**text_or_pair(text, pair))
     yield table(["score"], [[f"{told['prediction']:.3f}"]])
+
+
+def text_or_pair(text: str, pair: str) -> dict[str, str]:
+    """What a classifier is given: the second text only where there is one."""
+    return {"text": text, "text_pair": pair} if pair.strip() else {"text": text}
 
 
 def find(guest: Guest, question: str, context: str) -> Iterator[str]:
@@ -152,6 +157,10 @@ def choose(guest: Guest, text: str, choices: str) -> Iterator[str]:
     yield bars(sorted(zip(listed, told["probabilities"], strict=True), key=lambda choice: -choice[1]))
 
 
+PAIR = (
+    Text("Text", "A man is playing a guitar on the stage."),
+    Text("Second text, for pairs", "A man is making music."),
+)
 VIEWS: dict[str, View] = {
     "fill": View(
         "Fill mask",
@@ -179,18 +188,12 @@ VIEWS: dict[str, View] = {
     ),
     "classification": View(
         "Classify",
-        (
-            Text("Text", "A man is playing a guitar on the stage."),
-            Text("Second text, for pairs", "A man is making music."),
-        ),
+        PAIR,
         classify,
     ),
     "regression": View(
         "Score",
-        (
-            Text("Text", "A man is playing a guitar on the stage."),
-            Text("Second text, for pairs", "A man is making music."),
-        ),
+        PAIR,
         rate,
     ),
     "span": View(
