@@ -70,13 +70,13 @@ class Run:
         accelerator.wait_for_everyone()
         refuse_strangers(folder, recipe)
         accelerator.wait_for_everyone()
-        if accelerator.is_main_process and not _has_work(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            text = yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
-            facts = f"# commit {commit()}\n# hardware {hardware()}\n# processes {accelerator.num_processes}\n"
-            whole_file(folder / "recipe.yaml", (facts + text).encode())
         if accelerator.is_main_process and not self.finished:
+            folder.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(folder, shared)
+            if not _has_work(folder):
+                text = yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
+                facts = f"# commit {commit()}\n# hardware {hardware()}\n# processes {accelerator.num_processes}\n"
+                whole_file(folder / "recipe.yaml", (facts + text).encode())
 
     @property
     def finished(self) -> dict[str, Any] | None:
@@ -244,11 +244,13 @@ def _asked_for(folder: Path, states: list[Path]) -> Path:
 
 def refuse_strangers(folder: Path, recipe: Any) -> None:
     """Refuse a folder that holds another recipe's run, or files that are no run. Errors: FileExistsError."""
-    if not folder.exists() or not any(folder.iterdir()):
+    # Hidden are a lock, and a recipe that another process is just about to put there.
+    there = sorted(entry.name for entry in folder.glob("*") if not entry.name.startswith("."))
+    if not there:
         return
     path = folder / "recipe.yaml"
     if not path.exists():
-        names = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5])
+        names = ", ".join(there[:5])
         raise FileExistsError(f"{folder} is not empty and no run of ours ({names}); choose another --name, or empty it")
     before, now = identity(recipe, yaml.safe_load(path.read_text(encoding="utf-8"))), identity(recipe)
     if before != now and _has_work(folder):

@@ -320,6 +320,12 @@ def test_a_folder_of_other_files_is_refused(tmp_path, accelerator):
     assert (tmp_path / "thesis.tex").exists()
 
 
+def test_a_recipe_that_another_process_is_writing_is_no_other_file(tmp_path, accelerator):
+    (tmp_path / ".recipe.yaml.4711").touch()  # what `whole_file` fills before it takes its name
+    Run(tmp_path, Recipe(), accelerator, shared=True)
+    assert (tmp_path / "recipe.yaml").exists()
+
+
 def test_the_recipe_is_kept_with_commit_and_hardware(run):
     text = (run.folder / "recipe.yaml").read_text()
     assert text.startswith("# commit ")

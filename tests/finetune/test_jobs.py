@@ -194,7 +194,9 @@ class TestShared:
         """Started by one launcher, each process works alone; a third one, started apart, finds nothing left to do."""
         write_finetune_recipe(tmp_path, plan={"epochs": 2}, seeds=[0, 1, 2, 3], share="jobs")
         launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0")
-        said, _ = started(tmp_path, launcher=launcher).communicate(timeout=170)
+        together = started(tmp_path, launcher=launcher)
+        said, _ = together.communicate(timeout=170)
+        assert together.returncode == 0, said
         assert said.count("1 process(es) on") == 2, said
         found = results(tmp_path)
         assert sorted(line["seed"] for line in found) == [0, 1, 2, 3]
