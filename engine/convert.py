@@ -27,7 +27,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from engine.disk import whole_folder
 from engine.runtime import program, speak_plainly
-from engine.saved import found, opened
+from engine.saved import located, opened
 
 Dtype = Literal["fp32", "fp16", "bf16"]
 Form = Literal["fp32", "fp16", "bf16", "onnx"]
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
     speak_plainly()
     if options.to == "onnx" and options.dtype != "fp32":
         raise ValueError(f"ONNX is written in fp32 here, not {options.dtype}: leave --dtype out")
-    source = found(options.model)
+    source = located(options.model)
     form: Form = options.dtype if options.to == "safetensors" else "onnx"
     target = options.out or beside(source, form)
     if target.exists():

@@ -9,12 +9,15 @@ from transformers import AutoConfig, PreTrainedModel
 from engine.recipe import data_path
 
 
-def found(model: str) -> str:
-    """The folder that holds the model, or a Hub id. Errors: FileNotFoundError, ValueError if a folder holds none."""
+def located(model: str) -> str:
+    """The folder of `model`, a folder or a run in $CLOZE_DATA or the working folder; or else itself: a Hub id.
+
+    Errors: FileNotFoundError if it looks like a path and nothing is there; ValueError if a folder holds no model.
+    """
     try:
         folder = data_path(model)
     except FileNotFoundError:
-        if model.count("/") != 1 or Path(model).parent.is_dir():
+        if model.count("/") > 1 or model.startswith((".", "/", "~")) or Path(model.split("/")[0]).is_dir():
             raise
         return model
     for place in (folder / "model", folder):

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from datasets import Dataset
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from engine.saved import located
 from finetune.answer import answers
 from finetune.asked import ASKED, Fields
 from finetune.encoding import Encoded
 from finetune.examples import EVALUATION_TOKENS
 from finetune.heads import HEADS
-from finetune.model import UNLIMITED, located, max_tokens, open_model
+from finetune.model import UNLIMITED, max_tokens, open_model
 from finetune.task import Head, Task, find_task
 from tokenizer.load import load_tokenizer
 

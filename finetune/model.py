@@ -8,25 +8,11 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.hub import resolve_revision
 
-from engine.recipe import data_path
 from finetune.decoder import num_new
 from finetune.head import Head
 from finetune.task import Task
 
 UNLIMITED = 10**9  # tokens, of models without a table of positions
-
-
-def located(model: str) -> str:
-    """Return the folder that `model` names (in $CLOZE_DATA or the working folder), or else itself: a Hub id.
-
-    Errors: FileNotFoundError if it looks like a path and nothing is there.
-    """
-    try:
-        return str(data_path(model))
-    except FileNotFoundError:
-        if model.count("/") > 1 or model.startswith((".", "/", "~")) or Path(model.split("/")[0]).is_dir():
-            raise
-        return model
 
 
 def commit_of(model: str, revision: str) -> str:

@@ -26,6 +26,7 @@ from engine.loop import train
 from engine.recipe import read, resolved
 from engine.report import write_report
 from engine.runtime import alone, commit, hardware, make_accelerator, peak_rss_mb, program, seed_weights
+from engine.saved import located
 from engine.tracking import Tracker
 from finetune import analysis
 from finetune.answer import Encodings, answer, answers
@@ -37,7 +38,7 @@ from finetune.examples import epochs
 from finetune.heads import HEADS
 from finetune.jobs import RUNS, Job, jobs, ready, start, write_results
 from finetune.layout import write
-from finetune.model import commit_of, located, max_tokens, open_model
+from finetune.model import commit_of, max_tokens, open_model
 from finetune.predictions import degenerate, write_predictions
 from finetune.recipe import FinetuneRecipe
 from finetune.results import read as read_results

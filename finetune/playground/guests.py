@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.runtime import make_accelerator
-from engine.saved import architecture, found, opened
+from engine.saved import architecture, located, opened
 from finetune.answering import KINDS, Answering, fine_tuned
 from finetune.asked import ASKED, Fields
 from finetune.model import max_tokens
@@ -56,6 +56,14 @@ class Guest:
             raise ValueError(f"This is {length} tokens, and {self.name} reads {self.most_tokens}: shorten the text")
         return dict(x)
 
+    def gaps(self, ids: Tensor) -> list[int]:
+        """The places of the masks among ids (T,). Errors: ValueError if there is none."""
+        mask = self.tokenizer.mask_token
+        places = [place for place, token in enumerate(ids.tolist()) if token == self.tokenizer.mask_token_id]
+        if not places:
+            raise ValueError(f"There is no gap in the text: write {mask} where a word is to be guessed")
+        return places
+
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Tokens as people read them, each by itself: blanks at the ends stay visible."""
         if self.tokenizer.mask_token is None:  # bytes, of which a token may be a part of a letter
@@ -90,7 +98,7 @@ def guests(names: Sequence[str]) -> list[Guest]:
 def source(name: str) -> tuple[str, str]:
     """(folder or Hub id, revision): what follows an @ is a revision, unless a folder has that name."""
     model, at, revision = name.rpartition("@")
-    return (found(model), revision) if at and not Path(name).exists() else (found(name), "main")
+    return (located(model), revision) if at and not Path(name).exists() else (located(name), "main")
 
 
 def guest(name: str, source: str, revision: str, accelerator: "Accelerator") -> Guest:

@@ -1,7 +1,5 @@
 """What goes on inside a model?  How much each token looks at each other, and what each layer would already guess."""
 
-from collections.abc import Sequence
-
 import torch
 
 from finetune.playground.guests import Guest
@@ -42,7 +40,8 @@ def by_layer(guest: Guest, text: str) -> str:
     if not {"fill", "continue"} & set(guest.abilities):
         raise ValueError(f"{guest.name} is no language model: it has no guess of a word to show")
     x = guest.encoded(text)
-    places = asked(guest, x["input_ids"][0])
+    ids = x["input_ids"][0]
+    places = [len(ids) - 1] if "continue" in guest.abilities else guest.gaps(ids)
     states = guest.model.base_model(**x, output_hidden_states=True).hidden_states
     rows = []
     for number, state in enumerate(states):
@@ -54,16 +53,6 @@ def by_layer(guest: Guest, text: str) -> str:
         rows.append([f"layer {number}" if number else "embeddings", *cells])
     masked = "fill" in guest.abilities
     return table(["", *(f"gap {number}" if masked else "next token" for number in range(1, len(places) + 1))], rows)
-
-
-def asked(guest: Guest, ids: torch.Tensor) -> Sequence[int]:
-    """The places of which the model's guess is shown."""
-    if "continue" in guest.abilities:
-        return [len(ids) - 1]
-    places = torch.nonzero(ids == guest.tokenizer.mask_token_id)[:, 0].tolist()
-    if not places:
-        raise ValueError(f"There is no gap in the text: write {guest.tokenizer.mask_token} where a word is guessed")
-    return places
 
 
 def guess_from(guest: Guest, x: dict[str, torch.Tensor], state: torch.Tensor, last: bool) -> torch.Tensor:

@@ -56,12 +56,8 @@ class View:
 @torch.inference_mode()
 def fill(guest: Guest, text: str, best: float) -> Iterator[str]:
     """The likeliest tokens for each mask of a text."""
-    mask = guest.tokenizer.mask_token
-    if mask not in text:
-        raise ValueError(f"There is no gap in the text: write {mask} where a word is to be guessed")
     x = guest.encoded(text)
-    (places,) = torch.nonzero(x["input_ids"][0] == guest.tokenizer.mask_token_id, as_tuple=True)
-    shares = guess(guest, x)[places].softmax(-1).topk(int(best))  # (M, best)
+    shares = guess(guest, x)[guest.gaps(x["input_ids"][0])].softmax(-1).topk(int(best))  # (M, best)
     yield "".join(
         titled(f"Gap {number}", bars(list(zip(guest.tokens(ids), values, strict=True))))
         for number, (ids, values) in enumerate(zip(shares.indices.tolist(), shares.values.tolist(), strict=True), 1)

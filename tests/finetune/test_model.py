@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finetune.heads import HEADS
-from finetune.model import located, open_model
+from finetune.model import open_model
 from finetune.task import find_task
 from tokenizer.load import load_tokenizer
 
@@ -129,16 +129,6 @@ def test_missing_weights_are_named(folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="no model here that transformers opens"):
         opened(folder)
-
-
-def test_a_path_is_never_taken_for_the_hub(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs/mini/model").mkdir(parents=True)
-    assert located("runs/mini/model") == "runs/mini/model"
-    for path in ("runs/mini/modl", "runs/modl", "./modl", "/no/such", "~/no-such"):
-        with pytest.raises(FileNotFoundError, match="nothing at"):
-            located(path)
-    assert located("google/bert_uncased_L-4_H-256_A-4") == "google/bert_uncased_L-4_H-256_A-4"
 
 
 def test_a_published_encoder_opens(data):
