@@ -5,7 +5,8 @@ from typing import Any
 
 from demo.guesses import guess
 from engine.curves import read_metrics
-from engine.report import drawn, template
+from engine.page import template
+from engine.report import drawn
 from engine.runtime import hardware
 from engine.tracking import read_lines
 from pretrain.objectives.bert import Bert

@@ -15,13 +15,13 @@ from statistics import median
 from typing import Any
 
 import tyro
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined, Template
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from engine.card import Journey, energy
 from engine.curves import SHARES, Points, as_svg, draw, read_metrics
 from engine.disk import whole_file
+from engine.page import template
 from engine.runtime import hardware, program
 from engine.tracking import name_of
 
@@ -71,15 +71,6 @@ def write_report(folder: Path) -> Path:
     )
     whole_file(target, page.encode())
     return target
-
-
-def template(path: Path) -> Template:
-    """A page, which may build on this file's: `{% extends "engine/report.html" %}`."""
-    rooms = ChoiceLoader(
-        [FileSystemLoader(path.parent), PrefixLoader({"engine": FileSystemLoader(Path(__file__).parent)})]
-    )
-    pages = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, loader=rooms)
-    return pages.get_template(path.name)
 
 
 def read(path: Path) -> str:

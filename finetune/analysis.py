@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from engine.disk import whole_file
+from engine.page import template
 from finetune.encoding import Predictions
 from finetune.metrics.squad_scores.squad_scores import f1
 from finetune.predictions import degenerate
@@ -68,9 +68,8 @@ def write(folder: Path, task: Task, rows: Mapping[str, Dataset], predictions: Ma
         }
         for split, found in predictions.items()
     }
-    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    template = page.from_string(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-    whole_file(folder / "analysis.html", template.render(task=task.name, job=folder.as_posix(), parts=parts).encode())
+    page = template(Path(__file__).with_suffix(".html")).render(task=task.name, job=folder.as_posix(), parts=parts)
+    whole_file(folder / "analysis.html", page.encode())
 
 
 def headlines(task: Task, scores: Mapping[str, float]) -> dict[str, float]:

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 from markupsafe import Markup
 
@@ -16,6 +15,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from engine.disk import whole_file
+from engine.page import template
 from finetune.comparison import SHORT, Cell, Column, Detail, Measure, Row, Table, measures_of, tables
 from finetune.results import Result
 
@@ -50,9 +50,7 @@ def _rows(lines: Sequence[Sequence[str]]) -> str:
 
 def html(found: Sequence[Table]) -> str:
     """Write the tables as one page that needs nothing beside it."""
-    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    template = page.from_string(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-    return template.render(
+    return template(Path(__file__).with_suffix(".html")).render(
         tables=found, shown=shown, shown_average=shown_average, spread=spread, plot=plot, heads=DETAILS,
         detail_cells=detail_cells,
     )  # fmt: skip

@@ -103,7 +103,7 @@ def test_entities_are_counted_by_type_and_kind_of_error_and_marked(tmp_path):
     assert [counts[kind] for kind in ("wrong type", "wrong ends", "both wrong", "missed", "made up")] == list("10011")
     assert re.search(r"<u>.*Rome.*</u>", text)
     assert re.search(r"<mark>.*sold.*</mark>", text)
-    boxes = re.search(r'<div class="scores">(.*?)</div>\n</div>', text, re.S)[1]
+    boxes = re.search(r'<div class="tiles">(.*?)</div>\n</div>', text, re.S)[1]
     assert re.findall(r"</b>([^<]+)", boxes) == ["precision", "recall", "f1"]
 
 
