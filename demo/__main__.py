@@ -64,7 +64,10 @@ def run(command: tuple[str, ...]) -> dict[str, float]:
 
 
 def measured_call(command: list[str]) -> tuple[int, float]:
-    """Run a command in a process of its own that, as its only parent, learns what its children held at most."""
+    """Run a command from a small process, its only parent, that learns what its children held at most.
+
+    A process started from here would count what this one holds: what was held before an exec counts on.
+    """
     report = FOLDER / ".peak"
     FOLDER.mkdir(parents=True, exist_ok=True)
     code = (

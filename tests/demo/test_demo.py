@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from demo.__main__ import as_table, compared, main
+from demo.__main__ import as_table, compared, main, run
 from demo.report import write_report
 from pretrain.run import main as pretrain
 
@@ -115,3 +115,14 @@ def test_it_takes_no_options(launch_program, tmp_path):
     ended = launch_program(main, tmp_path, "x")
     assert (ended.status, ended.said) == (2, "error: `make demo` takes no options; found x\n")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_step_tells_what_its_processes_held_and_fails_as_they_do(tmp_path, monkeypatch):
+    """What this process holds does not count; what a grandchild held does: a launcher starts what trains."""
+    monkeypatch.chdir(tmp_path)
+    hungry = "import subprocess, sys; subprocess.call([sys.executable, '-c', 'held = b\"x\" * 300_000_000'])"
+    assert run(("-c", "pass"))["peak_rss_mb"] < 100
+    assert 300 < run(("-c", hungry))["peak_rss_mb"] < 400
+    with pytest.raises(SystemExit) as failed:
+        run(("-c", "raise SystemExit(3)"))
+    assert failed.value.code == 3
