@@ -47,7 +47,7 @@ def jobs(recipe: FinetuneRecipe) -> list[Job]:
     """Every job of the recipe; a task that another one starts from comes before it.
 
     Errors: ValueError for unknown tasks and keys and for values of the wrong kind; FileExistsError for a finished job
-    of another recipe.
+    of another recipe, unless the run is to be overwritten.
     """
     check_tasks_named(recipe)
     found = [
@@ -57,7 +57,7 @@ def jobs(recipe: FinetuneRecipe) -> list[Job]:
         for seed in recipe.seeds
     ]
     for job in found:
-        if job.finished:
+        if job.finished and not recipe.overwrite:  # which deletes it before anything is done
             refuse_strangers(job.folder, job.recipe)
     return found
 

@@ -247,3 +247,17 @@ def test_a_changed_recipe_does_not_touch_a_finished_job(done, tmp_path, launch):
     ended = launch(tmp_path, "recipe.yaml")
     assert ended.status == 2
     assert "optimizer.lr: 1e-12 there, 0.001 here" in ended.said.splitlines()[-1]
+
+
+def test_another_recipe_in_a_finished_run_is_refused_and_begins_anew_if_it_is_told_to(
+    tmp_path, write_finetune_recipe, launch
+):
+    write_finetune_recipe(tmp_path, plan=QUICK)
+    assert launch(tmp_path, "recipe.yaml").status == 0
+    write_finetune_recipe(tmp_path, plan=QUICK, max_length=40)
+    refused = launch(tmp_path, "recipe.yaml")
+    assert refused.status == 2
+    assert "max_length: 48 there, 40 here" in refused.said
+    ended = launch(tmp_path, "recipe.yaml", "--overwrite", "True")
+    assert ended.status == 0, ended.said
+    assert [line["hyperparameters"]["max_length"] for line in results(tmp_path)] == [40]
