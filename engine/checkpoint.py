@@ -24,7 +24,6 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -190,10 +189,10 @@ class Run:
         `card` says what it is, `repo` what it will be called on the Hub. Every process calls it; the main one writes.
         Errors: OSError if there is no room.
         """
-        target, gathered = target or self.folder / "model", _gathered(model)
+        target, state = target or self.folder / "model", _gathered(model)
         if self.accelerator.is_main_process:
-            with whole_folder(target, tensors.size(_weights(model))) as folder:
-                model.save_pretrained(folder, state_dict=gathered)
+            with whole_folder(target, tensors.size(_once(state))) as folder:
+                model.save_pretrained(folder, state_dict=state)
                 positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
                 tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
                 tokenizer.backend_tokenizer.no_truncation()  # an encoding's own, which is no property of the tokenizer
@@ -290,18 +289,30 @@ def _differences(before: Any, now: Any, key: str = "") -> list[str]:
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and saved buffer once, tied ones under their first name (safetensors refuses shared memory)."""
+    """Every parameter and saved buffer once."""
+    return _once(model.state_dict(keep_vars=True))
+
+
+def _once(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tied tensors under their first name (safetensors refuses shared memory)."""
     first: dict[int, tuple[str, Tensor]] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    for name, tensor in state.items():
         first.setdefault(id(tensor), (name, tensor))
     return dict(first.values())
 
 
-def _gathered(model: nn.Module) -> dict[str, Tensor] | None:
-    """The whole state of a model that is in shards, tied tensors as one; None if each process has it whole anyway."""
-    state = model.state_dict(keep_vars=True)
-    if not any(isinstance(tensor, DTensor) for tensor in state.values()):
-        return None
+def _gathered(model: nn.Module) -> dict[str, Tensor]:
+    """The whole state on every process, tied tensors as one.
+
+    It is what `state_dict` gives; but at that torch takes a model apart that was gathered to be used (`fully_shard`).
+    """
+    state: dict[str, Tensor] = {}
+    for place, module in model.named_modules(remove_duplicate=False):
+        passing = module._non_persistent_buffers_set
+        kept = {name: buffer for name, buffer in module._buffers.items() if name not in passing}
+        for name, tensor in (module._parameters | kept).items():
+            if tensor is not None:
+                state[f"{place}.{name}" if place else name] = tensor
     once = {id(tensor): tensors.whole(tensor).detach().cpu() for tensor in state.values()}
     return {name: once[id(tensor)] for name, tensor in state.items()}
 

@@ -26,7 +26,7 @@ from engine.plan import Plan
 from engine.processes import Stopped, StopSignal, Waiting
 from engine.profiling import phase, profiled
 from engine.schedule import Schedule
-from engine.sharding import accumulating, gather, parallel, whole
+from engine.sharding import accumulating, gather, parallel, refuse_unused, whole
 from engine.tracking import Tracker
 from engine.watch import Watch
 from engine.window import Speed, Window
@@ -75,6 +75,7 @@ def train(
             torch.manual_seed(int(draws.stream("dropout", seed, step, accelerator.process_index) >> 1))
             counts, size, seconds, signal.agreed = agreed(seen.micro_batches, clock, signal.came, accelerator)
             sums = backward(judgement, seen.micro_batches, counts, accelerator)
+            refuse_unused(judgement)
             with phase("optimizer"):
                 norm = total_norm(model)
                 done = clock.done(step, seconds)

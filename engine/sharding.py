@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
 
 _ONLY = {  # what `fsdp_config` may say, and what else to do
     "FSDP_VERSION": ("2", "version 1 is superseded: set fsdp_version: 2"),
@@ -62,6 +63,20 @@ def parallel(judgement: nn.Module, accelerator: Accelerator) -> nn.Module:
         fully_shard(layer, mesh=mesh, reshard_after_forward=_reshards())
     fully_shard(judgement, mesh=mesh, reshard_after_forward=False)
     return judgement
+
+
+def refuse_unused(judgement: nn.Module) -> None:
+    """Refuse parameters that a backward pass did not reach, where whole copies average their gradients: DDP would
+    average only a part of the others, and fail in the next step. Errors: ValueError that names one."""
+    if not isinstance(judgement, DistributedDataParallel):
+        return
+    unused = [name for name, p in judgement.module.named_parameters() if p.requires_grad and p.grad is None]
+    if unused:
+        raise ValueError(
+            f"the loss does not use {len(unused)} of the model's parameters, such as {unused[0].removeprefix('model.')}"
+            ", and whole copies of a model need a gradient for each of them: train it with one process, or in shards, "
+            "as accelerate_configs/fsdp2.yaml says"
+        )
 
 
 def accumulating(judgement: nn.Module, accelerator: Accelerator) -> AbstractContextManager[object]:

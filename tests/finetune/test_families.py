@@ -1,9 +1,12 @@
 """Does any encoder or decoder of transformers get a head, learn with all its weights, and answer a row as if alone?"""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel
 
 from engine.batch import Batch
@@ -12,6 +15,7 @@ from finetune.decoder import framed
 from finetune.examples import padded
 from finetune.heads import HEADS
 from finetune.model import max_tokens, open_model
+from finetune.run import main
 from finetune.task import find_task
 from tokenizer.load import load_tokenizer
 
@@ -109,3 +113,29 @@ def test_the_longest_input_fits_the_positions(loaded, pretrained):
     x = {"input_ids": torch.full((1, longest), 7), "attention_mask": torch.ones(1, longest, dtype=torch.long)}
     with torch.inference_mode():
         assert torch.isfinite(model.eval()(**x).logits).all()
+
+
+def test_weights_that_no_loss_uses_are_named_by_two_processes_and_spared_in_shards(
+    small_model, write_finetune_recipe, launch_together, tmp_path
+):
+    """BigBird brings its pooler along to where nothing is pooled."""
+    tokenizer = load_tokenizer(small_model)
+    config = AutoConfig.for_model(
+        "big_bird", **USUAL, vocab_size=len(tokenizer), max_position_embeddings=64, attention_type="original_full"
+    )
+    AutoModel.from_config(config).save_pretrained(tmp_path / "bird")
+    tokenizer.save_pretrained(tmp_path / "bird")
+    write_finetune_recipe(tmp_path, model=str(tmp_path / "bird"), task=["conll2003"], plan={"epochs": 1})
+    for ended in launch_together(main, tmp_path, "recipe.yaml"):
+        assert ended.status == 2, ended.said
+        assert "2 of the model's parameters, such as bert.pooler.weight" in ended.said
+    shards = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+    for ended in launch_together(main, tmp_path, "recipe.yaml", "--name", "shards", **shards):
+        assert ended.status == 0, ended.said
+    (line,) = map(json.loads, (tmp_path / "runs/shards/results.jsonl").read_text().splitlines())
+    assert line["processes"] == 2
+    before, after = (load_file(tmp_path / f / "model.safetensors") for f in
+                     ("bird", "runs/shards/conll2003/seed-0/model"))  # fmt: skip
+    assert torch.equal(before["pooler.weight"], after["bert.pooler.weight"])
+    learnt = "encoder.layer.1.output.dense.weight"
+    assert not torch.equal(before[learnt], after[f"bert.{learnt}"])

@@ -233,23 +233,33 @@ def test_a_gpt_is_fine_tuned_and_opened(tmp_path, launch, write_finetune_recipe,
 
 
 SHARED = ["glue/rte", "glue/stsb", "conll2003", "squad/v1.1"]
+TOGETHER = {"task": SHARED, "config": NO_DROPOUT, "plan": {"epochs": 5}, "predict_test": True}
+SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 
 
 @pytest.fixture(scope="module")
-def one_and_two(tmp_path_factory, launch, write_finetune_recipe):
-    """The same recipe on one process and on two."""
-    folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
-    for folder in folders:
-        write_finetune_recipe(folder, task=SHARED, config=NO_DROPOUT, plan={"epochs": 5}, predict_test=True)
-    ended = launch(folders[0], "recipe.yaml")
+def one(tmp_path_factory, launch, write_finetune_recipe):
+    """What one process makes of a recipe."""
+    folder = tmp_path_factory.mktemp("one")
+    write_finetune_recipe(folder, **TOGETHER)
+    ended = launch(folder, "recipe.yaml")
     assert ended.status == 0, ended.said
+    return folder
+
+
+@pytest.fixture(scope="module", params=[{}, SHARDS], ids=["copies", "shards"])
+def one_and_two(request, one, tmp_path_factory, write_finetune_recipe):
+    """What one process and what two make of it, the model whole on each of them or in shards."""
+    folder = tmp_path_factory.mktemp("two")
+    write_finetune_recipe(folder, **TOGETHER)
     launcher = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu_2.yaml")]
     command = [sys.executable, *launcher, "--main_process_port", "0", "-m", "finetune.run", "recipe.yaml"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}
-    ended = subprocess.run(command, cwd=folders[1], env=environment, capture_output=True, text=True, timeout=180)
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", **request.param}
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "2 process(es)" in ended.stdout
-    return folders
+    assert ("the model in shards" in ended.stdout) == bool(request.param)
+    return one, folder
 
 
 class TestTwoProcesses:
