@@ -33,7 +33,10 @@ _ONLY = {  # what `fsdp_config` may say, and what else to do
 
 
 def shards_asked_for() -> bool:
-    """Whether the launcher asked for shards. Errors: ValueError for ways that are not done here."""
+    """Whether the launcher asked for shards, and more than one process is there to share the model.
+
+    Errors: ValueError for ways that are not done here.
+    """
     if _says("ACCELERATE_USE_DEEPSPEED", "true"):
         raise ValueError(
             "DeepSpeed takes the optimizer's step itself, so that no gradient can be looked at before it; "
@@ -44,7 +47,7 @@ def shards_asked_for() -> bool:
     for name, (allowed, instead) in _ONLY.items():
         if not _says(name, allowed, default=allowed):
             raise ValueError(f"{name} is {os.environ[name]}; {instead} in the accelerate config")
-    return True
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def parallel(judgement: nn.Module, accelerator: Accelerator) -> nn.Module:

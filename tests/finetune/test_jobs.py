@@ -19,6 +19,7 @@ from finetune.encoding import Predictions
 from finetune.jobs import jobs
 from finetune.predictions import degenerate
 from finetune.recipe import FinetuneRecipe
+from finetune.run import main
 from finetune.task import find_task
 
 ROOT = Path(__file__).parents[2]
@@ -204,6 +205,17 @@ class TestShared:
         assert {line["processes"] for line in found} == {1}
         again = started(tmp_path)
         assert "starting random" not in again.communicate(timeout=120)[0]
+
+    def test_who_works_alone_keeps_the_model_whole_whatever_the_launcher_says(
+        self, tmp_path, write_finetune_recipe, launch_together
+    ):
+        write_finetune_recipe(tmp_path, plan={"epochs": 1}, seeds=[0, 1], share="jobs")
+        shards = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+        for ended in launch_together(main, tmp_path, "recipe.yaml", **shards):
+            assert ended.status == 0, ended.said
+            assert "1 process(es) on" in ended.said
+            assert "in shards" not in ended.said
+        assert len(results(tmp_path)) == 2
 
     def test_a_job_at_which_another_process_is_is_left_to_it(self, tmp_path, write_finetune_recipe):
         write_finetune_recipe(tmp_path, plan={"epochs": 20}, seeds=[0], share="jobs")
