@@ -42,7 +42,7 @@ class FinetuneRecipe:
     line."""
 
     name: str  # the jobs' folders are runs/NAME/TASK/seed-N
-    model: str  # a run's model/, a Hub id, or any folder that AutoModel opens
+    model: str  # a run, a Hub id, or any folder that AutoModel opens
     task: tuple[str, ...]
     data: DataSource
     plan: Passes
