@@ -191,7 +191,7 @@ class TestMistakes:
         ("name", "values", "said"),
         [
             ("bert", ("no gap here", 5), r"write \[MASK\] where"),
-            ("bert", ("", 5), "no gap in the text"),
+            ("bert", ("", 5), "no text yet"),
             ("bert", ("[MASK] " * 70, 5), "72 tokens, and bert reads 64"),
             ("gpt", ("  ", 1, 1, 5, 0), "There is no text yet"),
             ("labels", ("", ""), "'text' is empty"),
