@@ -24,6 +24,7 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -313,8 +314,13 @@ def _gathered(model: nn.Module) -> dict[str, Tensor]:
         for name, tensor in (module._parameters | kept).items():
             if tensor is not None:
                 state[f"{place}.{name}" if place else name] = tensor
-    once = {id(tensor): tensors.whole(tensor).detach().cpu() for tensor in state.values()}
+    once = {id(tensor): _off_the_device(tensor.detach()) for tensor in state.values()}
     return {name: once[id(tensor)] for name, tensor in state.items()}
+
+
+def _off_the_device(tensor: Tensor) -> Tensor:
+    """What was in shards for want of room is gathered in the machine's memory; a whole tensor stays where it is."""
+    return tensors.whole(tensor).cpu() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
