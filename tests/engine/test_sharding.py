@@ -18,9 +18,7 @@ from engine.checkpoint import Run
 from engine.optimizer import Optimizer, build_optimizers
 from engine.runtime import make_accelerator, program
 from engine.sharding import accumulating, parallel, shards_asked_for, whole
-
-SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
-ZERO_2 = {**SHARDS, "FSDP_RESHARD_AFTER_FORWARD": "false"}
+from tests.shards import SHARDS, ZERO_2
 
 
 @dataclass(frozen=True)

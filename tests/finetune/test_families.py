@@ -17,6 +17,7 @@ from finetune.heads import HEADS
 from finetune.model import max_tokens, open_model
 from finetune.run import main
 from finetune.task import find_task
+from tests.shards import SHARDS
 from tokenizer.load import load_tokenizer
 
 POSITIONS = 40
@@ -129,8 +130,7 @@ def test_weights_that_no_loss_uses_are_named_by_two_processes_and_spared_in_shar
     for ended in launch_together(main, tmp_path, "recipe.yaml"):
         assert ended.status == 2, ended.said
         assert "2 of the model's parameters, such as bert.pooler.weight" in ended.said
-    shards = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
-    for ended in launch_together(main, tmp_path, "recipe.yaml", "--name", "shards", **shards):
+    for ended in launch_together(main, tmp_path, "recipe.yaml", "--name", "shards", **SHARDS):
         assert ended.status == 0, ended.said
     (line,) = map(json.loads, (tmp_path / "runs/shards/results.jsonl").read_text().splitlines())
     assert line["processes"] == 2

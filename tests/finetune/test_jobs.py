@@ -21,6 +21,7 @@ from finetune.predictions import degenerate
 from finetune.recipe import FinetuneRecipe
 from finetune.run import main
 from finetune.task import find_task
+from tests.shards import SHARDS
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"epochs": 1, "global_batch": 16, "device_batch": 16}
@@ -210,8 +211,7 @@ class TestShared:
         self, tmp_path, write_finetune_recipe, launch_together
     ):
         write_finetune_recipe(tmp_path, plan={"epochs": 1}, seeds=[0, 1], share="jobs")
-        shards = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
-        for ended in launch_together(main, tmp_path, "recipe.yaml", **shards):
+        for ended in launch_together(main, tmp_path, "recipe.yaml", **SHARDS):
             assert ended.status == 0, ended.said
             assert "1 process(es) on" in ended.said
             assert "in shards" not in ended.said

@@ -17,6 +17,7 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer, pipeline
 from engine.window import PACE
 from finetune.results import read_all
 from finetune.table import main as print_table
+from tests.shards import SHARDS
 
 CONFIGS = Path(__file__).parents[2] / "accelerate_configs"
 ALL = ["glue/cola", "glue/rte", "glue/stsb", "glue/mnli", "squad/v1.1", "conll2003"]
@@ -234,7 +235,6 @@ def test_a_gpt_is_fine_tuned_and_opened(tmp_path, launch, write_finetune_recipe,
 
 SHARED = ["glue/rte", "glue/stsb", "conll2003", "squad/v1.1"]
 TOGETHER = {"task": SHARED, "config": NO_DROPOUT, "plan": {"epochs": 5}, "predict_test": True}
-SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 
 
 @pytest.fixture(scope="module")

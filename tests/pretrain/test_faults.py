@@ -20,11 +20,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 from engine.batch import Batch
 from pretrain.objectives.bert import Bert
 from pretrain.run import main
+from tests.shards import SHARDS
 
 ROOT = Path(__file__).parents[2]
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # each process draws its own
 PLAN = {"steps": 30, "global_batch": 32, "device_batch": 8, "log_every": 1, "evaluate_every": 10}
-SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
