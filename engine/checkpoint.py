@@ -10,14 +10,12 @@ A state is safetensors and JSON: nothing that is loaded can execute code. It is 
 goes on under any other.
 """
 
-import fcntl
 import json
-import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 import yaml
@@ -32,15 +30,34 @@ from engine import tensors
 from engine.average import Average
 from engine.batches import Position
 from engine.card import Card, Journey, write_card
-from engine.disk import sha256, whole_file, whole_folder
-from engine.recipe import identity, resolved
+from engine.disk import read_json, remove, whole_file, whole_folder
+from engine.folders import (
+    ANEW,
+    RUN,
+    clear,
+    has_work,
+    hash_of,
+    locked,
+    mark,
+    read_finished,
+    recipe_is_lost,
+    refuse_strangers,
+    refuse_to_clear,
+)
+from engine.recipe import resolved
 from engine.runtime import commit, hardware, peak_gpu_mb, peak_rss_mb
-
-WEIGHTS, MOMENTS, AVERAGE = "weights.safetensors", "optimizer.safetensors", "average.safetensors"
-
-
-class Taken(FileExistsError):
-    """Another process is at this run."""
+from engine.states import (
+    AVERAGE,
+    MOMENTS,
+    POSITION,
+    WEIGHTS,
+    damage,
+    read_position,
+    states,
+    step_of,
+    strays,
+    write_manifest,
+)
 
 
 class Run:
@@ -54,26 +71,29 @@ class Run:
         overwrite: bool = False,
         state: str | None = None,
         shared: bool = False,
+        kind: str = RUN,
     ):
         """Claim `folder`, for as long as this process lives. `state` names the state to go on from, such as step-200;
-        `shared` lets others claim it too, who say the same.
+        `shared` lets others claim it too, who say the same; `kind` says what the folder is, see `engine.folders`.
 
-        What the recipe's classes mark as `how` may differ from launch to launch. Errors: FileExistsError if the folder
-        holds another recipe's run, or files that are no run; Taken if another process is at it: a launcher that is
-        killed may leave its training behind.
+        What the recipe's classes mark as `how` may differ from launch to launch. `overwrite` deletes what a run wrote,
+        and nothing else. Errors: FileExistsError if the folder holds another recipe's run, or anything that is no run;
+        Taken if another process is at it: a launcher that is killed may leave its training behind.
         """
         self.folder, self.accelerator, self._asked_for = folder, accelerator, state
         self._began, self._seconds_before = time.perf_counter(), 0.0
         if accelerator.is_main_process and overwrite and folder.exists():
-            _locked(folder).close()  # not while another process trains in it
-            shutil.rmtree(folder)
+            refuse_to_clear(folder)
+            locked(folder).close()  # not while another process trains in it
+            clear(folder)
         accelerator.wait_for_everyone()
-        refuse_strangers(folder, recipe)
+        refuse_strangers(folder, recipe, kind)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process and not self.finished:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(folder, shared)
-            if not _has_work(folder):
+            self._lock = locked(folder, shared)
+            if not has_work(folder) or recipe_is_lost(folder, recipe):
+                mark(folder, kind, hash_of(recipe))
                 text = yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
                 facts = f"# commit {commit()}\n# hardware {hardware()}\n# processes {accelerator.num_processes}\n"
                 whole_file(folder / "recipe.yaml", (facts + text).encode())
@@ -81,8 +101,7 @@ class Run:
     @property
     def finished(self) -> dict[str, Any] | None:
         """What `finish` wrote, or None."""
-        path = self.folder / "finished.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_finished(self.folder)
 
     @property
     def seconds(self) -> float:
@@ -102,7 +121,7 @@ class Run:
     def bind(self, **stamps: str) -> None:
         """Tie the run to its data. Errors: ValueError if it began on data with other stamps."""
         path = self.folder / "stamps.json"
-        before = json.loads(path.read_text()) if path.exists() else stamps
+        before = read_json(path, *stamps, advice=ANEW) if path.exists() else stamps
         if changed := [name for name in stamps if before.get(name) != stamps[name]]:
             raise ValueError(
                 f"the {' and the '.join(changed)} of {self.folder} changed since the run began; restore what it began "
@@ -135,13 +154,14 @@ class Run:
             with whole_folder(self.folder / "state" / f"step-{position.step}", needed) as folder:
                 for name, content in files.items():
                     tensors.write(folder / name, content)
-                (folder / "position.json").write_text(json.dumps(about))
-                _write_manifest(folder)
+                (folder / POSITION).write_text(json.dumps(about))
+                write_manifest(folder)
             # What claims to be newer was passed over: counted as kept, it would displace a whole one.
-            passed_over = [state for state in self._states() if _step(state) > position.step]
-            older = [state for state in self._states() if _step(state) <= position.step][:-keep]
+            there = states(self.folder / "state")
+            passed_over = [state for state in there if step_of(state) > position.step]
+            older = [state for state in there if step_of(state) <= position.step][:-keep]
             for state in passed_over + older:
-                shutil.rmtree(state)
+                remove(state)
         else:
             for content in files.values():
                 tensors.write(None, content)
@@ -156,13 +176,14 @@ class Run:
         is taken, unless it was asked for. Errors: ValueError if it was, if there are states but none whole, or if the
         state is of another architecture.
         """
-        chosen = [self._choose() if self.accelerator.is_main_process else None]  # one process reads, all agree
+        # One process reads, all agree.
+        chosen = [self._choose(average is not None) if self.accelerator.is_main_process else None]
         folder = broadcast_object_list(chosen)[0]
         if folder is None:
             position, extra = Position(), {}
         else:
-            about = json.loads((folder / "position.json").read_text())
-            position, extra, self._seconds_before = Position(**about["position"]), about["extra"], about["seconds"]
+            told = read_position(folder)
+            position, extra, self._seconds_before = told.position, told.extra, told.seconds
             _load_weights(model, folder / WEIGHTS)
             _load_moments(model, optimizers, folder / MOMENTS)
             if average is not None:
@@ -207,86 +228,33 @@ class Run:
         processes = self.accelerator.num_processes
         return Journey(self.folder, self.seconds / 3600, processes, hardware(), commit())
 
-    def _choose(self) -> Path | None:
+    def _choose(self, average: bool) -> Path | None:
         """The folder of the state to go on from."""
-        states = self._states()
+        home = self.folder / "state"
+        there = states(home)
         if self._asked_for:
-            return _asked_for(self.folder / "state" / self._asked_for, states)
-        for folder in reversed(states):
-            if not (problem := _damage(folder)):
+            return _asked_for(home / self._asked_for, there, average)
+        if others := strays(home):
+            print(f"{home}: passed over {', '.join(others)}, which is called as no state is")
+        for folder in reversed(there):
+            if not (problem := damage(folder, average)):
                 return folder
             print(f"{folder} is damaged ({problem}); trying the state before it")
-        if states:
-            raise ValueError(f"every state in {self.folder / 'state'} is damaged; start anew with --overwrite True")
+        if there:
+            raise ValueError(f"every state in {home} is damaged; start anew with --overwrite True")
         return None
 
-    def _states(self) -> list[Path]:
-        """Complete-looking state folders, oldest first."""
-        found = (self.folder / "state").glob("step-*")
-        return sorted(found, key=_step)
 
-
-def _step(folder: Path) -> int:
-    return int(folder.name.removeprefix("step-"))
-
-
-def _asked_for(folder: Path, states: list[Path]) -> Path:
+def _asked_for(folder: Path, there: list[Path], average: bool) -> Path:
     """Check the state that was asked for: another one would not do."""
-    if folder not in states:
-        there = ", ".join(state.name for state in states) or "none"
-        raise ValueError(f"there is no state {folder}; those there are: {there}")
-    if problem := _damage(folder):
+    if folder not in there:
+        names = ", ".join(state.name for state in there) or "none"
+        raise ValueError(f"there is no state {folder}; those there are: {names}")
+    if problem := damage(folder, average):
         raise ValueError(
             f"{folder}, the state asked for, is damaged: {problem}; without --state the newest whole one is taken"
         )
     return folder
-
-
-def refuse_strangers(folder: Path, recipe: Any) -> None:
-    """Refuse a folder that holds another recipe's run, or files that are no run. Errors: FileExistsError."""
-    # Hidden are a lock, and a recipe that another process is just about to put there.
-    there = sorted(entry.name for entry in folder.glob("*") if not entry.name.startswith("."))
-    if not there:
-        return
-    path = folder / "recipe.yaml"
-    if not path.exists():
-        names = ", ".join(there[:5])
-        raise FileExistsError(f"{folder} is not empty and no run of ours ({names}); choose another --name, or empty it")
-    before, now = identity(recipe, yaml.safe_load(path.read_text(encoding="utf-8"))), identity(recipe)
-    if before != now and _has_work(folder):
-        changed = "; ".join(_differences(before, now))
-        raise FileExistsError(
-            f"{folder} holds a run of another recipe ({changed}); choose another --name, or pass --overwrite True to "
-            "delete that run"
-        )
-
-
-def _locked(folder: Path, shared: bool = False) -> TextIO:
-    """Hold the folder's lock until the returned file is closed or the process ends, however it ends."""
-    file = (folder / ".lock").open("a+")
-    try:
-        way = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        fcntl.lockf(file, way | fcntl.LOCK_NB)  # a process's own: it may claim the folder again
-    except OSError:
-        file.close()
-        raise Taken(f"another process is training in {folder}; wait for it, or end it") from None
-    return file
-
-
-def _has_work(folder: Path) -> bool:
-    """A launch that failed before its first report leaves only what can be written anew."""
-    return any((folder / name).exists() for name in ("metrics.jsonl", "state", "results.jsonl", "model"))
-
-
-def _differences(before: Any, now: Any, key: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = list(before) + [name for name in now if name not in before]
-        return [
-            line
-            for name in names
-            for line in _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
-        ]
-    return [] if before == now else [f"{key}: {before!r} there, {now!r} here"]
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
@@ -367,35 +335,22 @@ def _load_moments(model: nn.Module, optimizers: Sequence[Optimizer], path: Path)
         optimizer.state[parameter][key] = tensors.placed(value, parameter)
 
 
-def _write_manifest(folder: Path) -> None:
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in sorted(folder.iterdir())}
-    (folder / "manifest.json").write_text(json.dumps(files, indent=1))
-
-
-def _damage(folder: Path) -> str | None:
-    """Say what is wrong with a state folder, or None."""
-    try:
-        files = json.loads((folder / "manifest.json").read_text())
-        for name, expected in files.items():
-            path = folder / name
-            if path.stat().st_size != expected["bytes"]:
-                return f"{name} has {path.stat().st_size} bytes, not {expected['bytes']}"
-            if sha256(path) != expected["sha256"]:
-                return f"{name} has changed since it was written"
-    except (OSError, ValueError, KeyError) as error:
-        return str(error)
-    return None
-
-
 def _cut_metrics(path: Path, step: int) -> None:
-    """Forget lines of steps that will be taken again."""
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole_file(path, "".join(line for line in lines if _step_of(line) <= step).encode())
+    """Forget lines of steps that will be taken again, and those that cannot be read: a crash may tear the last one."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    steps = [_step_of(line) for line in lines]
+    if torn := [number for number, found in enumerate(steps, start=1) if found is None and number < len(lines)]:
+        print(f"{path}: left out what cannot be read, {len(torn)} lines, the first is line {torn[0]}")
+    kept = [line for line, found in zip(lines, steps, strict=True) if found is not None and found <= step]
+    whole_file(path, b"".join(kept))
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: bytes) -> float | None:
+    """The step of a line of metrics.jsonl; None if it is no line that a run writes."""
     try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return math.inf  # torn by a crash: as good as never written
+        step = json.loads(line)["step"] if line.endswith(b"\n") else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return step if type(step) in (int, float) else None

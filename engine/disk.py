@@ -2,11 +2,13 @@
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -19,20 +21,20 @@ def whole_folder(target: Path, needed: int = 0) -> Iterator[Path]:
     """
     aside, old = (target.with_name(f".{target.name}.{role}") for role in ("writing", "old"))
     for left in (aside, old):
-        shutil.rmtree(left, ignore_errors=True)
+        remove(left)
     with room(target, needed):
         aside.mkdir(parents=True)
         try:
             yield aside
             for path in [*aside.rglob("*"), aside]:
                 force_to_disk(path)
-            if target.exists():
+            if target.exists() or target.is_symlink():
                 target.rename(old)
             aside.rename(target)
             force_to_disk(target.parent)
         finally:
             for left in (aside, old):
-                shutil.rmtree(left, ignore_errors=True)
+                remove(left)
 
 
 def whole_file(path: Path, content: bytes) -> None:
@@ -46,6 +48,27 @@ def whole_file(path: Path, content: bytes) -> None:
             aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a folder with all that it holds, or a symbolic link but not what it leads to; or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_json(path: Path, *keys: str, advice: str) -> dict[str, Any]:
+    """Read a JSON object that has the `keys`. Errors: ValueError that names the file, with `advice`."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {advice}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged (it holds {type(found).__name__}, not an object); {advice}")
+    if missing := [key for key in keys if key not in found]:
+        raise ValueError(f"{path} is damaged (it lacks {', '.join(missing)}); {advice}")
+    return found
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoint import refuse_strangers
 from engine.disk import whole_file
+from engine.folders import JOB, read_finished, refuse_strangers
 from engine.recipe import changed
 from finetune.recipe import FinetuneRecipe
 from finetune.task import Task, find_task
@@ -39,8 +39,7 @@ class Job:
     @property
     def finished(self) -> dict[str, Any] | None:
         """The results line of a finished job, or None."""
-        path = self.folder / "finished.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return read_finished(self.folder)
 
 
 def jobs(recipe: FinetuneRecipe) -> list[Job]:
@@ -58,7 +57,7 @@ def jobs(recipe: FinetuneRecipe) -> list[Job]:
     ]
     for job in found:
         if job.finished and not recipe.overwrite:  # which deletes it before anything is done
-            refuse_strangers(job.folder, job.recipe)
+            refuse_strangers(job.folder, job.recipe, JOB)
     return found
 
 
@@ -163,4 +162,5 @@ def finished_lines(folder: Path) -> Iterator[dict[str, Any]]:
     """The results lines, in the order in which the jobs were finished."""
     paths = [*folder.glob("*/seed-*/finished.json"), *folder.glob("*/*/seed-*/finished.json")]
     for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path)):
-        yield json.loads(path.read_text(encoding="utf-8"))
+        if line := read_finished(path.parent):
+            yield line

@@ -19,8 +19,9 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.batches import Batches
-from engine.checkpoint import Run, Taken
-from engine.disk import whole_file
+from engine.checkpoint import Run
+from engine.disk import read_json, whole_file
+from engine.folders import JOB, Taken
 from engine.hub import Publisher
 from engine.loop import train
 from engine.recipe import read, resolved
@@ -104,7 +105,7 @@ def report(folder: Path, found: list[Job]) -> None:
 
 def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accelerator") -> None:
     """Fine-tune and judge one job; its results line becomes its finished.json."""
-    run = Run(job.folder, job.recipe, accelerator)
+    run = Run(job.folder, job.recipe, accelerator, kind=JOB)
     if run.finished:
         return  # another process was faster
     tracker = Tracker(job.folder, accelerator, job.recipe.trackers)
@@ -143,7 +144,7 @@ def taught(
         tokenizer = framed(load_tokenizer(str(job.folder / "model")))
         model, _ = open_model(str(job.folder / "model"), head, task, tokenizer, {}, fresh=False)
         tracker.note(f"{job.words}: trained by an earlier launch")
-        return model.to(accelerator.device), tokenizer, json.loads(trained.read_text())
+        return model.to(accelerator.device), tokenizer, trained_before(job)
     source = located(str(before.folder / "model") if before else recipe.model)
     pinned = commit_of(source, recipe.revision)
     tokenizer = framed(load_tokenizer(source, pinned or recipe.revision))
@@ -170,6 +171,11 @@ def taught(
     return model, tokenizer, facts
 
 
+def trained_before(job: Job) -> dict[str, Any]:
+    """What the job's training took. Errors: ValueError if the file is damaged."""
+    return read_json(job.folder / "trained.json", "steps", advice="delete it, and the job is trained again")
+
+
 def judged(
     job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, encodings: Encodings,
     baselines: dict[str, dict[str, float]], tracker: Tracker, accelerator: "Accelerator",
@@ -183,7 +189,7 @@ def judged(
         predictions = answers(model, task, encoded, tokenizer, accelerator)
         found[split] = head.settle(task, model, predictions, rows[split])
     metrics = {split: score(task, predictions.answers, rows[split]) for split, predictions in found.items()}
-    steps = json.loads((job.folder / "trained.json").read_text())["steps"]
+    steps = trained_before(job)["steps"]
     values = {f"{split}_{name}": value for split, names in metrics.items() for name, value in names.items()}
     constant = {
         f"baseline_{split}_{name}": value for split, names in baselines.items() for name, value in names.items()

@@ -5,7 +5,6 @@ tokenizer/ (a fast tokenizer, which `AutoTokenizer.from_pretrained` opens), reci
 The same recipe on the same text gives the same tokenizer/, byte for byte, in any process and on any threads.
 """
 
-import json
 import time
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -17,13 +16,16 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
 from corpus.text import Source, fingerprint, pinned
-from engine.disk import whole_folder
+from engine.disk import read_json, whole_folder
+from engine.folders import TOKENIZER, mark, refuse_others, visible
 from engine.recipe import check_name, read, resolved
 from engine.runtime import commit, hardware, peak_rss_mb, program
 from tokenizer.learn import Learner
 from tokenizer.load import load_tokenizer, tokenizer_hash
 from tokenizer.report import Report, measure
 from tokenizer.sample import Sample, survey
+
+WRITTEN = ("tokenizer", "recipe.yaml", "report.json", "report.md")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Recipe:
     held_out: float = 0.01  # share of the documents, chosen by a hash of their ids, that only the report sees
     compare: str | None = None  # a folder or Hub id: another tokenizer to set beside this one in the report
     runs: Path = Path("runs")  # the result is runs/NAME
-    overwrite: bool = False  # replace whatever runs/NAME holds
+    overwrite: bool = False  # replace the tokenizer that runs/NAME holds
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -87,15 +89,18 @@ def stamp_of(recipe: Recipe) -> dict[str, Any]:
 
 
 def is_done(folder: Path, stamp: dict[str, Any], overwrite: bool) -> bool:
-    """Whether `folder` holds this result whole. Errors: FileExistsError if it holds anything else, unless told to."""
-    if overwrite or not folder.exists() or not any(folder.iterdir()):
+    """Whether `folder` holds this result whole.
+
+    Errors: FileExistsError if it holds anything else; to `overwrite` replaces a tokenizer, and nothing that is none.
+    """
+    refuse_others(folder, TOKENIZER)
+    if strangers := sorted(set(visible(folder)) - set(WRITTEN)):
+        raise FileExistsError(f"{folder} also holds {', '.join(strangers[:5])}, which is no tokenizer's; move it away")
+    if overwrite or not visible(folder):
         return False
-    report = json.loads((folder / "report.json").read_text()) if (folder / "report.json").exists() else {}
-    if "stamp" not in report:
-        names = ", ".join(sorted(path.name for path in folder.iterdir())[:5])
-        raise FileExistsError(
-            f"{folder} holds other files ({names}); give another name, or --overwrite True to replace them"
-        )
+    report = read_json(folder / "report.json", "stamp", "tokenizer_hash", advice="--overwrite True learns it anew")
+    if not isinstance(report["stamp"], dict):
+        raise ValueError(f"{folder / 'report.json'} is damaged (its stamp is none); --overwrite True learns it anew")
     if differing := [key for key in stamp if report["stamp"].get(key) != stamp[key]]:
         raise FileExistsError(
             f"{folder} holds a tokenizer of another {' and '.join(differing)}; give another name, or --overwrite True "
@@ -155,6 +160,7 @@ def facts(tokenizer: PreTrainedTokenizerFast, sample: Sample, seconds: float) ->
 
 def write(folder: Path, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, report: Report) -> None:
     """Fill the folder of a run, and open the tokenizer again to see that it is the one that was learned."""
+    mark(folder, TOKENIZER)
     tokenizer.save_pretrained(folder / "tokenizer")
     assert tokenizer_hash(load_tokenizer(folder / "tokenizer")) == tokenizer_hash(tokenizer)
     facts = "".join(f"# {name} {value}\n" for name, value in report.facts.items())

@@ -18,8 +18,9 @@ from torch import nn
 
 from engine import tensors
 from engine.batches import Position
-from engine.checkpoint import Run, _damage
+from engine.checkpoint import Run
 from engine.disk import room
+from engine.states import damage
 
 DAMAGES = {
     "flipped bit": lambda path: path.write_bytes(flipped(path.read_bytes())),
@@ -230,7 +231,7 @@ def test_with_one_kept_there_is_a_whole_state_at_every_moment(run):
     while not (ended := os.waitpid(child, os.WNOHANG))[0]:
         names = {path.name for path in (run.folder / "state").glob("step-*")}
         assert names
-        whole = {name for name in names if _damage(run.folder / "state" / name) is None}
+        whole = {name for name in names if damage(run.folder / "state" / name, average=True) is None}
         # One that was being deleted while it was looked at has a successor.
         assert whole or {path.name for path in (run.folder / "state").glob("step-*")} - names
         seen |= whole
@@ -353,8 +354,8 @@ def test_a_folder_in_which_a_process_is_training_is_refused(run, accelerator):
     """A launcher that is killed may leave its training behind; a second one beside it would spoil both."""
     code = (
         "import sys, pathlib\n"
-        "from engine.checkpoint import _locked\n"
-        "held = _locked(pathlib.Path(sys.argv[1]))\n"
+        "from engine.folders import locked\n"
+        "held = locked(pathlib.Path(sys.argv[1]))\n"
         "print('held', flush=True)\n"
         "sys.stdin.read()"
     )
