@@ -59,11 +59,7 @@ def recipe_of_mark(folder: Path) -> str:
 def refuse_others(folder: Path, kind: str, own: Sequence[str] = ()) -> None:
     """Refuse a folder that is no `kind` of ours, or lies inside another program's. An empty one will do, and one that
     holds nothing but what is called as `own`. Errors: FileExistsError."""
-    for outer in folder.parents:
-        if (found := kind_of(outer)) and outer != Path() and not _may_hold(found, kind):
-            raise FileExistsError(
-                f"{folder} would lie inside {outer}, which is a {WORDS[found]}; choose another --name"
-            )
+    refuse_inside(folder.parent, kind)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; choose another --name, or move it away")
     found = kind_of(folder)
@@ -76,6 +72,14 @@ def refuse_others(folder: Path, kind: str, own: Sequence[str] = ()) -> None:
         raise FileExistsError(
             f"{folder} is not empty and no {WORDS[kind]} of ours ({names}); choose another --name, or empty it"
         )
+
+
+def refuse_inside(folder: Path, kind: str) -> None:
+    """Refuse to put a `kind` into a folder that is, or lies inside, another program's. Errors: FileExistsError."""
+    for outer in (folder, *folder.parents):
+        found = kind_of(outer)
+        if found and not (found == DEMO or (found, kind) == (RUN, JOB)):
+            raise FileExistsError(f"a {WORDS[kind]} cannot lie inside {outer}, a {WORDS[found]}; choose another place")
 
 
 def visible(folder: Path) -> list[str]:
@@ -201,10 +205,6 @@ def _differences(before: Any, now: Any, key: str = "") -> list[str]:
             for line in _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
         ]
     return [] if before == now else [f"{key}: {before!r} there, {now!r} here"]
-
-
-def _may_hold(outer: str, inner: str) -> bool:
-    return outer == DEMO or (outer, inner) == (RUN, JOB)
 
 
 def _words(path: Path) -> list[str]:

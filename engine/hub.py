@@ -20,8 +20,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RevisionNotFoundError
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # type: ignore[attr-defined]
 
-from engine.disk import whole_file
+from engine.disk import read_json, whole_file
 from engine.recipe import how
+from engine.states import states
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class Publisher:
             self._api = HfApi()
             claim(self._api, hub.repo, hub.private)
             self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hub")
-            for waiting in sorted(self._home.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-"))):
+            for waiting in states(self._home):
                 self._queue(waiting)  # an earlier launch could not push them
 
     def wants(self, step: int) -> Path | None:
@@ -131,7 +132,9 @@ class Publisher:
 
     def _known(self) -> dict[str, Any]:
         """Which commit holds which step, and the loss of each."""
-        return json.loads(self._told.read_text()) if self._told.exists() else {"commits": {}, "losses": {}}
+        if not self._told.exists():
+            return {"commits": {}, "losses": {}}
+        return read_json(self._told, "commits", "losses", advice="delete it, and what is pushed from now on is known")
 
     def _record(self, kind: str, step: str, value: Any) -> None:
         with self._writing:

@@ -15,6 +15,7 @@ from huggingface_hub import HfApi
 
 from engine.hub import check_repo, claim, in_words, patiently, push
 from engine.runtime import program
+from engine.states import states
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> None:
         raise ValueError(f"{options.run} has no finished model: looked for {model / 'config.json'}")
     check_repo(options.repo)
     claim(api, options.repo, options.private)
-    left = sorted((options.run / "hub").glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    left = states(options.run / "hub")
     for folder, tag in [*((path, path.name) for path in left), (model, "")]:
         try:
             commit = patiently(partial(push, api, options.repo, folder, tag, options.revision), print)

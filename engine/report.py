@@ -7,7 +7,7 @@ asked of the run but its files: metrics.jsonl, recipe.yaml, and, where they are,
 and analysis.html. So any run has a page, whatever it trains.
 """
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from markupsafe import Markup
 from engine.card import Journey, energy
 from engine.curves import SHARES, Points, as_svg, draw, read_metrics
 from engine.disk import whole_file
+from engine.folders import read_finished
 from engine.page import template
 from engine.runtime import hardware, program
 from engine.tracking import name_of
@@ -31,6 +32,7 @@ PACE = {
     "padding_rate": "padding, of all places",
     "data_wait": "waiting for data, of the time",
 }
+STEP = re.compile(r"step-[0-9]+")
 MOST_SAMPLES = 8  # evaluations whose samples are shown
 
 
@@ -54,7 +56,7 @@ def write_report(folder: Path) -> Path:
     if not metrics.exists():
         raise ValueError(f"{folder} is no run: looked for {metrics}")
     points, recipe = read_metrics(metrics), read(folder / "recipe.yaml")
-    finished = json.loads(read(folder / "finished.json") or "{}")
+    finished = read_finished(folder) or {}
     page = template(Path(__file__).with_suffix(".html")).render(
         name=name_of(folder),
         state=state(points, finished),
@@ -74,7 +76,7 @@ def write_report(folder: Path) -> Path:
 
 
 def read(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
 
 # Curves and numbers
@@ -175,7 +177,7 @@ def duration(seconds: float) -> str:
 
 def samples(folder: Path) -> list[tuple[int, Markup]]:
     """(step, what the model made up or guessed then), from the first evaluation to the last, a few between them."""
-    paths = sorted(folder.glob("step-*.md"), key=step_of)
+    paths = sorted((path for path in folder.glob("step-*.md") if STEP.fullmatch(path.stem)), key=step_of)
     if len(paths) > MOST_SAMPLES:
         paths = [paths[round(place * (len(paths) - 1) / (MOST_SAMPLES - 1))] for place in range(MOST_SAMPLES)]
     return [(step_of(path), markdown(read(path))) for path in paths]
@@ -208,7 +210,7 @@ def system(folder: Path, recipe: str, finished: Mapping[str, Any]) -> list[tuple
     rows: list[tuple[str, str]] = [(name, noted[name]) for name in ("hardware", "processes", "commit") if name in noted]
     if "seconds" in finished:
         rows.append(("time, evaluations included", duration(finished["seconds"])))
-        if noted.get("hardware") == hardware():  # the estimate asks this machine
+        if noted.get("hardware") == hardware() and {"processes", "commit"} <= noted.keys():  # the estimate asks this machine
             journey = Journey(
                 folder, finished["seconds"] / 3600, int(noted["processes"]), noted["hardware"], noted["commit"]
             )

@@ -125,9 +125,19 @@ def refuse_missing(names: Sequence[TrackerName]) -> None:
 
 
 def read_lines(metrics: Path) -> list[dict[str, float]]:
-    """The lines of metrics.jsonl, but for one that is still being written."""
-    lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """The lines of metrics.jsonl, but for one that is still being written. Errors: ValueError with file and line."""
+    lines = metrics.read_bytes().splitlines(keepends=True) if metrics.exists() else []
+    return [_read(line, f"{metrics}:{number}") for number, line in enumerate(lines, start=1) if line.endswith(b"\n")]
+
+
+def _read(line: bytes, where: str) -> dict[str, float]:
+    try:
+        found = json.loads(line)
+        if not isinstance(found, dict) or type(found.get("step")) not in (int, float):
+            raise ValueError("it has no step")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is no line of a run ({error}); delete the line") from None
+    return found
 
 
 def name_of(folder: Path) -> str:
@@ -141,9 +151,13 @@ def group_of(name: str) -> str:
 
 
 def recipe_of(folder: Path) -> dict[str, Any]:
-    """The resolved recipe in a run's folder; nothing where there is none."""
+    """The resolved recipe in a run's folder; nothing where there is none that can be read."""
     path = folder / "recipe.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _trackio(folder: Path) -> GeneralTracker:

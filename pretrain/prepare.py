@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus.store import Store, home_of, locked, origin_of
+from engine.folders import STORE, refuse_inside
 from engine.recipe import read
 from engine.runtime import program
 from pretrain.recipe import PretrainRecipe
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> None:
         corpus.sources, tokenizer, tokenizer_hash(tokenizer), corpus.held_out, corpus.filters, corpus.deduplicate
     )
     stores = Path(corpus.stores).absolute()
+    refuse_inside(stores, STORE)
     home = home_of(origin, stores)
     work = home.with_name(f".{home.name}.{options.tasks}-tasks")
     with locked(work):

@@ -13,6 +13,7 @@ from corpus.chapters import StoredText, Text
 from corpus.store import Store, is_prepared, prepare
 from corpus.stream import HELD_OUT_TOKENS, StreamedText
 from corpus.text import Source
+from engine.folders import STORE, refuse_inside
 from pretrain.recipe import Corpus
 from tokenizer.load import tokenizer_hash
 
@@ -86,6 +87,7 @@ def _stored(corpus: Corpus, tokenizer: "PreTrainedTokenizerFast", seed: int, acc
             "the corpus is not prepared yet: the main process does it now while the others wait, five minutes at most; "
             "for a large one say first  python -m pretrain.prepare RECIPE.yaml"
         )
+    refuse_inside(Path(corpus.stores), STORE)
     with accelerator.main_process_first():
         train, held_out = prepare(**asked)
     return Opened(
