@@ -331,6 +331,8 @@ def _load_moments(model: nn.Module, optimizers: Sequence[Optimizer], path: Path)
     owners = {name: (parameter, optimizer) for name, parameter, optimizer in _owned(model, optimizers)}
     for name, value in tensors.read(path):
         owner, _, key = name.rpartition("|")
+        if owner not in owners:
+            raise ValueError(f"{path} does not fit the model: it holds {name}, and no such parameter is trained; {ANEW}")
         parameter, optimizer = owners[owner]
         optimizer.state[parameter][key] = tensors.placed(value, parameter)
 
