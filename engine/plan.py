@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from engine.recipe import how
+from engine.recipe import check_least, how
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Plan:
         for name in (given[0], "global_batch", "device_batch", "log_every", "keep", "timeout"):
             if getattr(self, name) < 1 and name not in ("minutes", "flops"):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        check_least(self, 0, "evaluate_every", "save_every", "workers")
         if self.minutes < 0 or self.flops < 0:
             raise ValueError(f"{given[0]} is {getattr(self, given[0])}; it must be above 0")
         if not self.max_grad_norm > 0:

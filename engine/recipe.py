@@ -20,6 +20,9 @@ import yaml
 
 R = TypeVar("R")
 
+LONGEST = 80  # characters of a value that a message repeats
+DEEPEST, MOST = 32, 100_000  # lists and sections within each other, and values, of a recipe
+
 
 def read(recipe_class: type[R], argv: list[str]) -> R:
     """Read `argv` = [FILE.yaml, --key value, --section.key value, ...] into a `recipe_class`.
@@ -47,13 +50,49 @@ def load(recipe_class: type[R], path: Path) -> R:
     """Read one YAML file into `recipe_class`. Errors: FileNotFoundError; ValueError naming file, line and key."""
     if not path.is_file():
         raise FileNotFoundError(f"no recipe at {path}")
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from None
+    root = _composed(path)
     if root is None:
         raise ValueError(f"{path} is empty; a recipe has the keys {', '.join(_field_types(recipe_class))}")
     return _Reader(path).value(recipe_class, root, key="")
+
+
+def _composed(path: Path) -> yaml.Node | None:
+    """The file's YAML nodes. Errors: ValueError for what is no YAML in UTF-8, nested too deeply, or endless."""
+    try:
+        text, depth = path.read_text(encoding="utf-8"), 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                line = event.start_mark.line + 1
+                raise ValueError(f"{path}:{line}: more than {DEEPEST} lists and sections lie within each other")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    todo, count = [root], 0
+    while todo:  # an alias, `*name`, counts as often as it is used: a few lines can mean billions of values
+        node, count = todo.pop(), count + 1
+        if count > MOST:
+            raise ValueError(f"{path} has more than {MOST:,} values; write out what its aliases (*name) repeat")
+        if isinstance(node, yaml.SequenceNode):
+            todo += node.value
+        elif isinstance(node, yaml.MappingNode):
+            todo += [part for pair in node.value for part in pair]
+    return root
+
+
+def check_least(section: Any, least: float, *names: str) -> None:
+    """Refuse values that are below `least`. Errors: ValueError."""
+    for name in names:
+        if not getattr(section, name) >= least:
+            raise ValueError(f"{name} is {getattr(section, name)}; it must be {least:g} or more")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what the random generators do not take. Errors: ValueError."""
+    if not 0 <= seed < 1 << 32:
+        raise ValueError(f"a seed is {seed}; it is a whole number from 0 to {(1 << 32) - 1}")
 
 
 def changed(recipe: R, changes: Mapping[str, Any], where: str) -> R:
@@ -164,6 +203,8 @@ class _Reader:
             self.fail(node, f"{key or 'the recipe'} must be a section of `key: value` lines")
         pairs: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         for name, value in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                self.fail(name, f"a key of {key or 'the recipe'} must be one word; found a list or section")
             if name.value in pairs:
                 self.fail(name, f"{_join(key, name.value)} is given twice; keep one")
             pairs[name.value] = (name, value)
@@ -242,8 +283,10 @@ class _Reader:
         assert isinstance(node, yaml.ScalarNode)
         try:
             value = yaml.SafeLoader("").construct_object(node)
-        except yaml.YAMLError:  # a tag, such as !!python/name
-            self.fail(node, f"{key} is tagged {node.tag}; only plain values are allowed")
+        except Exception:  # a tag, such as !!python/name; or a value that is none of its tag's
+            self.fail(
+                node, f"{key} is {_shown(node)}, which cannot be read as {node.tag}; only plain values are allowed"
+            )
         return _number(value) if isinstance(value, str) and not node.style else value
 
     def _scalar(self, kind: Any, node: yaml.Node, key: str) -> Any:
@@ -279,7 +322,9 @@ def _join(key: str, name: str) -> str:
 
 
 def _shown(node: yaml.Node) -> str:
-    return repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list or section"
+    if not isinstance(node, yaml.ScalarNode):
+        return "a list or section"
+    return repr(node.value if len(node.value) <= LONGEST else node.value[:LONGEST] + "...")
 
 
 def _kind_name(kind: Any) -> str:

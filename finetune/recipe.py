@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from engine.architecture import check_sizes
 from engine.hub import NOWHERE, Hub
 from engine.optimizer import Optimizer
 from engine.plan import Plan
-from engine.recipe import check_name, how
+from engine.recipe import check_least, check_name, check_seed, how
 from engine.schedule import Schedule
 from engine.tracking import TrackerName
 from finetune.task import DataSource
@@ -26,6 +27,10 @@ class Passes:
     def __post_init__(self) -> None:
         if not self.epochs > 0:
             raise ValueError(f"epochs is {self.epochs}; it must be above 0")
+        check_least(self, 1, "global_batch", "device_batch", "log_every")
+        check_least(self, 0, "save_every")
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm is {self.max_grad_norm}; it must be above 0")
 
     def plan(self, steps_per_epoch: int) -> Plan:
         """The same in optimizer steps."""
@@ -71,6 +76,11 @@ class FinetuneRecipe:
         check_name(self.name)
         if not self.task or not self.seeds:
             raise ValueError("task and seeds must name one each, or more, such as task: [glue/rte], seeds: [0]")
+        for seed in self.seeds:
+            check_seed(seed)
+        check_sizes(self.config, "config")
+        check_least(self, 1, "max_length")
+        check_least(self, 0, "auxiliary_lm")
         if self.share == "jobs" and self.overwrite:
             raise ValueError("overwrite deletes what other processes may be working at: with share: jobs, delete the "
                              "run's folder yourself")  # fmt: skip
@@ -79,5 +89,3 @@ class FinetuneRecipe:
                              "with python -m engine.push")  # fmt: skip
         if self.init == "random" and self.start_from:
             raise ValueError("start_from begins with a fine-tuned model, and init: random with none: drop one of them")
-        if self.auxiliary_lm < 0:
-            raise ValueError(f"auxiliary_lm is {self.auxiliary_lm}; it is a weight, 0 or more")

@@ -33,6 +33,10 @@ class DataSource:
     context: Literal["sentence", "document"] = "sentence"  # conll2003: what a sentence is read with
     skip_broken_rows: bool = False  # folder: leave out broken rows, and say how many
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.hold_out < 1:
+            raise ValueError(f"hold_out is {self.hold_out}; it is a share of the rows from 0 to below 1, such as 0.1")
+
 
 @dataclass(frozen=True)
 class HubData:

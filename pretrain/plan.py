@@ -20,7 +20,7 @@ from corpus.text import Source, parts
 from engine.flops import CARDS, Card, card, measured_peak
 from engine.forecast import Memory
 from engine.plan import divided
-from engine.recipe import read
+from engine.recipe import check_least, read
 from engine.runtime import choose_cpu_matmul, hardware, peak_rss_mb, program, speak_plainly
 from pretrain.forecast import SENTENCE, Stage, parameters_by_part, vocabulary_of
 from pretrain.recipe import PretrainRecipe
@@ -39,8 +39,11 @@ PACKED = {".gz": 2.9, ".zst": 2.9, ".parquet": 1.8}  # bytes of English text in 
 @program
 def main(argv: list[str]) -> None:
     options, rest = arguments(argv)
-    if options.processes < 1:
-        raise ValueError(f"--processes is {options.processes}; it must be 1 or more")
+    check_least(options, 1, "processes")
+    if not 0 < options.utilisation <= 1:
+        raise ValueError(f"utilisation is {options.utilisation}; it is a share of a card's peak, above 0, up to 1")
+    if options.dollars is not None:
+        check_least(options, 0, "dollars")
     recipe = read(PretrainRecipe, rest)
     speak_plainly()
     found = planned(recipe, options)

@@ -15,7 +15,7 @@ from typing import Any
 
 from corpus.store import Store, home_of, locked, origin_of
 from engine.folders import STORE, refuse_inside
-from engine.recipe import read
+from engine.recipe import check_least, read
 from engine.runtime import program
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import load_tokenizer, tokenizer_hash
@@ -24,8 +24,9 @@ from tokenizer.load import load_tokenizer, tokenizer_hash
 @program
 def main(argv: list[str]) -> None:
     options, recipe_argv = own_options().parse_known_args(argv)
-    if options.tasks < 1:
-        raise ValueError(f"--tasks is {options.tasks}; it must be 1 or more")
+    check_least(options, 1, "tasks", "cpus", "mem")
+    if options.workers < 1 and options.workers != -1:
+        raise ValueError(f"workers is {options.workers}; it must be 1 or more, or -1 for one a core")
     recipe = read(PretrainRecipe, recipe_argv)
     corpus, tokenizer = recipe.corpus, load_tokenizer(recipe.tokenizer)
     if corpus.mode == "stream":

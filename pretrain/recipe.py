@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 from corpus.store import Deduplicate, Filter
 from corpus.text import Source
+from engine.architecture import check_sizes
 from engine.hub import NOWHERE, Hub
 from engine.optimizer import Optimizer
 from engine.plan import Phase, Plan
-from engine.recipe import check_name, how
+from engine.recipe import check_least, check_name, check_seed, how
 from engine.schedule import Schedule
 from engine.tracking import TrackerName
 from pretrain.objective import Objective
@@ -81,8 +82,9 @@ class PretrainRecipe:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if self.evaluation_examples < 1:
-            raise ValueError(f"evaluation_examples is {self.evaluation_examples}; it must be 1 or more")
+        check_seed(self.seed)
+        check_sizes(self.model, "model")
+        check_least(self, 1, "evaluation_examples")
         positions = int(self.model.get("n_positions") or self.model.get("max_position_embeddings") or 0)
         positions = positions or (1024 if self.model.get("model_type") == "gpt2" else 512)
         for length in [phase.length for phase in self.phases]:

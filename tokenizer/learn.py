@@ -15,6 +15,7 @@ from typing import Any
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
+from engine.recipe import check_least
 from tokenizer.load import BERT_SPECIAL_TOKENS
 
 END_OF_TEXT = "<|endoftext|>"
@@ -27,6 +28,9 @@ class Learner(ABC):
     name: str
     size: int  # tokens, the special ones included
     min_frequency: int = 2  # a pair of neighbours seen less often is not merged
+
+    def __post_init__(self) -> None:
+        check_least(self, 1, "size", "min_frequency")
 
     @staticmethod
     def from_section(name: str) -> type["Learner"]:
@@ -53,6 +57,7 @@ class WordPiece(Learner):
     alphabet: int = 1_000  # the commonest characters are kept, a rarer one makes its word [UNK]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.alphabet < 1:
             raise ValueError(f"alphabet is {self.alphabet}; a word needs letters: give 1 or more, such as 1000")
 
@@ -93,10 +98,13 @@ class BytePairs(Learner):
 
     size: int = 50_257
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size < 257:
+            raise ValueError(f"size is {self.size}; the 256 bytes and {END_OF_TEXT} alone need 257")
+
     def learn(self, texts: Iterator[list[str]], characters: Counter[str], max_length: int) -> PreTrainedTokenizerFast:
         """See `Learner.learn`. The ids are in GPT-2's order: bytes, merges as they were found, `<|endoftext|>`."""
-        if self.size < 257:
-            raise ValueError(f"vocabulary.size is {self.size}; the 256 bytes and {END_OF_TEXT} alone need 257")
         blank = GPT2Tokenizer().backend_tokenizer
         # All letters are given, in order, so here nothing is numbered by a hash map.
         trainer = trainers.BpeTrainer(

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from corpus.text import Source, fingerprint, pinned
 from engine.disk import read_json, whole_folder
 from engine.folders import TOKENIZER, mark, refuse_others, visible
-from engine.recipe import check_name, read, resolved
+from engine.recipe import check_least, check_name, read, resolved
 from engine.runtime import commit, hardware, peak_rss_mb, program
 from tokenizer.learn import Learner
 from tokenizer.load import load_tokenizer, tokenizer_hash
@@ -48,6 +48,7 @@ class Recipe:
             raise ValueError("sources is empty; name at least one")
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out is {self.held_out}; it is a share of the documents, from 0 to below 1")
+        check_least(self, 1, "max_length")
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ValueError(f"max_bytes is {self.max_bytes}; give a number of bytes, or leave it out to read all text")
 

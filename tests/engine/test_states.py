@@ -153,7 +153,9 @@ def test_what_is_called_as_no_state_is_left_alone(run, capsys):
     (home / "step-59").write_text("a file")
     names = {path.name for path in home.iterdir()} - {"step-3", "step-5"}
     assert resumed(run) == 5
-    assert "passed over notes, step-, step--7, step-07, step-41.bak, step-59, step-abc, step-٣" in capsys.readouterr().out
+    assert (
+        "passed over notes, step-, step--7, step-07, step-41.bak, step-59, step-abc, step-٣" in capsys.readouterr().out
+    )
     save(run, 6, keep=1)
     assert {path.name for path in home.iterdir()} == {"step-6", *names}
 
@@ -176,7 +178,15 @@ def test_an_optimizer_of_other_parameters_is_named(run):
         run.resume(model, [torch.optim.AdamW(model.parameters())])
 
 
-BAD_LINES = [b"\xff\x00\xfe\n", b"[1]\n", b'{"step": "3"}\n', b'{"loss": 1}\n', b"null\n", b"[" * 100_000 + b"\n", b"\n"]
+BAD_LINES = [
+    b"\xff\x00\xfe\n",
+    b"[1]\n",
+    b'{"step": "3"}\n',
+    b'{"loss": 1}\n',
+    b"null\n",
+    b"[" * 100_000 + b"\n",
+    b"\n",
+]
 
 
 @pytest.mark.parametrize("bad", BAD_LINES, ids=lambda bad: repr(bad[:9]))
