@@ -63,7 +63,7 @@ def _composed(path: Path) -> yaml.Node | None:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
-                line = event.start_mark.line + 1
+                line = event.start_mark.line + 1 if event.start_mark else 1
                 raise ValueError(f"{path}:{line}: more than {DEEPEST} lists and sections lie within each other")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
@@ -284,9 +284,7 @@ class _Reader:
         try:
             value = yaml.SafeLoader("").construct_object(node)
         except Exception:  # a tag, such as !!python/name; or a value that is none of its tag's
-            self.fail(
-                node, f"{key} is {_shown(node)}, which cannot be read as {node.tag}; only plain values are allowed"
-            )
+            self.fail(node, f"{key} is tagged {node.tag}, which {_shown(node)} is not; only plain values are allowed")
         return _number(value) if isinstance(value, str) and not node.style else value
 
     def _scalar(self, kind: Any, node: yaml.Node, key: str) -> Any:

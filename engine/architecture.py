@@ -1,0 +1,25 @@
+"""Can a model have these sizes?  The numbers of a recipe's `model:` or `config:` section, which transformers reads."""
+
+from typing import Any
+
+COUNTS = ("_size", "_layers", "_heads", "_positions", "_embeddings", "n_embd", "n_layer", "n_head", "n_inner")
+SHARES = ("dropout", "dropout_prob", "_pdrop")
+POSITIVE = ("_eps", "_epsilon", "initializer_range", "rope_theta")
+
+
+def check_sizes(settings: dict[str, Any], section: str) -> None:
+    """Refuse a count below 1, a share that is none, and a number that must be above 0. Errors: ValueError.
+
+    What the names do not tell is left to transformers.
+    """
+    for name, value in settings.items():
+        if name.endswith((*COUNTS, *SHARES, *POSITIVE)) and isinstance(value, str | bool | list | dict):
+            raise ValueError(f"{section}.{name} is {value!r}; it must be a number")
+        if not isinstance(value, int | float):
+            continue
+        if name.endswith(COUNTS) and (value < 1 or value % 1 != 0):
+            raise ValueError(f"{section}.{name} is {value}; it must be a whole number, 1 or more")
+        if name.endswith(SHARES) and not 0 <= value <= 1:
+            raise ValueError(f"{section}.{name} is {value}; it is a share, from 0 to 1")
+        if name.endswith(POSITIVE) and not value > 0:
+            raise ValueError(f"{section}.{name} is {value}; it must be above 0")
