@@ -332,9 +332,7 @@ def _load_moments(model: nn.Module, optimizers: Sequence[Optimizer], path: Path)
     for name, value in tensors.read(path):
         owner, _, key = name.rpartition("|")
         if owner not in owners:
-            raise ValueError(
-                f"{path} does not fit the model: it holds {name}, and no such parameter is trained; {ANEW}"
-            )
+            raise ValueError(f"{path} does not fit the model: no parameter of it is called as {name}; {ANEW}")
         parameter, optimizer = owners[owner]
         optimizer.state[parameter][key] = tensors.placed(value, parameter)
 

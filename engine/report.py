@@ -210,9 +210,8 @@ def system(folder: Path, recipe: str, finished: Mapping[str, Any]) -> list[tuple
     rows: list[tuple[str, str]] = [(name, noted[name]) for name in ("hardware", "processes", "commit") if name in noted]
     if "seconds" in finished:
         rows.append(("time, evaluations included", duration(finished["seconds"])))
-        if (
-            noted.get("hardware") == hardware() and {"processes", "commit"} <= noted.keys()
-        ):  # the estimate asks this machine
+        # The estimate asks this machine.
+        if noted.get("hardware") == hardware() and {"processes", "commit"} <= noted.keys():
             journey = Journey(
                 folder, finished["seconds"] / 3600, int(noted["processes"]), noted["hardware"], noted["commit"]
             )

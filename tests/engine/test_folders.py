@@ -77,7 +77,7 @@ def test_a_run_inside_another_programs_folder_is_refused(accelerator):
     Run(Path("runs/other"), Recipe(), accelerator)
     before = everything(Path("runs"))
     for name in ("tok/run", "tok/tokenizer", "tok/a/b", "stores/key/run", "other/run", "other/model"):
-        with pytest.raises(FileExistsError, match="a run cannot lie inside runs/.*choose another place"):
+        with pytest.raises(FileExistsError, match=r"a run cannot lie inside runs/.*choose another place"):
             Run(Path("runs") / name, Recipe(), accelerator)
     with pytest.raises(FileExistsError, match="a prepared corpus cannot lie inside runs/tok, a tokenizer"):
         refuse_inside(Path("runs/tok/stores"), STORE)
@@ -106,7 +106,7 @@ def test_a_link_is_not_followed_to_delete(accelerator):
     Path("runs").mkdir()
     Path("runs/mine").symlink_to(elsewhere.absolute())
     before = everything(elsewhere)
-    with pytest.raises(FileExistsError, match="runs/mine is a symbolic link to .*scratch.*delete the link"):
+    with pytest.raises(FileExistsError, match=r"runs/mine is a symbolic link to .*scratch.*delete the link"):
         Run(Path("runs/mine"), Recipe(lr=1.0), accelerator, overwrite=True)
     assert everything(elsewhere) == before
     Path("runs/mine").unlink()
@@ -132,7 +132,7 @@ def test_what_an_earlier_version_left_is_known_by_its_files(accelerator):
     (folder / ".cloze").unlink()
     assert kind_of(folder) == RUN
     Run(folder, Recipe(), accelerator)
-    with pytest.raises(FileExistsError, match="lr: 1e-05 there, 1.0 here"):
+    with pytest.raises(FileExistsError, match=r"lr: 1e-05 there, 1\.0 here"):
         Run(folder, Recipe(lr=1.0), accelerator)
     with pytest.raises(FileExistsError, match="runs/mine is a run and no tokenizer"):
         refuse_others(folder, TOKENIZER)
