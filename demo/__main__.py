@@ -5,6 +5,8 @@ runs/demo/results.json, and runs/demo/report.html to look at.
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from demo.report import write_report
+from engine.disk import read_json, whole_file
+from engine.folders import DEMO, mark, refuse_others
+from engine.processes import STOPPED
 from engine.runtime import program
+from engine.starting import INTERRUPTED
 from finetune.results import read_all
 from finetune.score import score
 from finetune.shortcuts import shortcuts
@@ -20,11 +26,10 @@ from finetune.task import DataSource, find_task
 
 FOLDER = Path("runs/demo")
 RECIPE = Path("recipes/pretrain/demo.yaml")
-LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/cpu.yaml")
-FINETUNE = (*LAUNCH, "-m", "finetune.run", "recipes/finetune/demo.yaml")
+FINETUNE = ("-m", "finetune.run", "recipes/finetune/demo.yaml")
 STEPS: dict[str, tuple[str, ...]] = {
     "train a WordPiece vocabulary": ("-m", "tokenizer.train", "recipes/tokenizer/demo.yaml"),
-    "pretrain a small BERT": (*LAUNCH, "-m", "pretrain.run", str(RECIPE)),
+    "pretrain a small BERT": ("-m", "pretrain.run", str(RECIPE)),
     "fine-tune it on four tasks": (*FINETUNE, "--name", "demo/pretrained", "--init", "pretrained"),
     "fine-tune the same network from random weights": (*FINETUNE, "--name", "demo/random", "--init", "random"),
 }
@@ -36,19 +41,22 @@ def main(argv: list[str]) -> None:
     if argv:
         raise ValueError(f"`make demo` takes no options; found {' '.join(argv)}")
     measured = FOLDER / "steps.json"
-    steps = json.loads(measured.read_text()) if measured.exists() else {}
+    refuse_others(FOLDER, DEMO, own=("wordpiece", "pretrain", "pretrained", "random"))
+    mark(FOLDER, DEMO)
+    advice = "delete it, and what each step took is measured anew"
+    steps = read_json(measured, advice=advice) if measured.exists() else {}
     for name, command in STEPS.items():
         print(f"\n== {name}\n   python {' '.join(command)}", flush=True)
         taken = run(command)
         if name not in steps:  # a step that was done before takes no time now; what counts is what it took then
             steps[name] = taken
-            measured.write_text(json.dumps(steps, indent=1))
+            whole_file(measured, json.dumps(steps, indent=1).encode())
     results = {
         "tasks": compared(),
         "seconds": round(sum(step["seconds"] for step in steps.values()), 1),
         "peak_rss_mb": max(step["peak_rss_mb"] for step in steps.values()),
     }
-    (FOLDER / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    whole_file(FOLDER / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     page = write_report(FOLDER, RECIPE, results, steps)
     print("\n" + as_table(results["tasks"]))
     print(f"\n{results['seconds'] / 60:.1f} minutes, at most {results['peak_rss_mb']:,} MB. See {page}")
@@ -58,6 +66,8 @@ def run(command: tuple[str, ...]) -> dict[str, float]:
     """Run one step to its end. Return its seconds and the most memory that one process of it held, in MB."""
     began = time.perf_counter()
     status, peak = measured_call([sys.executable, *command])
+    if status in (STOPPED, INTERRUPTED):
+        print("stopped; `make demo` goes on from here", flush=True)
     if status:
         sys.exit(status)  # the step has said why
     return {"seconds": round(time.perf_counter() - began, 1), "peak_rss_mb": round(peak)}
@@ -66,17 +76,26 @@ def run(command: tuple[str, ...]) -> dict[str, float]:
 def measured_call(command: list[str]) -> tuple[int, float]:
     """Run a command from a small process, its only parent, that learns what its children held at most.
 
-    A process started from here would count what this one holds: what was held before an exec counts on.
+    A process started from here would count what this one holds: what was held before an exec counts on. Ctrl-C reaches
+    all of them, and is answered by the command alone.
     """
     report = FOLDER / ".peak"
     FOLDER.mkdir(parents=True, exist_ok=True)
     code = (
-        "import pathlib, resource, subprocess, sys\n"
+        "import pathlib, resource, signal, subprocess, sys\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"  # ignored, it would be ignored by the command as well
         "status = subprocess.call(sys.argv[2:])\n"
         "pathlib.Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))\n"
         "sys.exit(status)"
     )
-    status = subprocess.call([sys.executable, "-c", code, str(report), *command])
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        status = subprocess.call([sys.executable, "-c", code, str(report), *command], env=environment)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if not report.exists():
+        return status or 1, 0.0  # it was killed
     peak = float(report.read_text()) / (1e6 if sys.platform == "darwin" else 1e3)
     report.unlink()
     return status, peak

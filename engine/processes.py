@@ -4,32 +4,28 @@ No wait is endless: starting has five minutes, training what `Waiting` says. A p
 its launcher ends the others; one whose launcher is gone is asked to stop.
 
 Exit statuses of every program, see `engine.runtime.program`: 0 done; 1 our mistake, with its traceback; 2 the user's,
-told in one line; 3 stopped by a signal with the state saved; 4 another process died or hangs. After 3 and 4 the same
-command goes on. A launcher of several processes shows the first status that is not 0 and ends with 1 itself.
+told in one line; 3 stopped by a signal with the state saved; 4 another process died or hangs; 130 ended by Ctrl-C where
+there is no state to save. After 3, 4 and 130 the same command goes on. A launcher of several processes shows the first status that is not 0 and ends with 1 itself.
 """
 
 import atexit
-import ctypes
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
 
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _set_pg_timeout
 
-USER_MISTAKE, STOPPED, LOST = 2, 3, 4
+from engine.starting import LOST
+
+USER_MISTAKE, STOPPED = 2, 3
 STARTING = timedelta(minutes=5)
 STOPPING = timedelta(seconds=25)  # torch's launcher kills 30 seconds after it has passed on a signal
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-_INITS = ("systemd", "init", "tini", "dumb-init", "docker-init", "catatonit", "s6-svscan", "supervisord")
-_MAY_START = ("python", "accelerate", "torchrun", "bash", "sh", "dash", "zsh")  # processes, as the first of a container
 
 
 class Stopped(Exception):
@@ -151,35 +147,3 @@ class StopSignal:
                         file=sys.stderr, flush=True,
                     )  # fmt: skip
                     os._exit(LOST)
-
-
-def stop_with_launcher() -> None:
-    """Ask the system to send SIGTERM when the launcher that started this process dies (Linux only). Errors: Lost if it
-    is dead already.
-
-    `accelerate launch` of one process passes no signal on: killed, it would leave its training behind, unseen. A
-    process that nobody launched belongs to its shell, which may well be closed.
-    """
-    is_launched = "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
-    if is_launched and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if _launcher_is_gone():
-            raise Lost("the launcher of this process died before the training began; the same command begins anew")
-
-
-def _launcher_is_gone() -> bool:
-    """Whether nobody answers where torch's launcher waits for its processes, or the first process of all took this one
-    over: it does so with orphans, and starts no training itself unless it is a shell."""
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        try:
-            place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-            socket.create_connection(place, timeout=5).close()
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            pass  # torch itself tries for longer, and says why it cannot
-    if not {"TORCHELASTIC_RUN_ID", "ACCELERATE_DYNAMO_BACKEND"} & os.environ.keys():
-        return False
-    parent = Path(f"/proc/{os.getppid()}/comm")
-    name = parent.read_text().strip() if parent.exists() else ""
-    return name in _INITS or (os.getppid() == 1 and not name.startswith(_MAY_START))

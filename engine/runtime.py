@@ -5,6 +5,7 @@ import functools
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 import traceback
@@ -28,9 +29,9 @@ from engine.processes import (
     in_company,
     leave,
     part,
-    stop_with_launcher,
 )
 from engine.sharding import shards_asked_for
+from engine.starting import INTERRUPTED, end, interrupted, stop_with_launcher
 
 
 def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
@@ -41,8 +42,13 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def command() -> None:
+        if signal.getsignal(signal.SIGINT) is interrupted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             main(sys.argv[1:])
+        except KeyboardInterrupt:
+            sys.stdout.flush()
+            end(INTERRUPTED, "stopped; the same command goes on from what is on disk")
         except Exception as error:
             status, line = _told(error)
             if line and not os.environ.get("CLOZE_TRACEBACK"):
