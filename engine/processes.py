@@ -5,7 +5,8 @@ its launcher ends the others; one whose launcher is gone is asked to stop.
 
 Exit statuses of every program, see `engine.runtime.program`: 0 done; 1 our mistake, with its traceback; 2 the user's,
 told in one line; 3 stopped by a signal with the state saved; 4 another process died or hangs; 130 ended by Ctrl-C where
-there is no state to save. After 3, 4 and 130 the same command goes on. A launcher of several processes shows the first status that is not 0 and ends with 1 itself.
+there is no state to save. After 3, 4 and 130 the same command goes on. A launcher of several processes shows the first
+status that is not 0 and ends with 1 itself.
 """
 
 import atexit

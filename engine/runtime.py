@@ -19,7 +19,6 @@ from accelerate.utils import set_seed
 from transformers.utils import logging as transformers_logging
 
 from engine.processes import (
-    LOST,
     STARTING,
     STOPPED,
     USER_MISTAKE,
@@ -31,7 +30,7 @@ from engine.processes import (
     part,
 )
 from engine.sharding import shards_asked_for
-from engine.starting import INTERRUPTED, end, interrupted, stop_with_launcher
+from engine.starting import INTERRUPTED, LOST, interrupted, stop_with_launcher
 
 
 def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
@@ -47,8 +46,8 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
         try:
             main(sys.argv[1:])
         except KeyboardInterrupt:
-            sys.stdout.flush()
-            end(INTERRUPTED, "stopped; the same command goes on from what is on disk")
+            print("stopped; the same command goes on from what is on disk", file=sys.stderr)
+            leave(INTERRUPTED)
         except Exception as error:
             status, line = _told(error)
             if line and not os.environ.get("CLOZE_TRACEBACK"):
