@@ -82,11 +82,11 @@ def _composed(path: Path) -> yaml.Node | None:
     return root
 
 
-def check_least(section: Any, least: float, *names: str) -> None:
-    """Refuse values that are below `least`. Errors: ValueError."""
+def check_least(section: Any, least: float, *names: str, before: str = "") -> None:
+    """Refuse values that are below `least`; `before` stands before their names. Errors: ValueError."""
     for name in names:
         if not getattr(section, name) >= least:
-            raise ValueError(f"{name} is {getattr(section, name)}; it must be {least:g} or more")
+            raise ValueError(f"{before}{name} is {getattr(section, name)}; it must be {least:g} or more")
 
 
 def check_seed(seed: int) -> None:

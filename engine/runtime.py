@@ -80,7 +80,7 @@ def make_accelerator(seed: int) -> Accelerator:
     Errors: ValueError for fp16 and for ways of sharding that are not done here; what `engine.processes.as_lost` puts
     into words if a process does not join within five minutes.
     """
-    stop_with_launcher()
+    stop_with_launcher()  # a program that was not started by `python -m`, too
     sharded = shards_asked_for()
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=STARTING)])
     if accelerator.mixed_precision == "fp16":

@@ -39,11 +39,11 @@ PACKED = {".gz": 2.9, ".zst": 2.9, ".parquet": 1.8}  # bytes of English text in 
 @program
 def main(argv: list[str]) -> None:
     options, rest = arguments(argv)
-    check_least(options, 1, "processes")
+    check_least(options, 1, "processes", before="--")
     if not 0 < options.utilisation <= 1:
-        raise ValueError(f"utilisation is {options.utilisation}; it is a share of a card's peak, above 0, up to 1")
+        raise ValueError(f"--utilisation is {options.utilisation}; it is a share of a card's peak, above 0, up to 1")
     if options.dollars is not None:
-        check_least(options, 0, "dollars")
+        check_least(options, 0, "dollars", before="--")
     recipe = read(PretrainRecipe, rest)
     speak_plainly()
     found = planned(recipe, options)

@@ -24,9 +24,9 @@ from tokenizer.load import load_tokenizer, tokenizer_hash
 @program
 def main(argv: list[str]) -> None:
     options, recipe_argv = own_options().parse_known_args(argv)
-    check_least(options, 1, "tasks", "cpus", "mem")
+    check_least(options, 1, "tasks", "cpus", "mem", before="--")
     if options.workers < 1 and options.workers != -1:
-        raise ValueError(f"workers is {options.workers}; it must be 1 or more, or -1 for one a core")
+        raise ValueError(f"--workers is {options.workers}; it must be 1 or more, or -1 for one a core")
     recipe = read(PretrainRecipe, recipe_argv)
     corpus, tokenizer = recipe.corpus, load_tokenizer(recipe.tokenizer)
     if corpus.mode == "stream":

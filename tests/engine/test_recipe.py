@@ -235,3 +235,74 @@ def test_data_is_looked_up_in_its_folder_then_here(tmp_path, monkeypatch):
 def class_of(room: str) -> type:
     module, name = CLASSES[room]
     return getattr(importlib.import_module(module), name)
+
+
+BOMB = "model:\n  a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 8)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"[" * 5000, "FILE:1: more than 32 lists and sections lie within each other"),
+        (b"? [a, b]\n: 1", "FILE:1: a key of the recipe must be one word"),
+        (b"name: a\nmodel:\n  ? {a: 1}\n  : 1", "FILE:3: a key of model must be one word"),
+        (BOMB.encode(), "FILE has more than 100,000 values"),
+        (b"name: a\nmodel: {a: &a [*a]}", "FILE has more than 100,000 values"),
+        ("name: ä".encode("latin1"), "FILE is not UTF-8 (byte 6)"),
+        ("name: a".encode("utf-16"), "FILE is not UTF-8 (byte 0)"),
+        (b"name: a\n---\nname: b", "FILE is not YAML: "),
+        (b"name: a\nmodel: {act: !!int abc}", "FILE:2: model.act is tagged tag:yaml.org,2002:int, which 'abc' is not"),
+        (b"name: a\nmodel: {act: 2020-13-45}", "FILE:2: model.act is tagged"),
+        (b"name: a\nsteps: " + b"9" * 5000, "FILE:2: steps must be one whole number; found '99999"),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+def test_what_no_person_would_write_is_told_in_one_line_as_well(tmp_path, content, expected):
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as raised:  # noqa: PT011
+        load(Recipe, path)
+    said = str(raised.value).replace(str(path), "FILE")
+    assert said.startswith(expected)
+    assert "\n" not in said
+    assert len(said) < 400
+
+
+WRONG = {
+    "pretrain/bert-mini": (
+        "plan.steps -1, plan.global_batch 0, plan.device_batch -2, plan.log_every 0, plan.evaluate_every -1, "
+        "plan.save_every -1, plan.keep 0, plan.max_grad_norm 0, plan.workers -1, plan.timeout 0, seed -1, "
+        "seed 4294967296, length -1, evaluation_examples 0, corpus.held_out 1.5, corpus.chapter_tokens 0, "
+        "model.hidden_size 0, model.num_hidden_layers -2, model.num_attention_heads 0, model.hidden_dropout_prob 1.5, "
+        "model.max_position_embeddings -1, objective.mask_rate 1.5, objective.short_seq_rate -0.1, optimizer.lr -1, "
+        "optimizer.weight_decay -1, optimizer.eps 0, optimizer.ema 1, schedule.warmup_rate 1.1, schedule.floor -1, "
+        "schedule.cooldown_rate -1, last_phase.share 1.5, last_phase.length 0, last_phase.device_batch 0"
+    ),
+    "finetune/glue": (
+        "plan.epochs 0, plan.global_batch 0, plan.device_batch -1, plan.log_every 0, plan.save_every -1, "
+        "plan.max_grad_norm -1, max_length 0, auxiliary_lm -1, seeds [-1], data.hold_out 1.5, optimizer.lr 0, "
+        "schedule.warmup_rate -1, config.hidden_dropout_prob 2"
+    ),
+    "tokenizer/bert-wordpiece": (
+        "max_length 0, max_bytes 0, held_out 1, vocabulary.size -1, vocabulary.min_frequency 0, vocabulary.alphabet 0"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key", "value"),
+    [(recipe, *change.split()) for recipe, changes in WRONG.items() for change in changes.split(", ")],
+)
+def test_a_number_of_a_wrong_sign_or_size_is_told_with_file_and_key(tmp_path, recipe, key, value):
+    values = yaml.safe_load((RECIPES / f"{recipe}.yaml").read_text())
+    *sections, last = key.split(".")
+    section = values
+    for name in sections:
+        section = section.setdefault(name, {})
+    section[last] = yaml.safe_load(value)
+    path = written(tmp_path, yaml.safe_dump(values))
+    with pytest.raises(ValueError, match=rf"^{path}:\d+: .*{last.removesuffix('s')}") as raised:
+        load(class_of(recipe.split("/")[0]), path)
+    assert "\n" not in str(raised.value)

@@ -192,8 +192,11 @@ def test_changed_text_is_not_taken_for_the_same(tmp_path, corpus):
 def test_a_folder_of_other_files_is_refused(tmp_path, corpus):
     (tmp_path / "runs" / "small").mkdir(parents=True)
     (tmp_path / "runs" / "small" / "thesis.txt").write_text("precious")
-    with pytest.raises(FileExistsError, match=r"holds other files \(thesis\.txt\)"):
+    with pytest.raises(FileExistsError, match=r"no tokenizer of ours \(thesis\.txt\)"):
         learn(write_recipe(tmp_path, corpus, WORDPIECE))
+    with pytest.raises(FileExistsError, match=r"no tokenizer of ours \(thesis\.txt\)"):
+        learn(write_recipe(tmp_path, corpus, WORDPIECE), "--overwrite", "True")
+    assert (tmp_path / "runs/small/thesis.txt").read_text() == "precious"
 
 
 def test_a_tokenizer_changed_by_hand_is_not_taken_for_the_recipes(tmp_path, corpus):
