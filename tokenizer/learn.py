@@ -101,7 +101,7 @@ class BytePairs(Learner):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size < 257:
-            raise ValueError(f"size is {self.size}; the 256 bytes and {END_OF_TEXT} alone need 257")
+            raise ValueError(f"vocabulary.size is {self.size}; the 256 bytes and {END_OF_TEXT} alone need 257")
 
     def learn(self, texts: Iterator[list[str]], characters: Counter[str], max_length: int) -> PreTrainedTokenizerFast:
         """See `Learner.learn`. The ids are in GPT-2's order: bytes, merges as they were found, `<|endoftext|>`."""
