@@ -29,6 +29,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine import tensors
+from engine.agreement import agree
 from engine.average import Average
 from engine.batches import Position
 from engine.card import Card, Journey, write_card
@@ -161,6 +162,7 @@ class Run:
         if folder is None:
             position, extra = Position(), {}
         else:
+            agree(self.accelerator, **{str(folder): sha256(folder / "manifest.json")})  # on a second machine's disk too
             about = json.loads((folder / "position.json").read_text())
             position, extra, self._seconds_before = Position(**about["position"]), about["extra"], about["seconds"]
             _load_weights(model, folder / WEIGHTS)

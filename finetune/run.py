@@ -11,15 +11,18 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from engine.agreement import Apart, agree, contents, surroundings, weights
 from engine.batches import Batches
-from engine.checkpoint import Run, Taken
+from engine.checkpoint import Run, Taken, refuse_strangers
 from engine.disk import whole_file
 from engine.hub import Publisher
 from engine.loop import train
@@ -43,12 +46,13 @@ from finetune.predictions import degenerate, write_predictions
 from finetune.recipe import FinetuneRecipe
 from finetune.results import read as read_results
 from finetune.score import score
-from finetune.task import Rows, Task, all_tasks, find_task, opened, provenance
-from tokenizer.load import load_tokenizer
+from finetune.task import Rows, Task, all_tasks, checksums, find_task, opened, provenance
+from tokenizer.load import load_tokenizer, tokenizer_hash
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+Agree = Callable[..., None]  # compares facts with the other processes of the run, see engine.agreement
 PATIENCE = 5  # seconds between two looks at a job that waits for another process's
 
 
@@ -62,23 +66,44 @@ def main(argv: list[str]) -> None:
     # Tasks, seeds and values to try may be added to a run; all else is what makes its results comparable.
     free = ("task", "seeds", "grid", "settings", "trackers")
     shared = {name: value for name, value in vars(recipe).items() if name not in free}
+    company = together(recipe, shared, accelerator)
     run = Run(RUNS / recipe.name, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
-    do(found, accelerator)
+    do(found, company, accelerator)
     if accelerator.is_main_process:
         report(run.folder, found)
 
 
-def do(found: list[Job], accelerator: "Accelerator") -> None:
+def together(recipe: FinetuneRecipe, shared: dict[str, Any], accelerator: "Accelerator") -> Agree:
+    """Make sure that all processes at this run mean the same by it; what else has to be alike is asked by the result.
+
+    Processes that do each job together also compare the weights that they have read; those that do jobs of their own
+    compare the model's files.
+    """
+    if recipe.share == "batches":
+        agree(accelerator, **vars(recipe), **surroundings(accelerator))
+        return partial(agree, accelerator)
+    folder = RUNS / recipe.name
+    refuse_strangers(folder, shared)
+    company, source = Apart(folder), located(recipe.model)
+    given = contents(Path(source)) if Path(source).is_dir() else commit_of(source, recipe.revision)
+    company.agree(**{**shared, "model": {recipe.model: given}}, **surroundings(accelerator))
+    return company.agree
+
+
+def do(found: list[Job], company: Agree, accelerator: "Accelerator") -> None:
     """Do every job that is not done. What other processes are at is left to them."""
     left = [job for job in found if not job.finished]
     courses = {job.task: job.recipe.data for job in left}  # rows are opened first: a bad one shows before any training
     encodings = {name: Encodings(*opened(find_task(name), data)) for name, data in courses.items()}
+    company(rows={name: checksums(encoding.rows) for name, encoding in encodings.items()})
     while left:
         later, taken = [], []
         for job in left:
             if not ready(job, found):
                 later.append(job)
-            elif not job.finished:
+            elif job.finished:
+                refuse_strangers(job.folder, job.recipe)  # another process was faster, and may have been told otherwise
+            else:
                 try:
                     do_job(job, found, encodings[job.task], accelerator)
                     if accelerator.is_main_process:
@@ -151,6 +176,7 @@ def taught(
     model, fresh = open_model(
         source, head, task, tokenizer, recipe.config, recipe.init == "random", pinned or recipe.revision
     )
+    agree(accelerator, tokenizer=tokenizer_hash(tokenizer), model=weights(model))
     refuse_too_long(recipe.max_length, model)
     if recipe.auxiliary_lm:
         refuse_encoder(model)

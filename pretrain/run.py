@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
+from engine.agreement import agree, surroundings, weights
 from engine.batches import Batches, Position
 from engine.checkpoint import Run
 from engine.curves import curves
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> None:
     recipe = read(PretrainRecipe, argv)
     objective, seed = recipe.objective, recipe.seed
     accelerator = make_accelerator(seed)
+    agree(accelerator, **vars(recipe), **surroundings(accelerator))
     run = Run(Path("runs") / recipe.name, recipe, accelerator, recipe.overwrite, recipe.state)
     tracker = Tracker(run.folder, accelerator, recipe.trackers)
     publisher = Publisher(recipe.hub, run.folder, accelerator, tracker.note)
@@ -47,6 +49,7 @@ def main(argv: list[str]) -> None:
     vocabulary = Vocabulary.of(tokenizer)
     vocabulary.require(objective.special_tokens)
     model = objective.build(recipe.model, vocabulary)
+    agree(accelerator, tokenizer=tokenizer_hash(tokenizer), model=weights(model))
     held_out_tokens = recipe.evaluation_examples * max(phase.length for phase in recipe.phases)
     with opened(recipe.corpus, tokenizer, seed, run.folder, accelerator, held_out_tokens) as corpus:
         run.bind(corpus=corpus.fingerprint, tokenizer=tokenizer_hash(tokenizer))
