@@ -1,4 +1,4 @@
-"""Do all processes of a run mean the same experiment?  Recipe, code, data, tokenizer and weights, before the first step.
+"""Do all processes of a run mean the same experiment?  Recipe, code, data, tokenizer and weights, before step 1.
 
 Each process reads its own files, and on a second machine these may be old copies. Nothing in training itself would
 notice: gradients of different experiments can be averaged as well.
@@ -14,7 +14,7 @@ from typing import Any
 import xxhash
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import nn
+from transformers import PreTrainedModel
 
 from engine.disk import whole_file
 from engine.processes import as_lost
@@ -100,9 +100,9 @@ def surroundings(accelerator: Accelerator) -> dict[str, Any]:
     }
 
 
-def weights(model: nn.Module) -> dict[str, Any]:
+def weights(model: PreTrainedModel) -> dict[str, Any]:
     """A model as facts: its config, and a checksum of each tensor."""
-    config = model.config.to_diff_dict() if hasattr(model, "config") else {}
+    config = model.config.to_diff_dict()
     config.pop("_name_or_path", None)  # each machine may have it elsewhere
     return {"config": config, "weights": {name: digest(value) for name, value in model.state_dict().items()}}
 
