@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from engine.finite import strict_json
+
 TrackerName = Literal["trackio", "tensorboard", "wandb"]
 PROJECT = "cloze"  # what trackio and wandb call all of these runs together
 
@@ -59,13 +61,13 @@ class Tracker:
         self._done = done
 
     def log(self, step: int, **values: float) -> None:
-        """Report `values` at `step`."""
+        """Report `values` at `step`. In metrics.jsonl, one that is not finite is null."""
         if not self._speaks:
             return
         self._open_others()
         line = {"step": step, **{name: _short(value) for name, value in values.items()}}
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(strict_json(line) + "\n")
         for other in self._others:
             other.log(values, step=step)
         if self._bar is not None and "loss" in values:
@@ -125,9 +127,10 @@ def refuse_missing(names: Sequence[TrackerName]) -> None:
 
 
 def read_lines(metrics: Path) -> list[dict[str, float]]:
-    """The lines of metrics.jsonl, but for one that is still being written."""
+    """The lines of metrics.jsonl, but for one that is still being written; without values that were not finite."""
     lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [{name: value for name, value in line.items() if value is not None} for line in found]
 
 
 def name_of(folder: Path) -> str:

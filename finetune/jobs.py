@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.checkpoint import refuse_strangers
 from engine.disk import whole_file
+from engine.finite import strict_json
 from engine.recipe import changed
 from finetune.recipe import FinetuneRecipe
 from finetune.task import Task, find_task
@@ -154,7 +155,7 @@ def write_results(folder: Path) -> list[dict[str, Any]]:
     with (folder / ".results.lock").open("a") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)  # of several processes the last one has seen all
         lines = list(finished_lines(folder))
-        text = "".join(json.dumps(line) + "\n" for line in lines)
+        text = "".join(strict_json(line) + "\n" for line in lines)
         whole_file(folder / "results.jsonl", text.encode())
     return lines
 

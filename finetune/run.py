@@ -7,6 +7,7 @@ was stopped, within a job and between jobs. It ends in the table, runs/NAME/tabl
 """
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -24,6 +25,7 @@ from engine.agreement import Apart, agree, contents, surroundings, weights
 from engine.batches import Batches
 from engine.checkpoint import Run, Taken, refuse_strangers
 from engine.disk import whole_file
+from engine.finite import not_finite_in, strict_json
 from engine.hub import Publisher
 from engine.loop import train
 from engine.recipe import read, resolved
@@ -139,13 +141,15 @@ def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accel
     line["started_from"] = str(before.folder) if before else ""
     try:
         model, tokenizer, facts = taught(job, before, encodings, run, tracker, accelerator)
+        line |= facts | judged(job, model, tokenizer, encodings, line["majority"], tracker, accelerator)
     except FloatingPointError as error:
         tracker.note(f"{job.words} failed: {error}")
         line |= {"metrics": {}, "headline": {"name": encodings.task.headline, "value": None}, "failure": str(error)}
         run.finish(**line)
+        if accelerator.is_main_process:
+            shutil.rmtree(job.folder / "model", ignore_errors=True)  # trained, but of no use
         tracker.close()
         return
-    line |= facts | judged(job, model, tokenizer, encodings, line["majority"], tracker, accelerator)
     words = card(encodings.task, model, line)
     folder = run.export(model, tokenizer, words, job.recipe.hub.repo)  # what was chosen on dev is in its config now
     publisher.finish(folder, facts["steps"])
@@ -165,6 +169,8 @@ def taught(
     task, recipe, trained = encodings.task, job.recipe, job.folder / "trained.json"
     head = WithLanguageModel(HEADS[task.head], recipe.auxiliary_lm) if recipe.auxiliary_lm else HEADS[task.head]
     if trained.exists():
+        if found := not_finite_in(job.folder / "model"):
+            raise FloatingPointError(f"an earlier launch left weights that are not finite: {found}")
         tokenizer = framed(load_tokenizer(str(job.folder / "model")))
         model, _ = open_model(str(job.folder / "model"), head, task, tokenizer, {}, fresh=False)
         tracker.note(f"{job.words}: trained by an earlier launch")
@@ -191,7 +197,7 @@ def taught(
     facts["examples_per_second"] = round(plan.steps * plan.global_batch / run.seconds, 1)
     run.export(model, tokenizer)  # a kill from here on costs no training
     if accelerator.is_main_process:
-        whole_file(trained, json.dumps(facts).encode())
+        whole_file(trained, strict_json(facts).encode())
     accelerator.wait_for_everyone()
     return model, tokenizer, facts
 
@@ -209,6 +215,9 @@ def judged(
         predictions = answers(model, task, encoded, tokenizer, accelerator)
         found[split] = head.settle(task, model, predictions, rows[split])
     metrics = {split: score(task, predictions.answers, rows[split]) for split, predictions in found.items()}
+    for split, names in metrics.items():
+        if strange := [name for name, value in names.items() if not math.isfinite(value)]:
+            raise FloatingPointError(f"{strange[0]} on {split} is {names[strange[0]]}, which is no score")
     steps = json.loads((job.folder / "trained.json").read_text())["steps"]
     values = {f"{split}_{name}": value for split, names in metrics.items() for name, value in names.items()}
     constant = {

@@ -5,6 +5,7 @@
 The same command goes on from the newest complete state; a finished run is left as it is.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,9 @@ def main(argv: list[str]) -> None:
         def publish(step: int) -> None:
             if target := publisher.wants(step):
                 found = judged.get(step, {})
+                if not all(math.isfinite(value) for name, value in found.items() if name.endswith("_loss")):
+                    tracker.note(f"step {step} is not published: its evaluation is not finite")
+                    return
                 about = card(recipe, model, tokenizer, corpus.sources, corpus.stores, found)
                 run.export(model, tokenizer, about, recipe.hub.repo, target)
                 losses = [value for name, value in found.items() if name.endswith("_loss")]
