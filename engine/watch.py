@@ -65,7 +65,8 @@ class Watch:
             )
 
     def _refuse_weights(self, model: nn.Module) -> None:
-        if found := not_finite(model.state_dict(keep_vars=True).items()):
+        # Not `state_dict`: at that torch takes a model apart that was gathered to be used.
+        if found := not_finite(model.named_parameters()):
             raise FloatingPointError(
                 f"the model is lost: {found}, which an earlier step has left there. Lower optimizer.lr, and start anew "
                 "or from an earlier state"

@@ -60,7 +60,7 @@ def test_the_advice_after_three_skipped_steps_names_the_weights_if_they_are_the_
 
 
 def test_a_spoiled_state_is_not_saved_over_the_whole_ones(tmp_path, write_recipe, launch):
-    plan = {"steps": 9, "save_every": 1, "keep": 1, "evaluate_every": 0}
+    plan = {"steps": 9, "save_every": 1, "keep": 1, "evaluate_every": 0, "log_every": 1}
     write_recipe(tmp_path, plan=plan, **BLOWN_UP)
     assert_lost(tmp_path, launch(tmp_path, "recipe.yaml"), "state/step-1 is not saved: ")
     assert not list((tmp_path / "runs/small").glob("state/step-*"))
