@@ -4,7 +4,6 @@ A shard is what one task prepared, and has the shape of a store (corpus.store). 
 they are so few that many small files would come of it. So joining takes the time of copying the tables, a sixth of all.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ from typing import Any
 import numpy
 
 from corpus.document import Tally
-from corpus.store import SPLITS, check_something_is_left, home_of, locked, write_manifest
+from corpus.manifest import Mapped, read_manifest, write_manifest
+from corpus.store import SPLITS, check_something_is_left, home_of, locked
 from corpus.text import Source, refuse_empty
 from engine.disk import whole_folder
 
@@ -40,7 +40,7 @@ def join(shards: list[Path], origin: dict[str, Any], folder: Path) -> Path:
 
 def join_split(shards: list[Path], origin: dict[str, Any], folder: Path) -> None:
     folder.mkdir()
-    manifests = [json.loads((shard / "manifest.json").read_text()) for shard in shards]
+    manifests = [read_manifest(shard) for shard in shards]
     skipped: Tally = sum((Tally(manifest["skipped"]) for manifest in manifests), Tally())
     names = ("documents", "sentences", "tokens", "bytes")
     counts = {name: sum(manifest["counts"][name] for manifest in manifests) for name in names}
@@ -49,11 +49,28 @@ def join_split(shards: list[Path], origin: dict[str, Any], folder: Path) -> None
         for number, source in enumerate(origin["sources"]):
             if not sum(manifest["read"].get(str(number), 0) for manifest in manifests):
                 refuse_empty(Source(**source), skipped)
-    join_tables(shards, "sentences.bin", folder)
-    join_tables(shards, "documents.bin", folder)
+    about = {
+        shard / name: told for shard, man in zip(shards, manifests, strict=True) for name, told in man["files"].items()
+    }
+    linked = {}
+    for name in ("sentences.bin", "documents.bin"):
+        check([shard / name for shard in shards], about, "int64")
+        join_tables(shards, name, folder)
     for number, files in enumerate(together([shard / "ids-00000.bin" for shard in shards])):
-        join_ids(files, folder / f"ids-{number:05}.bin")
-    write_manifest(folder, {**origin, "skipped": dict(sorted(skipped.items())), "counts": counts})
+        target = folder / f"ids-{number:05}.bin"
+        if len(files) == 1:
+            link(files[0], target)
+            linked[target.name] = about[files[0]]  # whoever reads it checks it
+        else:
+            check(files, about, origin["dtype"])
+            join_ids(files, target)
+    write_manifest(folder, {**origin, "skipped": dict(sorted(skipped.items())), "counts": counts}, linked)
+
+
+def check(files: list[Path], about: dict[Path, dict[str, Any]], dtype: str) -> None:
+    """Refuse what has changed since its shard was written: its copy would get a checksum of its own."""
+    for file in files:
+        Mapped(file, dtype, about[file]).check()
 
 
 def join_tables(shards: list[Path], name: str, folder: Path) -> None:
@@ -86,8 +103,6 @@ def together(files: list[Path]) -> Iterator[list[Path]]:
 
 
 def join_ids(files: list[Path], target: Path) -> None:
-    if len(files) == 1:
-        return link(files[0], target)
     with target.open("wb") as joined:
         for path in files:
             with path.open("rb") as file:

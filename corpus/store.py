@@ -3,14 +3,14 @@
 FOLDER/KEY/train/      ids-00000.bin …  (N,)   uint16, or uint32 for a vocabulary over 65,536; in one file or several
                        sentences.bin    (S+1,) int64: sentence s is ids[sentences[s] : sentences[s + 1]]
                        documents.bin    (D+1,) int64: document d is sentences documents[d] up to documents[d + 1]
-                       manifest.json    what is inside, what it was made of, what was left out, and the files' sizes
+                       manifest.json    what is inside, what it was made of, what was left out, and the checksums of
+                                        the files' blocks (corpus.manifest)
 FOLDER/KEY/held_out/   the same, of documents that training never sees
 """
 
 import fcntl
 import hashlib
 import json
-import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +26,7 @@ from tokenizers import Tokenizer
 
 from corpus.document import Document, Tally, draw
 from corpus.encoding import Encoded, encode_all
+from corpus.manifest import Mapped, read_manifest, write_manifest
 from corpus.text import Source, documents, fingerprint, pinned
 from engine.disk import whole_folder
 
@@ -36,7 +37,7 @@ Ints = NDArray[numpy.int64]
 Filter = Literal["gopher_quality", "gopher_repetition", "c4_quality", "fineweb_quality"]
 Deduplicate = Literal["minhash"]
 
-LAYOUT = 2  # of the files: a store of another one is built again, under another key
+LAYOUT = 3  # of the files: a store of another one is built again, under another key
 SPLITS = ("train", "held_out")
 BATCH_CHARACTERS = 1 << 20  # of text a worker is handed at a time
 RESIDENT = 1 << 28  # bytes of a split's ids, and again of its tables, that a process has in memory at most
@@ -46,20 +47,27 @@ AROUND = 1 << 21  # bytes that come into memory with a byte that is read: Linux 
 class Store:
     """Token ids of one split; `len` is the number of documents. Memory does not grow with it: all is memory-mapped.
 
-    Raises FileNotFoundError if there is no store, ValueError naming a file that is not as long as the manifest says.
+    What is read is what was written: a block is checked when it is first read, and all blocks at once in a store that
+    fits in memory. Raises FileNotFoundError if there is no store, ValueError naming a file that is damaged, or that
+    holds ids of `vocabulary` or above; so may every method.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.manifest: dict[str, Any] = checked_manifest(folder)
-        dtype, names = self.manifest["dtype"], sorted(self.manifest["files"])
-        self._ids = [Mapped(folder / name, dtype) for name in names if name.startswith("ids-")]
-        self._sentences = Mapped(folder / "sentences.bin", "int64")
-        self._documents = Mapped(folder / "documents.bin", "int64")
+    def __init__(self, folder: Path, vocabulary: int | None = None) -> None:
+        self.folder, self.vocabulary = folder, vocabulary
+        self.manifest: dict[str, Any] = read_manifest(folder)
+        files, dtype = self.manifest["files"], self.manifest["dtype"]
+        ids = sorted(name for name in files if name.startswith("ids-"))
+        self._ids = [Mapped(folder / name, dtype, files[name], vocabulary) for name in ids]
+        self._sentences, self._documents = (
+            Mapped(folder / name, "int64", files[name]) for name in ("sentences.bin", "documents.bin")
+        )
         self._ids_memory = Memory(self._ids)
         self._tables_memory = Memory([self._sentences, self._documents])
         self._starts = numpy.cumsum([0, *(len(file.array) for file in self._ids)])  # token at which each file begins
-        self._is_large = sum(self.manifest["files"].values()) > RESIDENT
+        self._is_large = sum(about["bytes"] for about in files.values()) > RESIDENT
+        if not self._is_large:
+            for file in (*self._ids, self._sentences, self._documents):
+                file.check()
         self.num_tokens, self.num_sentences = int(self._starts[-1]), len(self._sentences.array) - 1
 
     def __len__(self) -> int:
@@ -71,7 +79,7 @@ class Store:
             jumps = numpy.count_nonzero(numpy.abs(numpy.diff(index.ravel())) > AROUND // 4)
             self._ids_memory.take(int(jumps))
         if len(self._ids) == 1:
-            return self._ids[0].array[index].astype(numpy.int64)
+            return self._ids[0].at(index).astype(numpy.int64)
         return self._from_many_files(index.ravel()).reshape(index.shape)
 
     def offsets(self, documents: Ints) -> tuple[Ints, Ints]:
@@ -83,17 +91,20 @@ class Store:
         at_a_time = RESIDENT // (2 * AROUND) if self._is_large else max(1, len(documents))
         for start in range(0, len(documents), at_a_time):
             some = documents[start : start + at_a_time]
-            begin, end = self._documents.array[some], self._documents.array[some + 1]
+            begin, end = self._documents.at(some), self._documents.at(some + 1)
             after = numpy.cumsum(end - begin + 1)
             place = numpy.arange(after[-1]) + numpy.repeat(end + 1 - after, end - begin + 1)
-            flat.append(self._sentences.array[place])
+            flat.append(self._sentences.at(place))
             counts.append(end - begin + 1)
             if self._is_large:
                 self._tables_memory.take(2 * len(some))
         return numpy.concatenate(flat), numpy.cumsum(numpy.concatenate(counts))
 
-    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
-        return Store, (self.folder,)  # a DataLoader worker maps the files anew instead of being sent the ids
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path, int | None]]:
+        return Store, (
+            self.folder,
+            self.vocabulary,
+        )  # a DataLoader worker maps the files anew instead of being sent the ids
 
     def _from_many_files(self, index: Ints) -> Ints:
         file = numpy.searchsorted(self._starts, index, side="right") - 1
@@ -102,24 +113,8 @@ class Store:
         found = numpy.empty(len(index), numpy.int64)
         for number in numpy.flatnonzero(numpy.diff(ends)):
             here = order[ends[number] : ends[number + 1]]
-            found[here] = self._ids[number].array[index[here] - self._starts[number]]
+            found[here] = self._ids[number].at(index[here] - self._starts[number])
         return found
-
-
-class Mapped:
-    """A file as an array that can leave memory."""
-
-    def __init__(self, path: Path, dtype: str) -> None:
-        self.array: NDArray[Any] = numpy.empty(0, dtype)
-        if path.stat().st_size:  # mmap refuses an empty file
-            with path.open("rb") as file:
-                self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self.array = numpy.frombuffer(self.map, dtype)
-
-    def let_go(self) -> None:
-        """Count the file's pages no longer as this process's memory; the system keeps them for as long as it can."""
-        if len(self.array):
-            self.map.madvise(mmap.MADV_DONTNEED)
 
 
 class Memory:
@@ -163,9 +158,13 @@ def prepare(
                     f"the corpus is to be cleaned ({', '.join([*filters, deduplicate or 'no deduplication'])}), and is "
                     "not prepared: say  python -m pretrain.prepare RECIPE  first"
                 )
+            if (old := home_of({**origin, "layout": LAYOUT - 1}, folder)).exists():
+                print(
+                    f"{old} is an earlier version's, without checksums: {home} is made in its place; delete the old one"
+                )
             with whole_folder(home) as aside:
                 build(origin, tokenizer.backend_tokenizer, aside, processes or len(os.sched_getaffinity(0)))
-    train, held = (Store(home / split) for split in SPLITS)
+    train, held = (Store(home / split, num_ids(tokenizer)) for split in SPLITS)
     return train, held
 
 
@@ -199,10 +198,15 @@ def origin_of(
         "tokenizer": tokenizer_hash,
         "held_out": held_out,
         "splitter": f"nupunkt {version('nupunkt')}",
-        "dtype": "uint16" if max(tokenizer.get_vocab().values()) < 1 << 16 else "uint32",
+        "dtype": "uint16" if num_ids(tokenizer) <= 1 << 16 else "uint32",
     }
     cleaning = {"filters": list(filters), "deduplicate": deduplicate}
     return {**origin, "cleaning": cleaning} if filters or deduplicate else origin
+
+
+def num_ids(tokenizer: "PreTrainedTokenizerFast") -> int:
+    """The tokenizer's largest id, and one."""
+    return max(tokenizer.get_vocab().values()) + 1
 
 
 def home_of(origin: dict[str, Any], folder: Path) -> Path:
@@ -269,12 +273,7 @@ class Writer:
     def close(self, about: dict[str, Any]) -> None:
         for file in self.files.values():
             file.close()
-        write_manifest(self.folder, {**about, "counts": self.counts})
-
-
-def write_manifest(folder: Path, about: dict[str, Any]) -> None:
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.bin"))}
-    (folder / "manifest.json").write_text(json.dumps({**about, "files": sizes}, indent=2))
+        write_manifest(self.folder, {"dtype": self.dtype, **about, "counts": self.counts})
 
 
 @contextmanager
@@ -283,26 +282,6 @@ def locked(home: Path) -> Iterator[None]:
     with home.with_suffix(".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-# From disk to memory
-
-
-def checked_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no store here: manifest.json is missing")
-    try:
-        manifest = json.loads(path.read_text())
-        sizes = manifest["files"]
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{path}: damaged ({error!r}); remove {folder.parent} to have it built again") from error
-    for name, size in sizes.items():
-        found = (folder / name).stat().st_size if (folder / name).is_file() else 0
-        if found != size:
-            damage = f"{folder / name}: damaged, {found} bytes where its manifest says {size}"
-            raise ValueError(f"{damage}; remove {folder.parent} to have it built again")
-    return manifest
 
 
 def digest(value: Any) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from corpus.chapters import Chapter
-from corpus.store import Store
+from corpus.store import Store, num_ids
 from corpus.stream_job import Job, chapter_name, chapters_in, is_at_work, is_past, raise_what_was_told, wanted_path
 from corpus.text import Source, parts, pinned
 from engine import draws
@@ -60,7 +60,7 @@ class StreamedText:
             name="held_out",
             sources=tuple(pinned(source) for source in sources),
             tokenizer=tokenizer.backend_tokenizer.to_str(),
-            dtype="uint16" if max(tokenizer.get_vocab().values()) < 1 << 16 else "uint32",
+            dtype="uint16" if num_ids(tokenizer) <= 1 << 16 else "uint32",
             held_out=held_out,
             held_out_tokens=held_out_tokens,
             chapter_tokens=chapter_tokens,
@@ -73,6 +73,7 @@ class StreamedText:
         self._stamp = hashlib.sha256(job.to_json().encode()).hexdigest()[:16]
         home = folder.absolute() / self._stamp
         self._job = replace(job, folder=home, processes=processes, parent=os.getpid())
+        self._num_ids = num_ids(tokenizer)
         self._owner = os.getpid() if builds else None
         self._writers: dict[str, subprocess.Popen[str]] = {}
         self._coming: tuple[int, int] | None = None  # the writer's next chapter that was not opened here
@@ -103,7 +104,7 @@ class StreamedText:
         """
         job = replace(self._job, name="chapters", epoch=epoch, number=number, cursor=cursor)
         self._wait_for(job)
-        store = Store(job.target / "train")
+        store = Store(job.target / "train", self._num_ids)
         about = store.manifest
         if self._builds and self._coming == (epoch, number):
             self._coming = (epoch + 1, 0) if about["is_last"] else (epoch, number + 1)
@@ -123,7 +124,7 @@ class StreamedText:
         """The documents for evaluation: the first held-out ones of epoch 0, until they have `held_out_tokens` tokens or
         the sources end. At a rate of 0.01, a hundred times as much text is read for them. Errors: as in `chapter`."""
         self._wait_for(self._job)
-        return Store(self._job.target / "held_out")
+        return Store(self._job.target / "held_out", self._num_ids)
 
     def close(self) -> None:
         """End the writers and remove the folder."""

@@ -4,7 +4,6 @@ A global batch is cut into slices, one for each process and accumulation step, s
 same on one process or on eight, and a resumed run seeks to its position; it replays nothing.
 """
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -119,11 +118,11 @@ class Batches(Dataset[Batch], Generic[E]):
             self, sampler=slices(), batch_size=None, num_workers=self.workers, pin_memory=self.pin_memory
         )
         stream = iter(loader)
-        for first in stream:
+        while (first := _next(stream)) is not None:
             step = under_way.popleft()
             self._reached(*step.place)
-            others = itertools.islice(stream, self._num_micro(self._phase_of(step.after.step)) - 1)
-            yield replace(step, micro_batches=[first, *others])
+            others = [_next(stream) for _ in range(self._num_micro(self._phase_of(step.after.step)) - 1)]
+            yield replace(step, micro_batches=[first, *filter(None, others)])
 
     def __getitem__(self, piece: _Slice) -> Batch:
         batch = self.examples(piece.at, piece.phase).batch(piece.index)
@@ -163,3 +162,12 @@ class Batches(Dataset[Batch], Generic[E]):
     def _pieces(self, at: Position, phase: Phase, examples: npt.NDArray[np.int64]) -> list[_Slice]:
         shares = np.array_split(examples, self._num_micro(phase) * self.world)[self.rank :: self.world]
         return [_Slice(at, phase, share if len(share) else examples[:1], not len(share)) for share in shares]
+
+
+def _next(batches: Iterator[Batch]) -> Batch | None:
+    """The next batch. Errors: those of whoever makes it; of a worker's, torch would show the traceback as well."""
+    try:
+        return next(batches, None)
+    except (ValueError, OSError) as error:
+        said = str(error).rstrip().rpartition("\n")[2]
+        raise type(error)(said.removeprefix(f"{type(error).__name__}: ")) from error

@@ -13,24 +13,26 @@ goes on under any other.
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine import tensors
+from engine.agreement import agree
 from engine.average import Average
 from engine.batches import Position
 from engine.card import Card, Journey, write_card
-from engine.disk import read_json, remove, whole_file, whole_folder
+from engine.disk import read_json, remove, sha256, whole_file, whole_folder
+from engine.finite import not_finite, not_finite_in, strict_json
 from engine.folders import (
     ANEW,
     RUN,
@@ -113,7 +115,7 @@ class Run:
         if self.accelerator.is_main_process:
             memory = {"peak_rss_mb": round(peak_rss_mb()), **peak_gpu_mb()}
             facts = {"seconds": round(self.seconds, 1), **memory, **facts}
-            whole_file(self.folder / "finished.json", json.dumps(facts, indent=1).encode())
+            whole_file(self.folder / "finished.json", strict_json(facts, indent=1).encode())
             shutil.rmtree(self.folder / "state", ignore_errors=True)
             (self.folder / ".lock").unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
@@ -143,18 +145,19 @@ class Run:
         """Write `state/step-N/`, then delete all but the `keep` newest. Every process calls it; the main one writes.
 
         `extra` is plain JSON: what else goes on, such as what the log has gathered since its last line. Errors: OSError
-        if there is no room; the older states are kept.
+        if there is no room, FloatingPointError if the state is not finite; the older states are kept.
         """
         files = {WEIGHTS: _weights(model), MOMENTS: _moments(model, optimizers)}
         if average is not None:
             files[AVERAGE] = average.tensors()
+        _refuse_not_finite(f"state/step-{position.step} is not saved", files, self.accelerator)
         if self.accelerator.is_main_process:
             about = {"position": vars(position), "seconds": self.seconds, "extra": extra}
             needed = sum(map(tensors.size, files.values()))
             with whole_folder(self.folder / "state" / f"step-{position.step}", needed) as folder:
                 for name, content in files.items():
                     tensors.write(folder / name, content)
-                (folder / POSITION).write_text(json.dumps(about))
+                (folder / POSITION).write_text(json.dumps(about, allow_nan=False))
                 write_manifest(folder)
             # What claims to be newer was passed over: counted as kept, it would displace a whole one.
             there = states(self.folder / "state")
@@ -182,8 +185,10 @@ class Run:
         if folder is None:
             position, extra = Position(), {}
         else:
+            agree(self.accelerator, **{str(folder): sha256(folder / "manifest.json")})  # on a second machine's disk too
             told = read_position(folder)
             position, extra, self._seconds_before = told.position, told.extra, told.seconds
+            _refuse_state(folder)
             _load_weights(model, folder / WEIGHTS)
             _load_moments(model, optimizers, folder / MOMENTS)
             if average is not None:
@@ -209,9 +214,10 @@ class Run:
         """Write `model/`, or `target`, whole or not at all, as transformers and the Hub expect it. Return its path.
 
         `card` says what it is, `repo` what it will be called on the Hub. Every process calls it; the main one writes.
-        Errors: OSError if there is no room.
+        Errors: OSError if there is no room, FloatingPointError if the weights are not finite.
         """
         target, state = target or self.folder / "model", _gathered(model)
+        _refuse_not_finite(f"{target} is not written", {"model": state}, self.accelerator)
         if self.accelerator.is_main_process:
             with whole_folder(target, tensors.size(_once(state))) as folder:
                 model.save_pretrained(folder, state_dict=state)
@@ -307,6 +313,22 @@ def _refuse_misfit(path: Path, mine: dict[str, Tensor]) -> None:
             f"{path} does not fit the model: {len(differing)} tensors differ in name or shape, such as {differing[0]}; "
             "go on with the version of transformers that wrote it, or start anew with --overwrite True"
         )
+
+
+def _refuse_not_finite(what: str, files: Mapping[str, Mapping[str, Tensor]], accelerator: Accelerator) -> None:
+    """Keep what is of no use from taking the place of what is. Errors: FloatingPointError, on all processes."""
+    own = [found for content in files.values() if (found := not_finite(content.items()))][:1]
+    if found := gather_object(own):
+        raise FloatingPointError(
+            f"{what}: {found[0]}; what was saved before is kept. Lower optimizer.lr, and start anew or from an earlier "
+            "state"
+        )
+
+
+def _refuse_state(folder: Path) -> None:
+    """An earlier version saved such states. Errors: ValueError that names file and tensor."""
+    if found := not_finite_in(folder):
+        raise ValueError(f"{found}: say --state with an earlier one, or start anew with --overwrite True")
 
 
 def _owned(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, Tensor, Optimizer]]:

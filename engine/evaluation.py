@@ -7,6 +7,7 @@ on any number of processes.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -35,10 +36,27 @@ def measure(
 def predict(
     model: nn.Module, read: Callable[[nn.Module, Batch], list[Any]], batches: Sequence[Batch], accelerator: Accelerator
 ) -> list[Any]:
-    """Return what `read(model, batch)` gives for each example of all `batches`, in order."""
+    """Return what `read(model, batch)` gives for each example of all `batches`, in order: numbers, and nests of them.
+
+    Errors: FloatingPointError on all processes if some are NaN or infinite.
+    """
     own = []
     with torch.inference_mode(), accelerator.autocast():
         for number in range(accelerator.process_index, len(batches), accelerator.num_processes):
             own.append((number, read(model, batches[number].to(accelerator.device))))
     found = sorted(gather_object(own), key=lambda pair: pair[0])
-    return [answer for _, answers in found for answer in answers]
+    answers = [answer for _, some in found for answer in some]
+    if lost := sum(not _is_an_answer(answer) for answer in answers):
+        raise FloatingPointError(
+            f"the model's answers to {lost} of {len(answers)} examples are no numbers (NaN or infinity): it is lost; "
+            "train it again with a lower optimizer.lr"
+        )
+    return answers
+
+
+def _is_an_answer(found: Any) -> bool:
+    """Minus infinity is one: it says never."""
+    if isinstance(found, list | tuple):
+        return all(map(_is_an_answer, found))
+    values = np.asarray(found)
+    return values.dtype.kind != "f" or not (np.isnan(values) | np.isposinf(values)).any()

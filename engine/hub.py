@@ -4,7 +4,6 @@ Pushing goes on behind training: what is to be pushed lies in a folder of its ow
 has it, so a push that fails is tried again, then told, and nothing is lost.
 """
 
-import json
 import os
 import shutil
 import threading
@@ -21,6 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RevisionNo
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # type: ignore[attr-defined]
 
 from engine.disk import read_json, whole_file
+from engine.finite import not_finite_in, strict_json
 from engine.recipe import how
 from engine.states import states
 
@@ -115,6 +115,7 @@ class Publisher:
 
     def _push(self, folder: Path) -> None:
         try:
+            refuse_not_finite(folder)
             commit = patiently(lambda: push(self._api, self.hub.repo, folder, folder.name), self._note)
         except Exception as error:
             self._note(f"{folder.name} could not be pushed to {self.hub.repo}: {in_words(error)}")
@@ -140,7 +141,7 @@ class Publisher:
         with self._writing:
             known = self._known()
             known[kind][step] = value
-            whole_file(self._told, json.dumps({"repo": self.hub.repo, **known}, indent=1).encode())
+            whole_file(self._told, strict_json({"repo": self.hub.repo, **known}, indent=1).encode())
 
 
 def claim(api: HfApi, repo: str, private: bool) -> None:
@@ -153,6 +154,12 @@ def claim(api: HfApi, repo: str, private: bool) -> None:
         api.auth_check(repo, write=True)
     except Exception as error:
         raise ValueError(f"{repo} cannot be written to at {api.endpoint}: {in_words(error)}") from None
+
+
+def refuse_not_finite(folder: Path) -> None:
+    """Keep from others what is of no use to them. Errors: ValueError that names file and tensor."""
+    if found := not_finite_in(folder):
+        raise ValueError(f"{found}: such a model is not published")
 
 
 def push(api: HfApi, repo: str, folder: Path, tag: str, revision: str = "main") -> str:

@@ -53,7 +53,8 @@ def train(
     for one. `profile` is the folder for a trace of a few steps; `publish(step)` is told of each planned save,
     while the model holds what is handed on. Errors: Stopped when a signal came (the state is
     saved); Lost when another process no longer answers; FloatingPointError after three steps in a row without a finite
-    gradient (the parameters are as they were before them).
+    gradient (the parameters are as they were before them), and where the last step has none, or the weights or what the
+    last evaluation found are not finite.
     """
     speed = Speed(model, loss, accelerator)  # looks at the model before it is spread over processes
     judgement = prepared(model, loss, plan, accelerator)
@@ -62,6 +63,7 @@ def train(
     position, extra = run.resume(model, optimizers, average)
     window, watch = Window(accelerator, extra.get("window", {})), Watch(plan, tracker, extra.get("watch", {}))
     clock = Clock(plan, extra.get("seconds", 0.0))
+    judged: dict[str, float] = {}  # at the last evaluation
     with (
         StopSignal() as signal,
         Waiting(plan.timeout) as waiting,
@@ -81,7 +83,7 @@ def train(
                 done = clock.done(step, seconds)
                 rate = optimizer.lr * schedule.factor(done, clock.whole)
                 set_rate(optimizers, rate)
-                if watch.passes(norm, sums, counts, seen, accelerator):
+                if watch.passes(norm, sums, counts, seen, model, accelerator):
                     clip(model, norm, plan.max_grad_norm)
                     for each in optimizers:
                         each.step()
@@ -98,7 +100,8 @@ def train(
             if evaluate and (plan.evaluates_at(step) or is_last):
                 with window.paused(), average.swapped() if average else nullcontext(), whole(judgement):
                     judgement.eval()
-                    tracker.log(step, **evaluate(model, step))
+                    judged = evaluate(model, step)
+                    tracker.log(step, **judged)
             if (plan.saves_at(step) and not is_last) or signal.agreed:
                 with window.paused():
                     extra = {"window": window.carried(), "watch": watch.carried(), "seconds": clock.seconds}
@@ -114,6 +117,7 @@ def train(
     if average:
         average.settle()
     gather(judgement)
+    watch.refuse_unfinished(position.step, model, judged)
     return position.step
 
 
@@ -164,10 +168,12 @@ def backward(
                 sums = judgement(batch.to(accelerator.device))
                 if batch.silent:
                     sums = {term: 0.0 * value for term, value in sums.items()}
-                means = [sums[term] / counts[term].clamp(min=1).float() for term in counts]
+                mean = torch.stack([sums[term] / counts[term].clamp(min=1).float() for term in counts]).sum()
+                # A loss may be infinite where its gradient is not: times 1, or times NaN, which all processes see.
+                mean = mean * (1 + 0 * mean.detach())
             with phase("backward"):
                 # Data parallelism averages the gradient over processes, where a sum is wanted.
-                accelerator.backward(torch.stack(means).sum() * accelerator.num_processes)
+                accelerator.backward(mean * accelerator.num_processes)
         for term, value in sums.items():
             totals[term] = totals.get(term, torch.zeros_like(value)) + value.detach()
     return totals

@@ -13,7 +13,7 @@ from pathlib import Path
 import tyro
 from huggingface_hub import HfApi
 
-from engine.hub import check_repo, claim, in_words, patiently, push
+from engine.hub import check_repo, claim, in_words, patiently, push, refuse_not_finite
 from engine.runtime import program
 from engine.states import states
 
@@ -35,8 +35,10 @@ def main(argv: list[str]) -> None:
     if not (model / "config.json").is_file():
         raise ValueError(f"{options.run} has no finished model: looked for {model / 'config.json'}")
     check_repo(options.repo)
-    claim(api, options.repo, options.private)
     left = states(options.run / "hub")
+    for folder in (*left, model):
+        refuse_not_finite(folder)
+    claim(api, options.repo, options.private)
     for folder, tag in [*((path, path.name) for path in left), (model, "")]:
         try:
             commit = patiently(partial(push, api, options.repo, folder, tag, options.revision), print)

@@ -7,6 +7,7 @@ value of the wrong type is an error that names the file, the line and the neares
 import dataclasses
 import difflib
 import json
+import math
 import os
 import sys
 import types
@@ -37,13 +38,15 @@ def read(recipe_class: type[R], argv: list[str]) -> R:
     recipe = load(recipe_class, Path(argv[0]))
     if len(argv) == 1:
         return recipe
-    return tyro.cli(
+    recipe = tyro.cli(
         recipe_class,
         default=recipe,
         args=argv[1:],
         prog=argv[0],
         config=(tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands),
     )
+    _refuse_not_finite(recipe)
+    return recipe
 
 
 def load(recipe_class: type[R], path: Path) -> R:
@@ -285,7 +288,8 @@ class _Reader:
             value = yaml.SafeLoader("").construct_object(node)
         except Exception:  # a tag, such as !!python/name; or a value that is none of its tag's
             self.fail(node, f"{key} is tagged {node.tag}, which {_shown(node)} is not; only plain values are allowed")
-        return _number(value) if isinstance(value, str) and not node.style else value
+        value = _number(value) if isinstance(value, str) and not node.style else value
+        return self._finite(value, node, key)
 
     def _scalar(self, kind: Any, node: yaml.Node, key: str) -> Any:
         if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:null":
@@ -296,9 +300,15 @@ class _Reader:
             self.fail(node, f"{key} must be true or false; found {_shown(node)}")
         try:
             # PyYAML reads `1e-4` as a string and `1_0` as ten: the field's own type decides instead.
-            return kind(node.value)
+            value = kind(node.value)
         except ValueError:
             self.fail(node, f"{key} must be one {_kind_name(kind)}; found {_shown(node)}")
+        return self._finite(value, node, key)
+
+    def _finite(self, value: Any, node: yaml.Node, key: str) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            self.fail(node, f"{key} is {_shown(node)}, which is no finite number; give one, or quote it if it is text")
+        return value
 
 
 class _Changes(_Reader):
@@ -306,6 +316,17 @@ class _Changes(_Reader):
 
     def fail(self, node: yaml.Node, problem: str) -> typing.NoReturn:
         raise ValueError(f"{self.path}: {problem}")
+
+
+def _refuse_not_finite(value: Any, key: str = "") -> None:
+    """Refuse infinity and NaN in a recipe, of which nothing can be trained. Errors: ValueError that names the key."""
+    if dataclasses.is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key} is {value}; give a finite number")
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, item in pairs:
+        _refuse_not_finite(item, _join(key, str(name)))
 
 
 def _number(text: str) -> str | float:

@@ -50,6 +50,11 @@ def shards_asked_for() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def settings() -> dict[str, bool]:
+    """What the launcher's config asks for, as plain JSON: all processes must have been told the same."""
+    return {"shards": shards_asked_for(), "reshards": _reshards()}
+
+
 def parallel(judgement: nn.Module, accelerator: Accelerator) -> nn.Module:
     """Move `judgement` to its device and spread it over the processes, in place where it is sharded.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+import xxhash
 from safetensors import safe_open
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -58,6 +59,12 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def whole(tensor: Tensor) -> Tensor:
     """Gather a tensor that is in shards, with all other processes."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def digest(tensor: Tensor) -> str:
+    """A checksum (XXH3, 64 bits, as hex) of a whole tensor's numbers."""
+    numbers = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return xxhash.xxh3_64_hexdigest(numbers.data)
 
 
 def placed(value: Tensor, like: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from engine.finite import strict_json
+
 TrackerName = Literal["trackio", "tensorboard", "wandb"]
 PROJECT = "cloze"  # what trackio and wandb call all of these runs together
 
@@ -59,13 +61,13 @@ class Tracker:
         self._done = done
 
     def log(self, step: int, **values: float) -> None:
-        """Report `values` at `step`."""
+        """Report `values` at `step`. In metrics.jsonl, one that is not finite is null."""
         if not self._speaks:
             return
         self._open_others()
         line = {"step": step, **{name: _short(value) for name, value in values.items()}}
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(strict_json(line) + "\n")
         for other in self._others:
             other.log(values, step=step)
         if self._bar is not None and "loss" in values:
@@ -125,7 +127,10 @@ def refuse_missing(names: Sequence[TrackerName]) -> None:
 
 
 def read_lines(metrics: Path) -> list[dict[str, float]]:
-    """The lines of metrics.jsonl, but for one that is still being written. Errors: ValueError with file and line."""
+    """The lines of metrics.jsonl, but for one that is still being written; without values that were not finite.
+
+    Errors: ValueError with file and line.
+    """
     lines = metrics.read_bytes().splitlines(keepends=True) if metrics.exists() else []
     return [_read(line, f"{metrics}:{number}") for number, line in enumerate(lines, start=1) if line.endswith(b"\n")]
 
@@ -137,7 +142,7 @@ def _read(line: bytes, where: str) -> dict[str, float]:
             raise ValueError("it has no step")
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is no line of a run ({error}); delete the line") from None
-    return found
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def name_of(folder: Path) -> str:

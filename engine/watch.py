@@ -1,17 +1,20 @@
 """Which steps are not taken?  Those whose gradient is not finite; and those whose loss is out of all proportion."""
 
+import math
 from collections import deque
 from statistics import fmean, pstdev
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.batches import Step
+from engine.finite import not_finite
 from engine.plan import Plan
 from engine.tracking import Tracker
 
+REMEDY = "Lower optimizer.lr or look at these examples:"
 MOST_SKIPPED = 3  # steps in a row whose gradient is not finite, before the run gives up
 
 
@@ -27,20 +30,47 @@ class Watch:
         self.poisoned: list[str] = carried.get("poisoned", [])
 
     def passes(
-        self, norm: Tensor, sums: dict[str, Tensor], counts: dict[str, Tensor], seen: Step, accelerator: Accelerator
-    ) -> bool:
+        self, norm: Tensor, sums: dict[str, Tensor], counts: dict[str, Tensor], seen: Step, model: nn.Module,
+        accelerator: Accelerator,
+    ) -> bool:  # fmt: skip
         """Errors: FloatingPointError after `MOST_SKIPPED` gradients in a row that are not finite."""
         if not torch.isfinite(norm):
             self.tracker.note(f"step {seen.after.step}: the gradient is not finite; skipped: {seen.words}")
             self.poisoned.append(f"step {seen.after.step}: {seen.words}")
             if len(self.poisoned) == MOST_SKIPPED:
+                self._refuse_weights(model)
                 raise FloatingPointError(
                     f"the gradient was not finite {MOST_SKIPPED} steps in a row; the parameters are as before them. "
-                    f"Lower optimizer.lr or look at these examples: {'; '.join(self.poisoned)}"
+                    f"{REMEDY} {'; '.join(self.poisoned)}"
                 )
             return False
         self.poisoned.clear()
         return not self.skips_spikes or self._is_usual(sums, counts, seen, accelerator)
+
+    def refuse_unfinished(self, step: int, model: nn.Module, judged: dict[str, float]) -> None:
+        """Refuse to call a run done that left nothing of use. Errors: FloatingPointError.
+
+        `model` is whole, and holds what is handed on; `judged` is what the last evaluation found.
+        """
+        self._refuse_weights(model)
+        if self.poisoned:
+            raise FloatingPointError(
+                f"the run came to its last step, {step}, without a finite gradient, so it is not done; the parameters "
+                f"are as before it. {REMEDY} {'; '.join(self.poisoned)}"
+            )
+        if strange := [name for name, value in judged.items() if name.endswith("_loss") and not math.isfinite(value)]:
+            raise FloatingPointError(
+                f"at the last step, {step}, {strange[0]} is {judged[strange[0]]}, so the run is not done. Lower "
+                "optimizer.lr, or go on from an earlier state, if there is one"
+            )
+
+    def _refuse_weights(self, model: nn.Module) -> None:
+        # Not `state_dict`: at that torch takes a model apart that was gathered to be used.
+        if found := not_finite(model.named_parameters()):
+            raise FloatingPointError(
+                f"the model is lost: {found}, which an earlier step has left there. Lower optimizer.lr, and start anew "
+                "or from an earlier state"
+            )
 
     def carried(self) -> dict[str, Any]:
         return {"losses": list(self.losses), "poisoned": self.poisoned}

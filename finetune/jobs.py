@@ -6,13 +6,13 @@ results line: so a job is done or not done, whatever was killed when, and a run'
 
 import fcntl
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engine.disk import whole_file
+from engine.finite import strict_json
 from engine.folders import JOB, read_finished, refuse_strangers
 from engine.recipe import changed
 from finetune.recipe import FinetuneRecipe
@@ -153,7 +153,7 @@ def write_results(folder: Path) -> list[dict[str, Any]]:
     with (folder / ".results.lock").open("a") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)  # of several processes the last one has seen all
         lines = list(finished_lines(folder))
-        text = "".join(json.dumps(line) + "\n" for line in lines)
+        text = "".join(strict_json(line) + "\n" for line in lines)
         whole_file(folder / "results.jsonl", text.encode())
     return lines
 

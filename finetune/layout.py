@@ -1,7 +1,6 @@
 """How is a table written down?  As Markdown, as one HTML page with a plot of the spread, or as JSON."""
 
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from engine.disk import whole_file
+from engine.finite import strict_json
 from engine.page import template
 from finetune.comparison import SHORT, Cell, Column, Detail, Measure, Row, Table, measures_of, tables
 from finetune.results import Result
@@ -58,7 +58,7 @@ def html(found: Sequence[Table]) -> str:
 
 def as_json(found: Sequence[Table]) -> str:
     """Write the tables as JSON, scores in percent and unrounded."""
-    return json.dumps({"tables": [_json_table(table) for table in found]}, indent=2, ensure_ascii=False)
+    return strict_json({"tables": [_json_table(table) for table in found]}, indent=2, ensure_ascii=False)
 
 
 def _json_table(table: Table) -> dict[str, Any]:

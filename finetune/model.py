@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.hub import resolve_revision
 
+from engine.finite import not_finite, not_finite_in
 from finetune.decoder import num_new
 from finetune.head import Head
 from finetune.task import Task
@@ -54,6 +55,10 @@ def open_model(
         return made(head, config, folder), ["all"]
     model, info = _loaded(head, folder, config, revision)
     _refuse_damage(model, info, folder)
+    if found := not_finite(model.state_dict().items()):
+        raise ValueError(
+            f"{not_finite_in(Path(folder)) or f'{folder}: {found}'}: take another model, or train it again"
+        )
     random = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
     if config.id2label != labels_before:
         random |= _renew_head(model, head, random)

@@ -10,7 +10,6 @@ The file is read, answered and written in parts, so memory does not grow with it
 `accelerate launch --config_file accelerate_configs/one_gpu.yaml -m finetune.predict ...`, with one process.
 """
 
-import json
 import os
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Annotated, Any, TextIO
 import tyro
 
 from engine.disk import force_to_disk
+from engine.finite import strict_json
 from engine.runtime import make_accelerator, program
 from finetune.answering import Answering, fine_tuned
 from finetune.asked import ASKED, Asked, Fields, Way, way_to_read
@@ -157,7 +157,7 @@ def parts(questions: Iterable[Question]) -> Iterator[list[Question]]:
 def lines(answering: Answering, part: Sequence[Question]) -> Iterator[str]:
     """A line of JSON for each question."""
     for question, told in zip(part, answering.told([question.given for question in part]), strict=True):
-        yield json.dumps({"id": question.id, **told}, ensure_ascii=False, default=str) + "\n"
+        yield strict_json({"id": question.id, **told}, ensure_ascii=False, default=str) + "\n"
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """How are a model's answers kept, and does it always give the same one?"""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from datasets import Dataset
 
 from engine.disk import whole_file
+from engine.finite import strict_json
 from finetune.encoding import Predictions
 from finetune.task import Task
 
@@ -23,7 +23,7 @@ def write_predictions(folder: Path, task: Task, split: str, rows: Dataset, predi
 
     Labels and tags are given by name.
     """
-    lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in told(task, rows, predictions))
+    lines = (strict_json(line, ensure_ascii=False) + "\n" for line in told(task, rows, predictions))
     whole_file(folder / predictions_file(task, split), "".join(lines).encode())
 
 

@@ -6,22 +6,26 @@ A job is a task with a seed and a point of the grid. Finished jobs are not done 
 was stopped, within a job and between jobs. It ends in the table, runs/NAME/table.md, .html and .json.
 """
 
-import json
+import math
 import os
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from engine.agreement import Apart, agree, contents, surroundings, weights
 from engine.batches import Batches
 from engine.checkpoint import Run
 from engine.disk import read_json, whole_file
-from engine.folders import JOB, Taken
+from engine.finite import not_finite_in, strict_json
+from engine.folders import JOB, Taken, refuse_strangers
 from engine.hub import Publisher
 from engine.loop import train
 from engine.recipe import read, resolved
@@ -44,12 +48,13 @@ from finetune.predictions import degenerate, write_predictions
 from finetune.recipe import FinetuneRecipe
 from finetune.results import read as read_results
 from finetune.score import score
-from finetune.task import Rows, Task, all_tasks, find_task, opened, provenance
-from tokenizer.load import load_tokenizer
+from finetune.task import Rows, Task, all_tasks, checksums, find_task, opened, provenance
+from tokenizer.load import load_tokenizer, tokenizer_hash
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+Agree = Callable[..., None]  # compares facts with the other processes of the run, see engine.agreement
 PATIENCE = 5  # seconds between two looks at a job that waits for another process's
 
 
@@ -63,23 +68,44 @@ def main(argv: list[str]) -> None:
     # Tasks, seeds and values to try may be added to a run; all else is what makes its results comparable.
     free = ("task", "seeds", "grid", "settings", "trackers")
     shared = {name: value for name, value in vars(recipe).items() if name not in free}
+    company = together(recipe, shared, accelerator)
     run = Run(RUNS / recipe.name, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
-    do(found, accelerator)
+    do(found, company, accelerator)
     if accelerator.is_main_process:
         report(run.folder, found)
 
 
-def do(found: list[Job], accelerator: "Accelerator") -> None:
+def together(recipe: FinetuneRecipe, shared: dict[str, Any], accelerator: "Accelerator") -> Agree:
+    """Make sure that all processes at this run mean the same by it; what else has to be alike is asked by the result.
+
+    Processes that do each job together also compare the weights that they have read; those that do jobs of their own
+    compare the model's files.
+    """
+    if recipe.share == "batches":
+        agree(accelerator, **vars(recipe), **surroundings(accelerator))
+        return partial(agree, accelerator)
+    folder = RUNS / recipe.name
+    refuse_strangers(folder, shared)
+    company, source = Apart(folder), located(recipe.model)
+    given = contents(Path(source)) if Path(source).is_dir() else commit_of(source, recipe.revision)
+    company.agree(**{**shared, "model": {recipe.model: given}}, **surroundings(accelerator))
+    return company.agree
+
+
+def do(found: list[Job], company: Agree, accelerator: "Accelerator") -> None:
     """Do every job that is not done. What other processes are at is left to them."""
     left = [job for job in found if not job.finished]
     courses = {job.task: job.recipe.data for job in left}  # rows are opened first: a bad one shows before any training
     encodings = {name: Encodings(*opened(find_task(name), data)) for name, data in courses.items()}
+    company(rows={name: checksums(encoding.rows) for name, encoding in encodings.items()})
     while left:
         later, taken = [], []
         for job in left:
             if not ready(job, found):
                 later.append(job)
-            elif not job.finished:
+            elif job.finished:
+                refuse_strangers(job.folder, job.recipe)  # another process was faster, and may have been told otherwise
+            else:
                 try:
                     do_job(job, found, encodings[job.task], accelerator)
                     if accelerator.is_main_process:
@@ -115,13 +141,15 @@ def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accel
     line["started_from"] = str(before.folder) if before else ""
     try:
         model, tokenizer, facts = taught(job, before, encodings, run, tracker, accelerator)
+        line |= facts | judged(job, model, tokenizer, encodings, line["majority"], tracker, accelerator)
     except FloatingPointError as error:
         tracker.note(f"{job.words} failed: {error}")
         line |= {"metrics": {}, "headline": {"name": encodings.task.headline, "value": None}, "failure": str(error)}
         run.finish(**line)
+        if accelerator.is_main_process:
+            shutil.rmtree(job.folder / "model", ignore_errors=True)  # trained, but of no use
         tracker.close()
         return
-    line |= facts | judged(job, model, tokenizer, encodings, line["majority"], tracker, accelerator)
     words = card(encodings.task, model, line)
     folder = run.export(model, tokenizer, words, job.recipe.hub.repo)  # what was chosen on dev is in its config now
     publisher.finish(folder, facts["steps"])
@@ -141,6 +169,8 @@ def taught(
     task, recipe, trained = encodings.task, job.recipe, job.folder / "trained.json"
     head = WithLanguageModel(HEADS[task.head], recipe.auxiliary_lm) if recipe.auxiliary_lm else HEADS[task.head]
     if trained.exists():
+        if found := not_finite_in(job.folder / "model"):
+            raise FloatingPointError(f"an earlier launch left weights that are not finite: {found}")
         tokenizer = framed(load_tokenizer(str(job.folder / "model")))
         model, _ = open_model(str(job.folder / "model"), head, task, tokenizer, {}, fresh=False)
         tracker.note(f"{job.words}: trained by an earlier launch")
@@ -152,6 +182,7 @@ def taught(
     model, fresh = open_model(
         source, head, task, tokenizer, recipe.config, recipe.init == "random", pinned or recipe.revision
     )
+    agree(accelerator, tokenizer=tokenizer_hash(tokenizer), model=weights(model))
     refuse_too_long(recipe.max_length, model)
     if recipe.auxiliary_lm:
         refuse_encoder(model)
@@ -166,7 +197,7 @@ def taught(
     facts["examples_per_second"] = round(plan.steps * plan.global_batch / run.seconds, 1)
     run.export(model, tokenizer)  # a kill from here on costs no training
     if accelerator.is_main_process:
-        whole_file(trained, json.dumps(facts).encode())
+        whole_file(trained, strict_json(facts).encode())
     accelerator.wait_for_everyone()
     return model, tokenizer, facts
 
@@ -189,6 +220,9 @@ def judged(
         predictions = answers(model, task, encoded, tokenizer, accelerator)
         found[split] = head.settle(task, model, predictions, rows[split])
     metrics = {split: score(task, predictions.answers, rows[split]) for split, predictions in found.items()}
+    for split, names in metrics.items():
+        if strange := [name for name, value in names.items() if not math.isfinite(value)]:
+            raise FloatingPointError(f"{strange[0]} on {split} is {names[strange[0]]}, which is no score")
     steps = trained_before(job)["steps"]
     values = {f"{split}_{name}": value for split, names in metrics.items() for name, value in names.items()}
     constant = {

@@ -5,7 +5,9 @@ model: `finetune.encode` turns its rows into ids, `finetune.heads` into a model,
 """
 
 import difflib
+import hashlib
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -98,6 +100,17 @@ def opened(task: Task, source: DataSource) -> tuple[Task, Rows]:
     answer = getattr(features["label"], "feature", features["label"])
     columns = tuple(name for name in features if name not in ("id", "label"))
     return replace(task, columns=columns, labels=tuple(getattr(answer, "names", ()))), rows
+
+
+def checksums(rows: Rows) -> dict[str, str]:
+    """SHA-256 (hex) of each split's rows, with the names of its labels: what two processes must have alike."""
+    found = {}
+    for split, table in rows.items():
+        total = hashlib.sha256(repr(sorted(table.features.items())).encode())
+        for name in sorted(table.column_names):
+            total.update(json.dumps(table[name][:]).encode())
+        found[split] = total.hexdigest()
+    return found
 
 
 def provenance(rows: Rows) -> str:

@@ -8,6 +8,7 @@ chapter.
 
 import difflib
 import importlib
+import math
 import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -113,6 +114,11 @@ def configuration(settings: dict[str, Any], objective: str, kind: str, vocabular
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(f"unknown key 'model.{key}'{hint} (keys: {', '.join(sorted(known))})")
     return AutoConfig.for_model(**settings)
+
+
+def perplexity(loss: float) -> float:
+    """exp of a mean loss in nats; infinite where a float ends."""
+    return math.inf if loss > 709 else math.exp(loss)
 
 
 def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ its data sheet and a utilisation that is assumed, and stated. The corpus need no
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from corpus.text import Source, parts
+from engine.finite import strict_json
 from engine.flops import CARDS, Card, card, measured_peak
 from engine.forecast import Memory
 from engine.plan import divided
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     speak_plainly()
     found = planned(recipe, options)
     if options.format == "json":
-        print(json.dumps(found, indent=1))
+        print(strict_json(found, indent=1))
     else:
         show(found)
 

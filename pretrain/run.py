@@ -5,11 +5,13 @@
 The same command goes on from the newest complete state; a finished run is left as it is.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
+from engine.agreement import agree, surroundings, weights
 from engine.batches import Batches, Position
 from engine.checkpoint import Run
 from engine.curves import curves
@@ -35,6 +37,7 @@ def main(argv: list[str]) -> None:
     recipe = read(PretrainRecipe, argv)
     objective, seed = recipe.objective, recipe.seed
     accelerator = make_accelerator(seed)
+    agree(accelerator, **vars(recipe), **surroundings(accelerator))
     run = Run(Path("runs") / recipe.name, recipe, accelerator, recipe.overwrite, recipe.state)
     tracker = Tracker(run.folder, accelerator, recipe.trackers)
     publisher = Publisher(recipe.hub, run.folder, accelerator, tracker.note)
@@ -47,6 +50,7 @@ def main(argv: list[str]) -> None:
     vocabulary = Vocabulary.of(tokenizer)
     vocabulary.require(objective.special_tokens)
     model = objective.build(recipe.model, vocabulary)
+    agree(accelerator, tokenizer=tokenizer_hash(tokenizer), model=weights(model))
     held_out_tokens = recipe.evaluation_examples * max(phase.length for phase in recipe.phases)
     with opened(recipe.corpus, tokenizer, seed, run.folder, accelerator, held_out_tokens) as corpus:
         run.bind(corpus=corpus.fingerprint, tokenizer=tokenizer_hash(tokenizer))
@@ -76,6 +80,9 @@ def main(argv: list[str]) -> None:
         def publish(step: int) -> None:
             if target := publisher.wants(step):
                 found = judged.get(step, {})
+                if not all(math.isfinite(value) for name, value in found.items() if name.endswith("_loss")):
+                    tracker.note(f"step {step} is not published: its evaluation is not finite")
+                    return
                 about = card(recipe, model, tokenizer, corpus.sources, corpus.stores, found)
                 run.export(model, tokenizer, about, recipe.hub.repo, target)
                 losses = [value for name, value in found.items() if name.endswith("_loss")]

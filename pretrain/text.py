@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corpus.chapters import StoredText, Text
-from corpus.store import Store, is_prepared, prepare
+from corpus.store import Store, is_prepared, origin_of, prepare
 from corpus.stream import HELD_OUT_TOKENS, StreamedText
 from corpus.text import Source
+from engine.agreement import agree
 from engine.folders import STORE, refuse_inside
 from pretrain.recipe import Corpus
 from tokenizer.load import tokenizer_hash
@@ -64,6 +65,7 @@ def opened(
         held_out_tokens=held_out_tokens,
     )
     try:
+        agree(accelerator, corpus=text.fingerprint)
         held_out = text.held_out()
         yield Opened(
             text, _whole(held_out, seed), text.sources, {"held out": held_out}, text.fingerprint, text.consumed
@@ -82,6 +84,10 @@ def _stored(corpus: Corpus, tokenizer: "PreTrainedTokenizerFast", seed: int, acc
         "filters": corpus.filters,
         "deduplicate": corpus.deduplicate,
     }
+    if accelerator.num_processes > 1:
+        with accelerator.main_process_first():  # which reads the files; the others of its machine find what it noted
+            origin = origin_of(**{name: value for name, value in asked.items() if name != "folder"})
+        agree(accelerator, corpus=origin)  # before anybody builds a store of what only he has
     if accelerator.is_main_process and accelerator.num_processes > 1 and not is_prepared(**asked):
         print(
             "the corpus is not prepared yet: the main process does it now while the others wait, five minutes at most; "

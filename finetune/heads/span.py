@@ -3,7 +3,6 @@
 A long context becomes several windows; `finetune.spans` reads the answer off them.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedModel, PreTrai
 
 from engine.batch import Batch
 from engine.disk import whole_file
+from engine.finite import strict_json
 from finetune.encoding import NO_LABEL, ROWS_PER_CALL, Columns, Encoded, Predictions, append, empty, parts
 from finetune.head import Head
 from finetune.metrics.squad_scores.squad_scores import exact_match, f1_or_nothing, with_words
@@ -123,7 +123,7 @@ class SpanHead(Head):
             files["null_odds.json"] = {id_: null_odds(spans) for id_, spans in found.items()}
             files["eval.json"] = evaluated(task, predictions, rows)
         for name, content in files.items():
-            whole_file(folder / name, json.dumps(content, ensure_ascii=False).encode())
+            whole_file(folder / name, strict_json(content, ensure_ascii=False).encode())
 
 
 def evaluated(task: Task, predictions: Predictions, rows: Dataset) -> dict[str, float]:

@@ -20,7 +20,7 @@ from engine import draws
 from engine.batch import Batch
 from engine.cross_entropy import projected_cross_entropy
 from pretrain.initialisation import start_locally
-from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum, unigram
+from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum, perplexity, unigram
 from pretrain.vocabulary import Vocabulary
 
 LONGEST_WORD = 100  # pieces: WordPiece takes no word of more letters
@@ -113,7 +113,7 @@ class Bert(Objective):
         for term in ("masked_lm", "next_sentence")[: 1 + self.next_sentence]:
             found[f"{term}_loss"] = sums[term] / counts[term]
             found[f"{term}_accuracy"] = sums[f"{term}_correct"] / counts[term]
-        return {**found, "masked_lm_perplexity": math.exp(found["masked_lm_loss"])}
+        return {**found, "masked_lm_perplexity": perplexity(found["masked_lm_loss"])}
 
     def baselines(self, batches: list[Batch]) -> dict[str, float]:
         """The unigram distribution of the very words asked for (the best any x-blind guesser can do), and majority."""
@@ -121,7 +121,7 @@ class Bert(Objective):
         entropy, commonest = unigram(tokens)
         found = {
             "masked_lm_loss": entropy,
-            "masked_lm_perplexity": math.exp(entropy),
+            "masked_lm_perplexity": perplexity(entropy),
             "masked_lm_accuracy": commonest,
         }
         if self.next_sentence:

@@ -6,7 +6,6 @@ document is asked like a token, and the first token of the next one is asked fro
 but `<|endoftext|>`.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,7 +20,7 @@ from corpus.chapters import Chapter
 from corpus.units import Block, Blocks
 from engine.batch import Batch
 from engine.cross_entropy import projected_cross_entropy
-from pretrain.objective import Objective, configuration, unigram
+from pretrain.objective import Objective, configuration, perplexity, unigram
 from pretrain.vocabulary import Vocabulary
 
 PROMPTS = ("", "", "In the year", "She opened the door and")  # the empty one: from `<|endoftext|>`
@@ -90,7 +89,7 @@ class CausalLM(Objective):
         next_token = sums["next_token"] / counts["next_token"]
         return {
             "next_token_loss": next_token,
-            "next_token_perplexity": math.exp(next_token),
+            "next_token_perplexity": perplexity(next_token),
             "next_token_accuracy": sums["next_token_correct"] / counts["next_token"],
         }
 
@@ -100,7 +99,7 @@ class CausalLM(Objective):
         entropy, commonest = unigram(tokens)
         return {
             "next_token_loss": entropy,
-            "next_token_perplexity": math.exp(entropy),
+            "next_token_perplexity": perplexity(entropy),
             "next_token_accuracy": commonest,
         }
 

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from corpus import store as store_module
 from corpus.document import Tally
 from corpus.encoding import encode_all
+from corpus.manifest import write_manifest
 from corpus.sentences import sentences
 from corpus.store import Store, is_prepared, prepare
 from corpus.text import Source, documents
@@ -254,12 +255,12 @@ def write_store(folder: Path, num_files: int, num_documents: int, repeated: int 
     documents = np.cumsum([0, *np.tile(sentences, repeated)])
     bounds = np.cumsum([0, *lengths])
     ids = np.resize(chance.integers(0, 30_000, 1 << 20, np.uint16), bounds[-1])
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for number, part in enumerate(np.split(ids, np.sort(chance.integers(0, len(ids), num_files - 1)))):
         part.tofile(folder / f"ids-{number:05}.bin")
     bounds.tofile(folder / "sentences.bin")
     documents.tofile(folder / "documents.bin")
-    store_module.write_manifest(folder, {"dtype": "uint16"})
+    write_manifest(folder, {"dtype": "uint16"})
     return ids, bounds, documents
 
 
@@ -305,26 +306,113 @@ def test_a_damaged_file_is_named(tmp_path, source, characters, name):
     train, _ = prepare([source], characters, "hash", tmp_path)
     file = train.folder / name
     os.truncate(file, file.stat().st_size - 1)
-    with pytest.raises(ValueError, match=rf"train/{name}: damaged, \d+ bytes .* says \d+; remove .* built again"):
+    with pytest.raises(ValueError, match=rf"train/{name}: damaged: \d+ bytes .* says \d+; delete .* made anew"):
         prepare([source], characters, "hash", tmp_path)
     file.unlink()
-    with pytest.raises(ValueError, match=rf"train/{name}: damaged, 0 bytes"):
+    with pytest.raises(ValueError, match=rf"train/{name}: damaged: 0 bytes"):
         Store(train.folder)
 
 
-def test_a_missing_or_damaged_manifest_is_named(tmp_path, source, characters):
+def write_large(folder: Path, monkeypatch, num_files: int = 2) -> Store:
+    """A store of many blocks that is read as one too large for memory: not checked when it is opened."""
+    write_store(folder / "home/train", num_files, num_documents=9000)
+    monkeypatch.setattr("corpus.manifest.BLOCK", 1 << 14)
+    write_manifest(folder / "home/train", {"dtype": "uint16"})
+    monkeypatch.setattr(store_module, "RESIDENT", 1 << 14)
+    monkeypatch.setattr(store_module, "AROUND", 1 << 12)
+    return Store(folder / "home/train")
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def read_all(store: Store) -> None:
+    store.tokens(np.arange(store.num_tokens))
+    store.offsets(np.arange(len(store)))
+
+
+@pytest.mark.parametrize("name", ["ids-00000.bin", "ids-00001.bin", "sentences.bin", "documents.bin"])
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_a_flipped_bit_is_found_when_its_block_is_read(tmp_path, monkeypatch, name, share):
+    train = write_large(tmp_path, monkeypatch)
+    read_all(train)
+    file = train.folder / name
+    flip(file, int(share * (file.stat().st_size - 1)))
+    damaged = Store(train.folder)
+    with pytest.raises(ValueError, match=rf"train/{name}: damaged: its bytes .* have changed .*; delete .*/home and"):
+        read_all(damaged)
+    with pytest.raises(ValueError, match=rf"train/{name}: damaged"):  # once more: it is not taken for checked
+        read_all(damaged)
+
+
+def test_what_is_read_beside_the_damage_is_whole(tmp_path, monkeypatch):
+    train = write_large(tmp_path, monkeypatch, num_files=1)
+    flip(train.folder / "ids-00000.bin", 0)
+    damaged = Store(train.folder)
+    damaged.tokens(np.arange(1 << 13, train.num_tokens))
+    with pytest.raises(ValueError, match="its bytes 0 to 16,384 have changed"):
+        damaged.tokens(np.array([[1]]))
+
+
+@pytest.mark.parametrize("name", ["ids-00000.bin", "sentences.bin", "documents.bin", "manifest.json"])
+def test_a_flipped_bit_in_a_store_that_fits_in_memory_is_found_at_once(tmp_path, source, characters, name):
+    train, held_out = prepare([source], characters, "hash", tmp_path / "stores")
+    for store in (train, held_out):
+        file = store.folder / name
+        for place in (0, file.stat().st_size // 2, file.stat().st_size - 1):
+            flip(file, place)
+            with pytest.raises(ValueError, match=rf"{name}: damaged: .*; delete {train.folder.parent} and"):
+                prepare([source], characters, "hash", tmp_path / "stores")
+            flip(file, place)
+    file.unlink()
+    shutil.rmtree(train.folder.parent)  # the advice
+    assert all_ids(prepare([source], characters, "hash", tmp_path / "stores")[0]) == all_ids(train)
+
+
+def test_ids_beyond_the_vocabulary_are_named_by_file(tmp_path):
+    write_store(tmp_path / "store", num_files=3, num_documents=9000)
+    assert Store(tmp_path / "store", vocabulary=30_000)
+    with pytest.raises(ValueError, match=r"ids-00000\.bin: damaged: it holds the id 29999, .* ends with 29998"):
+        Store(tmp_path / "store", vocabulary=29_999)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "null", "{}", '{"files": {}}', "\xff", "[" * 9999, ""])
+def test_a_damaged_manifest_is_named(tmp_path, source, characters, content):
     train, _ = prepare([source], characters, "hash", tmp_path)
-    (train.folder / "manifest.json").write_text("{")
-    with pytest.raises(ValueError, match=r"manifest\.json: damaged"):
+    (train.folder / "manifest.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"manifest\.json: damaged: .*; delete {train.folder.parent} and"):
         Store(train.folder)
+
+
+def test_a_missing_manifest_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no store here: manifest\.json is missing"):
         Store(tmp_path / "nowhere")
+
+
+def test_a_store_without_checksums_is_not_read_and_made_anew_with_a_word(
+    tmp_path, source, characters, monkeypatch, capsys
+):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(store_module, "LAYOUT", store_module.LAYOUT - 1)
+        old, _ = prepare([source], characters, "hash", tmp_path)
+    manifest = json.loads((old.folder / "manifest.json").read_text())
+    manifest["files"] = {name: about["bytes"] for name, about in manifest["files"].items()}
+    del manifest["checksum"]
+    (old.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="an earlier version wrote it, without checksums; delete"):
+        Store(old.folder)
+    train, _ = prepare([source], characters, "hash", tmp_path)
+    assert f"{old.folder.parent} is an earlier version's, without checksums" in capsys.readouterr().out
+    assert train.folder != old.folder
 
 
 def test_a_worker_is_sent_the_place_and_not_the_ids(tmp_path, source, characters):
     train, _ = prepare([source], characters, "hash", tmp_path)
     rebuilt, sent = train.__reduce__()  # what multiprocessing sends
-    assert sent == (train.folder,)
+    assert sent == (train.folder, len(characters))
     assert all_ids(rebuilt(*sent)) == all_ids(train)
 
 
