@@ -211,8 +211,11 @@ def say_data(
     accelerator: "Accelerator",
 ) -> None:  # fmt: skip
     """Report what is trained and judged on, before the first step."""
-    if encoded.num_lost:
-        tracker.note(f"{encoded.num_lost} words of the training rows lie beyond max_length {job.recipe.max_length}")
+    if encoded.num_cut:
+        tracker.note(
+            f"{encoded.num_cut} of {len(encoded.cut)} training rows are cut at max_length {job.recipe.max_length}: "
+            f"{sum(encoded.cut)} tokens are not read"
+        )
     if accelerator.is_main_process:
         told = encodings.report(tokenizer, job.recipe.max_length)
         whole_file(job.folder / "data_report.md", told.encode())
