@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.report import write_report
-from engine.runtime import program
+from engine.runtime import maxrss_mb, program
 from finetune.results import read_all
 from finetune.score import score
 from finetune.shortcuts import shortcuts
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     (FOLDER / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     page = write_report(FOLDER, RECIPE, results, steps)
     print("\n" + as_table(results["tasks"]))
-    print(f"\n{results['seconds'] / 60:.1f} minutes, at most {results['peak_rss_mb']:,} MB. See {page}")
+    print(f"\n{results['seconds'] / 60:.1f} minutes, at most {results['peak_rss_mb']:,} MB in one process. See {page}")
 
 
 def run(command: tuple[str, ...]) -> dict[str, float]:
@@ -77,7 +77,7 @@ def measured_call(command: list[str]) -> tuple[int, float]:
         "sys.exit(status)"
     )
     status = subprocess.call([sys.executable, "-c", code, str(report), *command])
-    peak = float(report.read_text()) / (1e6 if sys.platform == "darwin" else 1e3)
+    peak = maxrss_mb(float(report.read_text()))
     report.unlink()
     return status, peak
 

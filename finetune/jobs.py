@@ -40,7 +40,7 @@ class Job:
     def finished(self) -> dict[str, Any] | None:
         """The results line of a finished job, or None."""
         path = self.folder / "finished.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return results_line(path) if path.exists() else None
 
 
 def jobs(recipe: FinetuneRecipe) -> list[Job]:
@@ -163,4 +163,15 @@ def finished_lines(folder: Path) -> Iterator[dict[str, Any]]:
     """The results lines, in the order in which the jobs were finished."""
     paths = [*folder.glob("*/seed-*/finished.json"), *folder.glob("*/*/seed-*/finished.json")]
     for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path)):
-        yield json.loads(path.read_text(encoding="utf-8"))
+        yield results_line(path)
+
+
+def results_line(path: Path) -> dict[str, Any]:
+    """What a finished.json holds. Errors: ValueError, with the file, if it is damaged."""
+    try:
+        line = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete {path.parent}, and the job is done anew") from None
+    if not isinstance(line, dict):
+        raise ValueError(f"{path} is damaged (no JSON object); delete {path.parent}, and the job is done anew")
+    return line

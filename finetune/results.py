@@ -31,14 +31,23 @@ class Result:
     tried: str  # the grid's point, in words; "" without a grid
     failure: str  # what went wrong, in words; "" if nothing did
     sizes: dict[str, int]  # rows, by split; the first one was trained on
+    passes: float  # over the training rows
+    held_out: float  # the share of the training file's rows that dev is made of
     minutes: float
-    memory: float  # GB, the most that a process held
+    memory: float  # GB, the most that the main process held; 0.0 if that is not known
+    memory_of: str  # "job": while it did this job; "process": since it began, earlier jobs included
     precision: str
     processes: int
     data: str
     commit: str
     hardware: str
+    model: str
     where: str  # file:line
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether "f1" is of entities by IOB2's strict rule, as versions before conlleval's rules scored."""
+        return any("recall" in scores and "strict_f1" not in scores for scores in self.metrics.values())
 
     @property
     def job(self) -> tuple[str, str, str, int, str]:
@@ -57,24 +66,67 @@ def read_all(runs: Iterable[Path]) -> list[Result]:
         ValueError: a bad line (with file and line), a run without results, one job with two outcomes, or jobs that were
             not scored on the same rows.
     """
-    files = dict.fromkeys(results_file(run) for run in runs)
-    results = distinct([result for file in files for result in read(file)])
-    refuse_unlike_rows(results)
-    return results
+    results, troubles = [], []
+    for run in dict.fromkeys(run.resolve() for run in runs):
+        found, of_run = read(run)
+        results += found
+        troubles += of_run
+    if troubles:
+        raise ValueError(troubles[0])
+    return compared(results)
 
 
-def results_file(run: Path) -> Path:
-    """Return the results file that a run folder or a path to the file itself stands for."""
+def read_what_is_there(runs: Iterable[Path]) -> tuple[list[Result], list[str]]:
+    """Read results as `read_all` does, and what cannot be read of several runs, or is not finished, in words.
+
+    Raises:
+        ValueError: nothing can be read, or not all of the one run that is asked for; a path where nothing is; and, as
+            for `read_all`, results that do not belong in one table.
+    """
+    asked = list({run.resolve(): run for run in runs}.values())
+    results, left_out = [], []
+    for run in asked:
+        found, troubles = read(run)
+        if troubles and (len(asked) == 1 or not run.exists()):
+            raise ValueError(troubles[0])
+        results += found
+        left_out += [*troubles, *unfinished(run)]
+    if not results:
+        raise ValueError(f"there are no results yet: {'; '.join(left_out)}")
+    return compared(results), left_out
+
+
+def compared(results: Sequence[Result]) -> list[Result]:
+    """Return each job once, if all that are of one task were scored on the same rows."""
+    found = distinct(results)
+    refuse_unlike_rows(found)
+    return found
+
+
+def read(run: Path) -> tuple[list[Result], list[str]]:
+    """Read the results of a run folder, or of a results.jsonl; and what of it cannot be read, a line each."""
     file = run / "results.jsonl" if run.is_dir() else run
     if not file.is_file():
-        raise ValueError(f"{file} is not there: name run folders of finetune.run, or results.jsonl files")
-    return file.resolve()
+        return [], [f"{file} is not there: name run folders of finetune.run, or results.jsonl files"]
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return [], [f"{file} cannot be read ({error})"]
+    results, troubles = [], []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                results.append(parse(line, f"{file}:{number}"))
+            except ValueError as error:
+                troubles.append(str(error))
+    return results, troubles or ([] if results else [f"{file} holds no finished job"])
 
 
-def read(file: Path) -> list[Result]:
-    """Read one results.jsonl; empty lines are passed over."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return [parse(line, f"{file}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+def unfinished(run: Path) -> list[str]:
+    """Say which jobs a run folder holds that were begun and did not come to an end."""
+    begun = [*run.glob("*/seed-*/recipe.yaml"), *run.glob("*/*/seed-*/recipe.yaml")]
+    open_ = sorted(path.parent for path in begun if not path.with_name("finished.json").exists())
+    return [f"{job} is not finished" for job in open_]
 
 
 def parse(line: str, where: str) -> Result:
@@ -104,13 +156,17 @@ def parse(line: str, where: str) -> Result:
         tried=", ".join(f"{key.rsplit('.', 1)[-1]} {value}" for key, value in (fields.get("setting") or {}).items()),
         failure=failure,
         sizes=dict(fields.get("sizes") or {}),
+        passes=float(fields.get("passes") or fields["hyperparameters"].get("epochs") or 1.0),
+        held_out=float(fields.get("held_out") or 0.0),
         minutes=float(fields.get("seconds") or 0.0) / 60,
         memory=float(fields.get("peak_rss_mb") or 0.0) / 1e3,
+        memory_of=str(fields.get("peak_rss_of") or "process"),
         precision=str(fields.get("precision") or ""),
         processes=int(fields.get("processes") or 1),
         data=str(fields.get("data", "")),
         commit=str(fields.get("commit") or ""),
         hardware=str(fields.get("hardware") or ""),
+        model=str(fields.get("model") or ""),
         where=where,
     )
 

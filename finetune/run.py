@@ -25,7 +25,7 @@ from engine.hub import Publisher
 from engine.loop import train
 from engine.recipe import read, resolved
 from engine.report import write_report
-from engine.runtime import alone, commit, hardware, make_accelerator, peak_rss_mb, program, seed_weights
+from engine.runtime import alone, commit, forget_peak, hardware, make_accelerator, program, seed_weights
 from engine.saved import located
 from engine.tracking import Tracker
 from finetune import analysis
@@ -41,7 +41,7 @@ from finetune.layout import write
 from finetune.model import commit_of, max_tokens, open_model
 from finetune.predictions import degenerate, write_predictions
 from finetune.recipe import FinetuneRecipe
-from finetune.results import read as read_results
+from finetune.results import read_what_is_there
 from finetune.score import score
 from finetune.task import Rows, Task, all_tasks, find_task, opened, provenance
 from tokenizer.load import load_tokenizer
@@ -95,7 +95,7 @@ def do(found: list[Job], accelerator: "Accelerator") -> None:
 def report(folder: Path, found: list[Job]) -> None:
     """Write the table of all that is finished in the run, and say it."""
     if write_results(folder):
-        write(folder, read_results(folder / "results.jsonl"))
+        write(folder, *read_what_is_there([folder]))
         print((folder / "table.md").read_text(encoding="utf-8"))
     missing = sum(not job.finished for job in found)
     others = f"; {missing} jobs are with other processes" if missing else ""
@@ -107,11 +107,12 @@ def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accel
     run = Run(job.folder, job.recipe, accelerator)
     if run.finished:
         return  # another process was faster
+    memory_of = "job" if forget_peak() else "process"
     tracker = Tracker(job.folder, accelerator, job.recipe.trackers)
     publisher = Publisher(job.recipe.hub, job.folder, accelerator, tracker.note)
     before = start(job, found)
     line = about(job, encodings.task, encodings.rows, accelerator)
-    line["started_from"] = str(before.folder) if before else ""
+    line |= {"started_from": str(before.folder) if before else "", "peak_rss_of": memory_of}
     try:
         model, tokenizer, facts = taught(job, before, encodings, run, tracker, accelerator)
     except FloatingPointError as error:
@@ -162,6 +163,7 @@ def taught(
     batches = Batches(epochs(columns, head, tokenizer, plan.global_batch, job.seed), plan, accelerator)
     train(model, head.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed, run, tracker, accelerator)
     facts = {"steps": plan.steps, "training_seconds": round(run.seconds, 1), "model_commit": pinned}
+    facts["passes"] = round(plan.steps * plan.global_batch / len(columns["input_ids"]), 3)  # below 1: not every row
     facts["examples_per_second"] = round(plan.steps * plan.global_batch / run.seconds, 1)
     run.export(model, tokenizer)  # a kill from here on costs no training
     if accelerator.is_main_process:
@@ -202,7 +204,6 @@ def judged(
         "metrics": metrics,
         "headline": {"name": task.headline, "value": metrics[task.dev_splits[0]][task.headline]},
         "failure": degenerate(task, found[task.dev_splits[0]]),
-        "peak_rss_mb": round(peak_rss_mb()),
     }
 
 
@@ -233,6 +234,7 @@ def about(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[
         "seed": job.seed,
         "setting": job.setting,
         "majority": {split: majority(task, rows[task.train_split], rows[split]) for split in task.dev_splits},
+        "held_out": recipe.data.hold_out,
         "sizes": {split: len(rows[split]) for split in (task.train_split, *task.dev_splits)},
         "hyperparameters": hyperparameters(recipe),
         "commit": commit(),
