@@ -86,6 +86,8 @@ def compared() -> dict[str, dict[str, Any]]:
     """Each task's headline metric on the test rows: a constant answer, simple rules, random and pretrained weights."""
     table: dict[str, dict[str, Any]] = {}
     for result in read_all([FOLDER / "random", FOLDER / "pretrained"]):
+        if result.headline not in result.metrics[SPLIT]:
+            raise ValueError(f"{result.where}: scored by an older version; delete {FOLDER} and make the demo anew")
         row = table.setdefault(result.task, {"metric": result.headline})
         row["majority"] = result.majority[SPLIT].get(result.headline, 0.0)
         row.setdefault("rules", rules(result.task, result.headline))

@@ -58,9 +58,7 @@ class Cell:
         """Return the marks of what sets this cell apart, such as † for a training on a part of the rows."""
         return "".join(
             dict.fromkeys(
-                mark
-                for mark, _, reason in MARKS
-                if any(reason(run, self.measure.split, self.measure.metric) for run in self.runs)
+                mark for mark, _, reason in MARKS if any(reason(run, self.measure.split) for run in self.runs)
             )
         )
 
@@ -135,6 +133,7 @@ GLUE_TASKS = {measure.task for column in GLUE for measure in column.measures}
 SHORT = {
     "exact_match": "EM",
     "f1": "F1",
+    "strict_f1": "strict F1",
     "matthews_correlation": "Matthews",
     "pearson": "Pearson",
     "spearmanr": "Spearman",
@@ -193,9 +192,14 @@ def beyond_table(results: Sequence[Result]) -> Table:
 
 
 def beyond_column(task: str, results: Sequence[Result]) -> Column:
-    """Return a task's headline on every split it was scored on; SQuAD is customarily given as EM/F1."""
+    """Return a task's headline on every split it was scored on; SQuAD is customarily given as EM/F1.
+
+    Beside the F1 of entities stands the strict one.
+    """
     first = next(result for result in results if result.task == task)
     metrics = ("exact_match", "f1") if task.startswith("squad/") else (first.headline,)
+    if "strict_f1" in next(iter(first.metrics.values())):
+        metrics = (first.headline, "strict_f1")
     measures = tuple(Measure(task, split, metric) for split in first.metrics for metric in metrics)
     subtitle = f"{'/'.join(first.metrics)} {'/'.join(SHORT.get(metric, metric) for metric in metrics)}"
     return Column(task, subtitle, measures)
@@ -265,10 +269,15 @@ def task_cells(results: Sequence[Result], columns: Sequence[Column]) -> list[Cel
     ]
     best = max(settings, key=lambda runs: median(run.value or 0.0 for run in runs))
     best = sorted(best, key=lambda run: run.seed)
-    return [
-        Cell(measure, tuple(score(run, measure) for run in best), len(settings), tuple(best), tuple(results))
+    having = {
+        measure: [run for run in best if not (run.is_strict and measure.metric == "f1")]
         for measure in measures_of(columns)
         if measure.task == results[0].task
+    }
+    return [
+        Cell(measure, tuple(score(run, measure) for run in runs), len(settings), tuple(runs), tuple(results))
+        for measure, runs in having.items()
+        if runs
     ]
 
 
@@ -341,7 +350,7 @@ def mark_notes(rows: Sequence[Row]) -> list[str]:
         said: dict[str, list[str]] = {}  # reason -> systems
         for row in ours:
             for words in dict.fromkeys(
-                reason(run, cell.measure.split, cell.measure.metric) for cell in row.cells.values() for run in cell.runs
+                reason(run, cell.measure.split) for cell in row.cells.values() for run in cell.runs
             ):
                 said.setdefault(words, []).append(row.system)
         said.pop("", None)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from finetune.published import DEV_ROWS, TRAINING_ROWS
 from finetune.results import Result
 
-Reason = Callable[[Result, str, str], str]  # (a run, the split, the metric) -> why it is marked; "" if it is not
+Reason = Callable[[Result, str], str]  # (a run, the split that a score is of) -> why it is marked; "" if it is not
 
 
-def part_trained_on(run: Result, split: str, metric: str) -> str:
+def part_trained_on(run: Result, split: str) -> str:
     """Fewer rows than the benchmark or the user's file has, or less than an epoch of them."""
     rows, full = next(iter(run.sizes.values()), 0), TRAINING_ROWS.get(run.task, 0)
     parts = []
@@ -21,19 +21,13 @@ def part_trained_on(run: Result, split: str, metric: str) -> str:
     return f"{run.task} on {' and '.join(parts)}" if parts else ""
 
 
-def part_scored_on(run: Result, split: str, metric: str) -> str:
+def part_scored_on(run: Result, split: str) -> str:
     """Fewer dev rows than the benchmark has."""
     rows, full = run.sizes.get(split, 0), DEV_ROWS.get((run.task, split), 0)
     return f"{run.task} on {rows:,} of {full:,} {split} rows" if 0 < rows < full else ""
 
 
-def counted_otherwise(run: Result, split: str, metric: str) -> str:
-    """Entities that versions before conlleval's rules have counted."""
-    return run.task if metric == "f1" and run.is_strict else ""
-
-
 MARKS: tuple[tuple[str, str, Reason], ...] = (
     ("†", "Trained on a part", part_trained_on),
     ("†", "Scored on a part", part_scored_on),
-    ("‡", "Strict entity F1 (an older version's), not that of the shared task's scorer", counted_otherwise),
 )

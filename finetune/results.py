@@ -46,8 +46,8 @@ class Result:
 
     @property
     def is_strict(self) -> bool:
-        """Whether "f1" is of entities by IOB2's strict rule, as versions before conlleval's rules scored."""
-        return any("recall" in scores and "strict_f1" not in scores for scores in self.metrics.values())
+        """Whether entities were scored by IOB2's strict rule alone, as older versions did."""
+        return any("recall" in scores and "f1" not in scores for scores in self.metrics.values())
 
     @property
     def job(self) -> tuple[str, str, str, int, str]:
@@ -107,7 +107,8 @@ def read(run: Path) -> tuple[list[Result], list[str]]:
     """Read the results of a run folder, or of a results.jsonl; and what of it cannot be read, a line each."""
     file = run / "results.jsonl" if run.is_dir() else run
     if not file.is_file():
-        return [], [f"{file} is not there: name run folders of finetune.run, or results.jsonl files"]
+        where = f"{run} has not finished a job, or is no run of finetune.run" if run.is_dir() else "nothing to read"
+        return [], [f"{file} is not there ({where}): name run folders of finetune.run, or results.jsonl files"]
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -148,7 +149,7 @@ def parse(line: str, where: str) -> Result:
         label=field(fields, "label", str, where),
         init=init,
         seed=field(fields, "seed", int, where),
-        metrics=scores(fields, "metrics", where),
+        metrics=named_anew(scores(fields, "metrics", where)),
         majority=scores(fields, "majority", where),
         headline=field(headline, "name", str, where),
         value=fraction(field(headline, "value", (int, float), where), "headline", where) if has_value else None,
@@ -193,6 +194,16 @@ def scores(fields: dict[str, Any], name: str, where: str) -> Scores:
     }
 
 
+def named_anew(metrics: Scores) -> Scores:
+    """What older versions called F1 of entities is the strict one."""
+    return {
+        split: {"strict_f1" if name == "f1" else name: value for name, value in names.items()}
+        if "recall" in names and "strict_f1" not in names
+        else names
+        for split, names in metrics.items()
+    }
+
+
 def fraction(value: float, name: str, where: str) -> float:
     """Return a score that lies where scores lie."""
     if not math.isfinite(value) or abs(value) > 1:
@@ -218,8 +229,15 @@ def refuse_unlike_rows(results: Sequence[Result]) -> None:
     first: dict[str, Result] = {}
     for result in results:
         known = first.setdefault(result.task, result)
-        if known.majority != result.majority:
+        if not agree(known.majority, result.majority):
             raise ValueError(
                 f"{result.where} and {known.where} were scored on different rows of {result.task} ({result.data} and "
                 f"{known.data}: the majority scores differ), so they do not belong in one table"
             )
+
+
+def agree(one: Scores, other: Scores) -> bool:
+    """Whether two are of the same splits and equal in every metric that both have: versions may name different ones."""
+    return one.keys() == other.keys() and all(
+        one[split][name] == other[split][name] for split in one for name in one[split].keys() & other[split].keys()
+    )
