@@ -148,6 +148,11 @@ def start(job: Job, all_jobs: Sequence[Job]) -> Job | None:
     return max(scored, key=lambda pair: pair[0])[1]
 
 
+def write_asked(folder: Path, found: Sequence[Job]) -> None:
+    """Note in jobs.json what this launch is to do, so that a table can name what is not done yet."""
+    whole_file(folder / "jobs.json", json.dumps([str(job.folder.relative_to(folder)) for job in found]).encode())
+
+
 def write_results(folder: Path) -> list[dict[str, Any]]:
     """Make results.jsonl anew from the finished jobs of a run, those of other launches too. Return its lines."""
     folder.mkdir(parents=True, exist_ok=True)

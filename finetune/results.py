@@ -124,10 +124,14 @@ def read(run: Path) -> tuple[list[Result], list[str]]:
 
 
 def unfinished(run: Path) -> list[str]:
-    """Say which jobs a run folder holds that were begun and did not come to an end."""
-    begun = [*run.glob("*/seed-*/recipe.yaml"), *run.glob("*/*/seed-*/recipe.yaml")]
-    open_ = sorted(path.parent for path in begun if not path.with_name("finished.json").exists())
-    return [f"{job} is not finished" for job in open_]
+    """Say which jobs of a run folder did not come to an end: those that were begun, and those of its last launch."""
+    begun = [path.parent for path in (*run.glob("*/seed-*/recipe.yaml"), *run.glob("*/*/seed-*/recipe.yaml"))]
+    try:
+        asked = [run / name for name in json.loads((run / "jobs.json").read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):  # of an older version, or no run folder
+        asked = []
+    missing = {job for job in (*begun, *asked) if not (job / "finished.json").exists()}
+    return [f"{job} is not finished" for job in sorted(missing)]
 
 
 def parse(line: str, where: str) -> Result:

@@ -36,7 +36,7 @@ from finetune.decoder import WithLanguageModel, framed, refuse_encoder
 from finetune.encoding import Encoded, Predictions
 from finetune.examples import epochs
 from finetune.heads import HEADS
-from finetune.jobs import RUNS, Job, jobs, ready, start, write_results
+from finetune.jobs import RUNS, Job, jobs, ready, start, write_asked, write_results
 from finetune.layout import write
 from finetune.model import commit_of, max_tokens, open_model
 from finetune.predictions import degenerate, write_predictions
@@ -63,6 +63,8 @@ def main(argv: list[str]) -> None:
     free = ("task", "seeds", "grid", "settings", "trackers")
     shared = {name: value for name, value in vars(recipe).items() if name not in free}
     run = Run(RUNS / recipe.name, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
+    if accelerator.is_main_process:
+        write_asked(run.folder, found)
     do(found, accelerator)
     if accelerator.is_main_process:
         report(run.folder, found)

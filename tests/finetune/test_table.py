@@ -464,14 +464,16 @@ def test_the_others_table_is_made_and_names_the_run_that_is_not_finished(run, be
 
 def test_a_job_that_is_not_finished_is_named_though_others_of_its_run_are(run, command):
     folder = run(line())
-    for name, finished in (("glue-rte/lr=1/seed-0", True), ("glue-rte/lr=2/seed-0", False)):
+    names = [f"glue-rte/lr={number}/seed-0" for number in range(3)]  # done, begun, asked for alone
+    for name in names[:2]:
         (folder / name).mkdir(parents=True)
         (folder / name / "recipe.yaml").write_text("")
-        if finished:
-            (folder / name / "finished.json").write_text("{}")
+    (folder / names[0] / "finished.json").write_text("{}")
+    (folder / "jobs.json").write_text(json.dumps(names))
     status, out, _ = command(folder)
     assert status == 0
-    assert re.findall(r"^- (.*) is not finished$", out, re.MULTILINE) == [str(folder / "glue-rte/lr=2/seed-0")]
+    missing = [str(folder / name) for name in names[1:]]
+    assert re.findall(r"^- (.*) is not finished$", out, re.MULTILINE) == missing
 
 
 @pytest.mark.parametrize(
