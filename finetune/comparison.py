@@ -56,11 +56,8 @@ class Cell:
     @property
     def marks(self) -> str:
         """Return the marks of what sets this cell apart, such as † for a training on a part of the rows."""
-        return "".join(
-            dict.fromkeys(
-                mark for mark, _, reason in MARKS if any(reason(run, self.measure.split) for run in self.runs)
-            )
-        )
+        found = [mark for mark, _, reason in MARKS if any(reason(run, self.measure.split) for run in self.runs)]
+        return "".join(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -391,7 +388,7 @@ def origin(results: Sequence[Result]) -> str:
     commits = sorted({shortened(result.commit) for result in results})
     models = sorted({result.model for result in results if result.model})
     parts = [
-        f"{len(models)} models of this name: {' and '.join(models)}" if len(models) > 1 else "",
+        f"model given as {' and '.join(models)}" if len(models) > 1 else "",
         f"commit {' and '.join(commits)}",
         *sorted({result.hardware for result in results}),
         *sorted({result.data for result in results}),

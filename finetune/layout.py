@@ -96,7 +96,6 @@ def _json_cell(cell: Cell) -> dict[str, Any]:
         "seeds": [run.seed for run in cell.runs],
         "settings": cell.settings,
         "partial": "†" in cell.marks,
-        "marks": cell.marks,
         "tried": [
             {"setting": run.tried, "seed": run.seed, "value": run.value and 100 * run.value, "failure": run.failure}
             for run in cell.all_runs

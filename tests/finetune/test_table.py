@@ -394,7 +394,7 @@ def test_edited_code_stays_visible_and_unknown_code_is_called_so(run):
 
 def test_two_models_of_one_name_are_told(run):
     table = glue(run(line(seed=0, model="runs/a/model"), line(seed=1, model="runs/b/model")))
-    assert any("2 models of this name: runs/a/model and runs/b/model" in note for note in table.notes)
+    assert any("model given as runs/a/model and runs/b/model" in note for note in table.notes)
 
 
 def test_machines_and_rows_that_differ_all_stand_with_the_runs(run):
