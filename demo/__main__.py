@@ -17,7 +17,7 @@ from demo.report import write_report
 from engine.disk import read_json, whole_file
 from engine.folders import DEMO, mark, refuse_others
 from engine.processes import STOPPED
-from engine.runtime import program
+from engine.runtime import maxrss_mb, program
 from engine.starting import INTERRUPTED
 from finetune.results import read_all
 from finetune.score import score
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
     whole_file(FOLDER / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     page = write_report(FOLDER, RECIPE, results, steps)
     print("\n" + as_table(results["tasks"]))
-    print(f"\n{results['seconds'] / 60:.1f} minutes, at most {results['peak_rss_mb']:,} MB. See {page}")
+    print(f"\n{results['seconds'] / 60:.1f} minutes, at most {results['peak_rss_mb']:,} MB in one process. See {page}")
 
 
 def run(command: tuple[str, ...]) -> dict[str, float]:
@@ -96,7 +96,7 @@ def measured_call(command: list[str]) -> tuple[int, float]:
         signal.signal(signal.SIGINT, before)
     if not report.exists():
         return status or 1, 0.0  # it was killed
-    peak = float(report.read_text()) / (1e6 if sys.platform == "darwin" else 1e3)
+    peak = maxrss_mb(float(report.read_text()))
     report.unlink()
     return status, peak
 
@@ -105,6 +105,8 @@ def compared() -> dict[str, dict[str, Any]]:
     """Each task's headline metric on the test rows: a constant answer, simple rules, random and pretrained weights."""
     table: dict[str, dict[str, Any]] = {}
     for result in read_all([FOLDER / "random", FOLDER / "pretrained"]):
+        if result.headline not in result.metrics[SPLIT]:
+            raise ValueError(f"{result.where}: scored by an older version; delete {FOLDER} and make the demo anew")
         row = table.setdefault(result.task, {"metric": result.headline})
         row["majority"] = result.majority[SPLIT].get(result.headline, 0.0)
         row.setdefault("rules", rules(result.task, result.headline))

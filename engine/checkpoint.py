@@ -97,8 +97,10 @@ class Run:
             if not has_work(folder) or recipe_is_lost(folder, recipe):
                 mark(folder, kind, hash_of(recipe))
                 text = yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
-                facts = f"# commit {commit()}\n# hardware {hardware()}\n# processes {accelerator.num_processes}\n"
-                whole_file(folder / "recipe.yaml", (facts + text).encode())
+                facts = {"commit": commit() or "unknown", "hardware": hardware()}
+                facts |= {"processes": str(accelerator.num_processes)}
+                head = "".join(f"# {name} {value}\n" for name, value in facts.items())
+                whole_file(folder / "recipe.yaml", (head + text).encode())
 
     @property
     def finished(self) -> dict[str, Any] | None:

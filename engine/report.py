@@ -216,9 +216,9 @@ def system(folder: Path, recipe: str, finished: Mapping[str, Any]) -> list[tuple
                 folder, finished["seconds"] / 3600, int(noted["processes"]), noted["hardware"], noted["commit"]
             )
             rows.append(("energy, estimated", energy(journey)))
-    for name, what in (("peak_rss_mb", "memory of the main process"), ("peak_gpu_mb", "memory of its GPU")):
-        if name in finished:
-            rows.append((f"{what}, at most", f"{finished[name]:,} MB"))
+    earlier = ", earlier jobs in it included" if finished.get("peak_rss_of") == "process" else ""
+    what_of = {"peak_rss_mb": f"memory of the main process{earlier}", "peak_gpu_mb": "tensors on its GPU"}
+    rows += [(f"{what}, at most", f"{finished[name]:,} MB") for name, what in what_of.items() if name in finished]
     sizes = [path.stat().st_size for path in (folder / "model").rglob("*") if path.is_file()]
     return rows + ([("the model on disk", f"{sum(sizes) / 1e6:,.1f} MB")] if sizes else [])
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import gc
 import os
 import platform
 import resource
@@ -125,15 +126,31 @@ def seed_weights(seed: int) -> None:
     set_seed(seed)
 
 
+@functools.cache  # what is committed or edited while this process runs is not what it runs
 def commit() -> str | None:
-    """Return this checkout's git commit (40 hex, `+changes` when edited), or None outside a checkout."""
-    here = Path(__file__).parent
+    """Return the commit of this code, as `commit_of` has it."""
+    return commit_of(Path(__file__))
+
+
+def commit_of(file: Path) -> str | None:
+    """Return the commit (40 hex) of the git checkout that `file` belongs to, or None outside of one or without git.
+
+    `+changes` follows it where a tracked file is edited, or where there is Python that git does not know, such as a new
+    task: that may be what runs. Other new files, such as a recipe or notes, change nothing.
+    """
+
+    def git(*arguments: str) -> str:
+        asked = ["git", "--no-optional-locks", *arguments]
+        return subprocess.run(asked, cwd=file.parent, capture_output=True, text=True, check=True).stdout
+
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        dirty = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+        git("ls-files", "--error-unmatch", file.name)  # an installed copy may lie in the checkout of something else
+        head = git("rev-parse", "HEAD").strip()
+        entries = git("status", "--porcelain", "--untracked-files=all", ":/").splitlines()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+    changes = [entry for entry in entries if not entry.startswith("??") or entry.rstrip('"').endswith(".py")]
+    return head + ("+changes" if changes else "")
 
 
 def hardware() -> str:
@@ -145,13 +162,42 @@ def hardware() -> str:
 
 
 def peak_rss_mb() -> float:
-    """Return the most memory this process has held, in MB."""
-    scale = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+    """Return the most memory this process has held since its start, or since `forget_peak`, in MB of 10^6 bytes."""
+    lines = STATUS.read_text().splitlines() if STATUS.exists() else []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return maxrss_mb(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def maxrss_mb(maxrss: float) -> float:
+    """What getrusage calls ru_maxrss, in MB: it is bytes on a Mac, and 1,024 bytes on Linux."""
+    return maxrss / 1e6 if sys.platform == "darwin" else maxrss * 1024 / 1e6
+
+
+def forget_peak() -> bool:
+    """Give back what is held and not used, and count the peaks of memory anew. Return whether the system lets us.
+
+    Of several jobs in one process each is to tell what it took, and the system's peak never falls by itself.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)
+    try:
+        CLEAR.write_text("5")  # proc(5): resets the peak of the resident set
+    except OSError:
+        return False
+    return True
+
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_gpu_mb() -> dict[str, int]:
-    """The most memory this process has held on its GPU, in MB, as a fact of a run; no fact where there is none."""
+    """The most that tensors have held on this process's GPU, in MB, as a fact of a run; no fact where there is none."""
     return {"peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 1e6)} if torch.cuda.is_available() else {}
 
 

@@ -22,8 +22,9 @@ from matplotlib.axes import Axes
 from engine.disk import whole_file
 from engine.page import template
 from finetune.encoding import Predictions
+from finetune.metrics.entity_scores.entity_scores import Entity, entities
 from finetune.metrics.squad_scores.squad_scores import f1
-from finetune.predictions import degenerate
+from finetune.predictions import degenerate, named
 from finetune.score import score
 from finetune.task import Head, Task
 
@@ -74,7 +75,8 @@ def write(folder: Path, task: Task, rows: Mapping[str, Dataset], predictions: Ma
 
 def headlines(task: Task, scores: Mapping[str, float]) -> dict[str, float]:
     """The scores that stand above the page's tables; those of a type of entity stand in one."""
-    return {name: value for name, value in scores.items() if task.head != "tagging" or "_" not in name}
+    types = ("precision_", "recall_", "f1_") if task.head == "tagging" else ()
+    return {name: value for name, value in scores.items() if not name.startswith(types)}
 
 
 # Labels
@@ -165,24 +167,22 @@ def of_scores(task: Task, rows: Dataset, found: Predictions) -> list[Section]:
 
 # Entities
 
-Entity = tuple[int, int, str]  # first word, word after the last one, type
-
 
 def of_tags(task: Task, rows: Dataset, found: Predictions) -> list[Section]:
-    right = [entities([task.labels[tag] for tag in tags]) for tags in rows["label"]]
-    answers = [entities([task.labels[tag] for tag in tags]) for tags in found.answers]
+    right = [counted(task, tags) for tags in rows["label"]]
+    answers = [counted(task, tags) for tags in found.answers]
     wrong = [len(set(one) ^ set(other)) for one, other in zip(right, answers, strict=True)]
     worst = [row for row in np.argsort(-np.asarray(wrong), kind="stable")[:WORST].tolist() if wrong[row]]
     (column,) = task.columns
     return [
-        by_type(right, answers),
+        by_type(right, answers, "type of entity" if task.metric == "entity_scores" else "tag"),
         kinds_of_error(right, answers),
         by_length(task, rows, np.asarray(wrong) == 0, "sentences without an error"),
         Section(
             "The worst sentences",
-            "Right entities are underlined, the model's are shaded.",
+            "What is right is underlined, what the model answers is shaded.",
             mistakes=[
-                Mistake(rows["id"][row], f"{len(right[row])} entities", f"{wrong[row]} wrong or missing", "",
+                Mistake(rows["id"][row], f"{len(right[row])} to find", f"{wrong[row]} wrong or missing", "",
                         [("", marked(rows[row][column], right[row], answers[row]))])
                 for row in worst
             ],
@@ -190,20 +190,14 @@ def of_tags(task: Task, rows: Dataset, found: Predictions) -> list[Section]:
     ]  # fmt: skip
 
 
-def entities(tags: Sequence[str]) -> list[Entity]:
-    """The entities of IOB2 tags, strictly: one begins with B-, and a stray I- is none."""
-    found: list[Entity] = []
-    begun: tuple[int, str] | None = None
-    for place, tag in enumerate([*tags, "O"]):
-        if begun and tag != f"I-{begun[1]}":
-            found.append((begun[0], place, begun[1]))
-            begun = None
-        if tag.startswith("B-"):
-            begun = (place, tag[2:])
-    return found
+def counted(task: Task, tags: Sequence[int]) -> list[Entity]:
+    """What the task's metric counts in a sentence: entities, or else each word with its tag."""
+    if task.metric == "entity_scores":
+        return entities(named(task, tags))
+    return [(place, place + 1, name) for place, name in enumerate(named(task, tags)) if name]
 
 
-def by_type(right: Sequence[list[Entity]], answers: Sequence[list[Entity]]) -> Section:
+def by_type(right: Sequence[list[Entity]], answers: Sequence[list[Entity]], what: str) -> Section:
     there = Counter(kind for row in right for *_, kind in row)
     given = Counter(kind for row in answers for *_, kind in row)
     hit = Counter(kind for one, other in zip(right, answers, strict=True) for *_, kind in set(one) & set(other))
@@ -213,7 +207,9 @@ def by_type(right: Sequence[list[Entity]], answers: Sequence[list[Entity]]) -> S
         both = 2 * hit[kind] / max(1, given[kind] + there[kind])
         rows.append([kind, f"{precision:.1%}", f"{recall:.1%}", f"{both:.1%}", there[kind], given[kind]])
     return Section(
-        "By type of entity", head=["type", "precision", "recall", "F1", "in the text", "answered"], rows=rows
+        f"By {what}",
+        head=[what.split()[0], "precision", "recall", "F1", "in the text", "answered"],
+        rows=rows,
     )
 
 
@@ -224,7 +220,7 @@ def kinds_of_error(right: Sequence[list[Entity]], answers: Sequence[list[Entity]
         "wrong ends": "some of the words, the same type",
         "both wrong": "some of the words, another type",
         "missed": "no answer touches it",
-        "made up": "touches no entity",
+        "made up": "touches nothing that is right",
     }
     rows = [[kind, words, kinds[kind]] for kind, words in meaning.items()]
     return Section("Kinds of error", head=["error", "what it means", "how often"], rows=rows)

@@ -42,7 +42,7 @@ class Encodings:
 
     def __init__(self, task: Task, rows: Rows):
         self.task, self.rows = task, rows
-        self._report = ""
+        self._reports: dict[tuple[str, int], str] = {}
         self._made: dict[tuple[str, str, int], Encoded] = {}
 
     def of(self, split: str, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
@@ -52,10 +52,13 @@ class Encodings:
         return self._made[key]
 
     def report(self, tokenizer: PreTrainedTokenizerFast, max_length: int) -> str:
-        """What the rows are, made once."""
-        if not self._report:
-            self._report = data_report(self.task, self.rows, tokenizer, max_length)
-        return self._report
+        """What the rows are and what is cut off, made once for a tokenizer and a length."""
+        key = (tokenizer_hash(tokenizer), max_length)
+        if key not in self._reports:
+            judged = (self.task.train_split, *self.task.dev_splits)
+            encoded = {split: self.of(split, tokenizer, max_length) for split in judged}
+            self._reports[key] = data_report(self.task, self.rows, encoded, tokenizer, max_length)
+        return self._reports[key]
 
 
 def encode(task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:

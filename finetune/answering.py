@@ -94,30 +94,35 @@ class Answering:
         self.model, self.task, self.tokenizer, self.accelerator = model, task, tokenizer, accelerator
         self.max_length = max_length or longest(task, model, tokenizer)
         self.batch_tokens = batch_tokens
-        self.num_rows, self.num_full, self.num_lost = 0, 0, 0
+        self.num_rows, self.num_cut, self.num_tokens_cut, self.num_lost = 0, 0, 0, 0
 
     def told(self, given: Sequence[Fields]) -> Iterator[Fields]:
-        """What there is to say of each question, in order: `prediction`, and how sure the model is of it."""
+        """What there is to say of each question, in order: `prediction`, and how sure the model is of it.
+
+        Where a question was too long, `tokens_cut` says by how many tokens.
+        """
         columns = {name: [fields[name] for fields in given] for name in self.task.columns}
         rows = Dataset.from_dict({"id": [str(number) for number in range(len(given))], **columns})
         encoded = HEADS[self.task.head].encode(self.task, rows, self.tokenizer, self.max_length)
         self.count(len(given), encoded)
         predictions = answers(self.model, self.task, encoded, self.tokenizer, self.accelerator, self.batch_tokens)
-        return ASKED[self.task.head].told(self.task, predictions, given)
+        told = ASKED[self.task.head].told(self.task, predictions, given)
+        return (line | ({"tokens_cut": cut} if cut else {}) for line, cut in zip(told, encoded.cut, strict=True))
 
     def count(self, num_rows: int, encoded: Encoded) -> None:
         """Add up what `report` says."""
         self.num_rows += num_rows
+        self.num_cut += encoded.num_cut
+        self.num_tokens_cut += sum(encoded.cut)
         self.num_lost += encoded.num_lost
-        if self.task.head != "span":  # a long context has windows
-            self.num_full += sum(len(ids) == self.max_length for ids in encoded.columns["input_ids"])
 
     @property
     def report(self) -> str:
         """How much was answered, in words."""
-        full = f", {self.num_full} of them read up to max_length {self.max_length}" if self.num_full else ""
-        lost = f", {self.num_lost} words beyond it untagged (O)" if self.num_lost else ""
-        return f"{self.num_rows} rows answered{full}{lost}"
+        what = "with a question cut" if self.task.head == "span" else f"cut at max_length {self.max_length}"
+        cut = f", {self.num_cut} of them {what} ({self.num_tokens_cut} tokens not read)" if self.num_cut else ""
+        lost = f", {self.num_lost} words not read and so untagged" if self.num_lost else ""
+        return f"{self.num_rows} rows answered{cut}{lost}"
 
 
 def longest(task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 
 from finetune.encoding import Predictions
 from finetune.inputs import Inputs
+from finetune.metrics.entity_scores.entity_scores import entities
+from finetune.predictions import named
 from finetune.task import Head, Task
 
 Way = dict[str, str]  # what a model is given → the file's column that holds it
@@ -95,7 +97,7 @@ class Tags(Asked):
 
     def told(self, task: Task, predictions: Predictions, given: Sequence[Fields]) -> Iterator[Fields]:
         for row, answer, probabilities in zip(given, predictions.answers, predictions.probabilities, strict=True):
-            tags = [task.labels[tag] for tag in answer]
+            tags = named(task, answer)
             sure = [float(own[tag]) for tag, own in zip(answer, probabilities, strict=True)]
             found = [
                 {
@@ -105,7 +107,7 @@ class Tags(Asked):
                     "end": row["places"][stop - 1][1],
                     "probability": rounded(sum(sure[first:stop]) / (stop - first)),
                 }
-                for type_, first, stop in entities(tags)
+                for first, stop, type_ in entities(tags)
             ]
             yield {
                 "prediction": tags,
@@ -269,24 +271,6 @@ def ends_of(words: Sequence[str]) -> list[int]:
         end += len(word) + 1
         ends.append(end)
     return ends
-
-
-def entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """(type, first word, the word after its last) of each entity that the tags make up.
-
-    Read as transformers' pipeline reads them: B- begins an entity, I- goes on with one of its type or begins one.
-
-    >>> list(entities(["B-PER", "I-PER", "B-PER", "O", "I-LOC"]))
-    [('PER', 0, 2), ('PER', 2, 3), ('LOC', 4, 5)]
-    """
-    open_type, first = "", 0
-    for place, tag in enumerate([*tags, "O"]):
-        prefix, type_ = (tag[0], tag[2:]) if tag[:2] in ("B-", "I-") else ("I", tag)
-        if open_type and (prefix == "B" or type_ != open_type):
-            yield open_type, first, place
-            open_type = ""
-        if not open_type and tag != "O":
-            open_type, first = type_, place
 
 
 def rounded(number: Any) -> float:

@@ -21,7 +21,7 @@ judge = pipeline("text-classification", model="{model}")
 print(judge({example}))""",
     "tagging": """from transformers import pipeline
 
-find = pipeline("token-classification", model="{model}", aggregation_strategy="simple")
+find = pipeline("token-classification", model="{model}", aggregation_strategy="first")
 print(find({example}))""",
     "program": """# one JSON object a line, with the keys {columns}:
 #   python -m finetune.predict {model} questions.jsonl

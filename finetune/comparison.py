@@ -3,18 +3,15 @@
 The GLUE table is that of Devlin et al. 2019 (table 1). A cell is the score which the paper reports: F1 for QQP and
 MRPC, Spearman for STS-B, Matthews for CoLA, accuracy else. The average is over the nine columns, MNLI's two apart and
 WNLI left out, and is always computed. Whatever is not one of the nine stands in a second table.
-
-The published cells are those of the paper's first version (arXiv 1810.04805v1): the means of its rows are the averages
-that it prints, 74.0, 71.0, 75.2, 79.6 and 81.9. Its QNLI column is of the first QNLI test set. The later version has
-the second one (79.8, 87.4, 90.5 and 92.7 from BiLSTM on) and prints 74.0, 71.0, 75.1, 79.6 and 82.1; there the mean of
-BiLSTM's row is 70.9.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Literal
 
+from finetune.marks import MARKS
+from finetune.published import PUBLISHED, PUBLISHED_BEYOND
 from finetune.results import INITS, Result, Scores
 
 
@@ -57,10 +54,10 @@ class Cell:
         return median(self.values)
 
     @property
-    def is_partial(self) -> bool:
-        """Whether only a part of the benchmark's training rows was trained on."""
-        full = FULL.get(self.measure.task, 0)
-        return any(run.sizes and next(iter(run.sizes.values())) < full for run in self.runs)
+    def marks(self) -> str:
+        """Return the marks of what sets this cell apart, such as † for a training on a part of the rows."""
+        found = [mark for mark, _, reason in MARKS if any(reason(run, self.measure.split) for run in self.runs)]
+        return "".join(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,7 @@ class Table:
     averaged: bool
     details: tuple["Detail", ...] = ()
     failures: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()  # what is not finished or could not be read
 
 
 @dataclass(frozen=True)
@@ -103,11 +101,10 @@ class Detail:
     best: str  # the best dev run: its headline, seed and setting
     minutes: float  # a job, in the median
     total_minutes: float  # of all jobs, failed ones and other settings too
-    memory: float  # GB, the most of a process
-    sizes: dict[str, int]
-    hardware: str
-    precision: str
-    processes: int
+    memory: float  # GB, the most of a job's main process; 0.0 if that is not known
+    memory_of: str  # "job" if each was measured by itself, else "process"
+    sizes: tuple[dict[str, int], ...]  # all that differ
+    on: tuple[str, ...]  # processes, hardware and precision, all that differ
 
 
 def _one(title: str, subtitle: str, task: str, metric: str) -> Column:
@@ -130,47 +127,25 @@ GLUE = (
 )
 GLUE_TASKS = {measure.task for column in GLUE for measure in column.measures}
 
-PUBLISHED = {  # MNLI-m, MNLI-mm, QQP, QNLI, SST-2, CoLA, STS-B, MRPC, RTE: percent, from the test server
-    "Pre-OpenAI SOTA": (80.6, 80.1, 66.1, 82.3, 93.2, 35.0, 81.0, 86.0, 61.7),
-    "BiLSTM+ELMo+Attn": (76.4, 76.1, 64.8, 79.9, 90.4, 36.0, 73.3, 84.9, 56.8),
-    "OpenAI GPT": (82.1, 81.4, 70.3, 88.1, 91.3, 45.4, 80.0, 82.3, 56.0),
-    "BERT-base": (84.6, 83.4, 71.2, 90.1, 93.5, 52.1, 85.8, 88.9, 66.4),
-    "BERT-large": (86.7, 85.9, 72.1, 91.1, 94.9, 60.5, 86.5, 89.3, 70.1),
-}
-
-FULL = {  # the benchmark's training rows
-    "glue/mnli": 392_702, "glue/qqp": 363_846, "glue/qnli": 104_743, "glue/sst2": 67_349, "glue/cola": 8_551,
-    "glue/stsb": 5_749, "glue/mrpc": 3_668, "glue/rte": 2_490, "glue/wnli": 635, "squad/v1.1": 87_599,
-    "squad/v2.0": 130_319, "swag": 73_546, "conll2003": 14_041,
-}  # fmt: skip
-
-# Devlin et al. 2019, tables 2, 3, 4 and 7: development sets, percent; SQuAD v1.1 and v2.0 of single models.
-PUBLISHED_BEYOND = {
-    "ESIM+ELMo": {("swag", "accuracy"): 59.1},
-    "BERT-base": {
-        ("squad/v1.1", "exact_match"): 80.8, ("squad/v1.1", "f1"): 88.5, ("swag", "accuracy"): 81.6,
-        ("conll2003", "f1"): 96.4,
-    },
-    "BERT-large": {
-        ("squad/v1.1", "exact_match"): 84.1, ("squad/v1.1", "f1"): 90.9, ("squad/v2.0", "exact_match"): 78.7,
-        ("squad/v2.0", "f1"): 81.9, ("swag", "accuracy"): 86.6, ("conll2003", "f1"): 96.6,
-    },
-}  # fmt: skip
-
 SHORT = {
     "exact_match": "EM",
     "f1": "F1",
+    "strict_f1": "strict F1",
     "matthews_correlation": "Matthews",
     "pearson": "Pearson",
     "spearmanr": "Spearman",
 }
 
 
-def tables(results: Sequence[Result]) -> list[Table]:
-    """Return the GLUE table and the table of what lies beyond it, each only if there are results for it."""
+def tables(results: Sequence[Result], left_out: Sequence[str] = ()) -> list[Table]:
+    """Return the GLUE table and the table of what lies beyond it, each only if there are results for it.
+
+    `left_out` is said under the first one.
+    """
     inside = [result for result in results if result.task in GLUE_TASKS]
     beyond = [result for result in results if result.task not in GLUE_TASKS]
-    return [*([glue_table(inside)] if inside else []), *([beyond_table(beyond)] if beyond else [])]
+    found = [*([glue_table(inside)] if inside else []), *([beyond_table(beyond)] if beyond else [])]
+    return [replace(table, left_out=tuple(left_out) if table is found[0] else ()) for table in found]
 
 
 def glue_table(results: Sequence[Result]) -> Table:
@@ -190,7 +165,7 @@ def of_our_rows(ours: Sequence[Row]) -> list[str]:
     return [
         "Rows of ours are scores on the development sets, the median over seeds, and in brackets the lowest and the "
         "highest. The column heads give the rows of the full training sets.",
-        *partial_notes(ours),
+        *mark_notes(ours),
         *(missing_note(row, GLUE) for row in ours if row.kind != "majority" and row.average(GLUE) is None),
         *row_notes(ours),
     ]
@@ -206,7 +181,7 @@ def beyond_table(results: Sequence[Result]) -> Table:
         "The median over seeds, and in brackets the lowest and the highest, of the split and the score that the column "
         "names.",
         *(["Published rows: Devlin et al. 2019, development sets."] if known else []),
-        *partial_notes(ours),
+        *mark_notes(ours),
         *row_notes(ours),
     )
     rows = (*known, *ours)
@@ -214,9 +189,14 @@ def beyond_table(results: Sequence[Result]) -> Table:
 
 
 def beyond_column(task: str, results: Sequence[Result]) -> Column:
-    """Return a task's headline on every split it was scored on; SQuAD is customarily given as EM/F1."""
+    """Return a task's headline on every split it was scored on; SQuAD is customarily given as EM/F1.
+
+    Beside the F1 of entities stands the strict one.
+    """
     first = next(result for result in results if result.task == task)
     metrics = ("exact_match", "f1") if task.startswith("squad/") else (first.headline,)
+    if "strict_f1" in next(iter(first.metrics.values())):
+        metrics = (first.headline, "strict_f1")
     measures = tuple(Measure(task, split, metric) for split in first.metrics for metric in metrics)
     subtitle = f"{'/'.join(first.metrics)} {'/'.join(SHORT.get(metric, metric) for metric in metrics)}"
     return Column(task, subtitle, measures)
@@ -286,10 +266,15 @@ def task_cells(results: Sequence[Result], columns: Sequence[Column]) -> list[Cel
     ]
     best = max(settings, key=lambda runs: median(run.value or 0.0 for run in runs))
     best = sorted(best, key=lambda run: run.seed)
-    return [
-        Cell(measure, tuple(score(run, measure) for run in best), len(settings), tuple(best), tuple(results))
+    having = {
+        measure: [run for run in best if not (run.is_strict and measure.metric == "f1")]
         for measure in measures_of(columns)
         if measure.task == results[0].task
+    }
+    return [
+        Cell(measure, tuple(score(run, measure) for run in runs), len(settings), tuple(runs), tuple(results))
+        for measure, runs in having.items()
+        if runs
     ]
 
 
@@ -336,13 +321,16 @@ def details(rows: Iterable[Row], results: Sequence[Result]) -> tuple[Detail, ...
             same = [run for run in results if run.task == task and run.label == cell.runs[0].label]
             everything = [run for run in same if run.init == cell.runs[0].init]
             best = max(cell.all_runs, key=lambda run: run.value or 0.0)
-            run = cell.runs[0]
+            on = [f"{run.processes} process(es), {run.hardware}, {run.precision}" for run in cell.runs]
+            sizes = {tuple(run.sizes.items()): run.sizes for run in cell.runs}
             found.append(
                 Detail(
-                    row.system, task, tuple(run.seed for run in cell.runs), run.tried, cell.settings,
+                    row.system, task, tuple(run.seed for run in cell.runs), cell.runs[0].tried, cell.settings,
                     f"{100 * (best.value or 0.0):.1f}, seed {best.seed}{', ' + best.tried if best.tried else ''}",
                     median(run.minutes for run in cell.runs), sum(run.minutes for run in everything),
-                    max(run.memory for run in everything), run.sizes, run.hardware, run.precision, run.processes,
+                    max(run.memory for run in everything),
+                    "job" if all(run.memory_of == "job" for run in everything) else "process",
+                    tuple(sizes.values()), tuple(dict.fromkeys(on)),
                 )
             )  # fmt: skip
     return tuple(found)
@@ -351,12 +339,23 @@ def details(rows: Iterable[Row], results: Sequence[Result]) -> tuple[Detail, ...
 # Notes under a table
 
 
-def partial_notes(rows: Iterable[Row]) -> list[str]:
-    """Say which tasks were trained on fewer rows than the benchmark has."""
-    cells = [cell for row in rows for cell in row.cells.values() if cell.is_partial]
-    trained = {cell.measure.task: next(iter(cell.runs[0].sizes.values())) for cell in cells}
-    said = [f"{task} on {count:,} of {FULL[task]:,} rows" for task, count in trained.items()]
-    return [f"† Trained on a part of the benchmark's rows: {'; '.join(said)}."] if said else []
+def mark_notes(rows: Sequence[Row]) -> list[str]:
+    """Say what the marks at the cells stand for, of which tasks and, where our systems differ, of which of them."""
+    ours = [row for row in rows if row.kind in INITS]
+    notes = []
+    for mark, meaning, reason in MARKS:
+        said: dict[str, list[str]] = {}  # reason -> systems
+        for row in ours:
+            for words in dict.fromkeys(
+                reason(run, cell.measure.split) for cell in row.cells.values() for run in cell.runs
+            ):
+                said.setdefault(words, []).append(row.system)
+        said.pop("", None)
+        told = [
+            words if len(systems) == len(ours) else f"{words} ({', '.join(systems)})" for words, systems in said.items()
+        ]
+        notes += [f"{mark} {meaning}: {'; '.join(told)}."] if told else []
+    return notes
 
 
 def missing_note(row: Row, columns: Sequence[Column]) -> str:
@@ -385,11 +384,23 @@ def chosen(row: Row) -> str:
 
 
 def origin(results: Sequence[Result]) -> str:
-    """Say which commits, hardware and data made these results."""
-    commits = sorted({result.commit[:12] for result in results if result.commit})
+    """Say which commits, hardware and data made these results, and which models, if there are several of one name."""
+    commits = sorted({shortened(result.commit) for result in results})
+    models = sorted({result.model for result in results if result.model})
     parts = [
-        f"commit {' and '.join(commits)}" if commits else "",
+        f"model given as {' and '.join(models)}" if len(models) > 1 else "",
+        f"commit {' and '.join(commits)}",
         *sorted({result.hardware for result in results}),
         *sorted({result.data for result in results}),
     ]
     return "".join(f"; {part}" for part in parts if part)
+
+
+def shortened(commit: str) -> str:
+    """The first twelve digits of a commit, and whether the code was edited since.
+
+    >>> shortened("0123456789abcdef0123456789abcdef01234567+changes")
+    '0123456789ab+changes'
+    """
+    digits, plus, changes = commit.partition("+")
+    return digits[:12] + plus + changes or "unknown"

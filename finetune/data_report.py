@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
+from finetune.encoding import Encoded
 from finetune.task import Head, Rows, Task
 
 SAMPLE = 10_000  # rows of a split whose tokens are counted
@@ -16,13 +17,16 @@ SHOWN = 10  # rows in words, evenly over the training rows
 LONGEST_SHOWN = 300  # characters
 
 
-def data_report(task: Task, rows: Rows, tokenizer: PreTrainedTokenizerFast, max_length: int) -> str:
-    """Describe the rows of every split of a task as Markdown."""
+def data_report(
+    task: Task, rows: Rows, encoded: Mapping[str, Encoded], tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> str:
+    """Describe the rows of every split of a task as Markdown, and what of those in `encoded` is not read."""
     lines = [f"# {task.name}", "", "| | rows | read from |", "|---|---:|---|"]
     lines += [f"| {split} | {len(table):,} | {table.info.description} |" for split, table in rows.items()]
     lines += ["", "## Answers", ""]
     lines += [f"- {split}: {answers(task, table)}" for split, table in rows.items() if has_answers(table)]
     lines += ["", f"## Tokens (max_length {max_length})", "", *token_lines(task, rows, tokenizer, max_length)]
+    lines += ["", "## Cut off", "", *cut_lines(task, encoded)]
     lines += ["", "## The same text twice", "", *repeat_lines(task, rows)]
     lines += ["", "## Ten rows", "", *row_lines(task, rows[task.train_split])]
     return "\n".join(lines) + "\n"
@@ -87,6 +91,23 @@ def token_lines(task: Task, rows: Rows, tokenizer: PreTrainedTokenizerFast, max_
         lines.append(f"| {of} | {middle:.0f} | {most:.0f} | {lengths.max()} | {beyond:.1%} |")
     beyond = {"span": "becomes several windows", "tagging": "loses words, which count as misses"}
     return [*lines, "", f"What is beyond max_length {beyond.get(task.head, 'is cut off')}."]
+
+
+def cut_lines(task: Task, encoded: Mapping[str, Encoded]) -> list[str]:
+    """How many rows and tokens the model never reads, of all rows of the splits that it learns and is judged on."""
+    lost = {"tagging": "words without a tag", "span": "answers that no window holds whole"}.get(task.head)
+    what = "questions" if task.head == "span" else "rows"
+    head = [f"{what} cut", "tokens cut", "of all tokens", *([lost] if lost else [])]
+    lines = [f"| | {' | '.join(head)} |", f"|---|{'---:|' * len(head)}"]
+    for split, own in encoded.items():
+        cells = [
+            f"{own.num_cut:,} of {len(own.cut):,} ({own.num_cut / max(1, len(own.cut)):.2%})",
+            f"{sum(own.cut):,}",
+            f"{sum(own.cut) / max(1, own.num_tokens):.2%}",
+            *([f"{own.num_lost:,}"] if lost else []),
+        ]
+        lines.append(f"| {split} | {' | '.join(cells)} |")
+    return lines
 
 
 def lengths_of(task: Task, table: Dataset, tokenizer: PreTrainedTokenizerFast) -> Iterable[Sequence[int]]:

@@ -38,12 +38,22 @@ class Encoded:
     tokenizer's model wants them; and, if the rows have answers, what the head is asked for, in the columns that the
     head's `target` reads.
     decode: from one output an example, as the head's `read` gives it, in order, to the predictions for the rows.
-    num_lost: words without a token, beyond `max_length` or dropped by the tokenizer; their tag is read as O.
+    cut: how many tokens each row (N,) has that are not read, beyond the maximal length; for spans, of its question.
+    num_tokens: what the rows have, those that are cut off too; for spans, the questions.
+    num_lost: words without a token, beyond `max_length` or dropped by the tokenizer, which have no tag; for spans, rows
+    whose answer no window holds whole.
     """
 
     columns: Columns
     decode: Callable[[Sequence[Any]], Predictions]
+    cut: Sequence[int]
+    num_tokens: int
     num_lost: int = 0
+
+    @property
+    def num_cut(self) -> int:
+        """Rows of which something is cut off."""
+        return sum(tokens > 0 for tokens in self.cut)
 
 
 def parts(rows: Dataset) -> Iterator[dict[str, list[Any]]]:
@@ -61,6 +71,20 @@ def append(columns: dict[str, Any], batch: BatchEncoding) -> None:
     """Add a tokenized batch to the columns."""
     for name, column in columns.items():
         column += [np.array(values, np.int32) for values in batch[name]]
+
+
+def tokens_cut(
+    batch: BatchEncoding, tokenizer: PreTrainedTokenizerFast, max_length: int, *texts: Sequence[str]
+) -> list[int]:
+    """How many tokens each row of a batch lost when `texts` (a row's text, or its pair) were cut at `max_length`."""
+    lengths = [len(ids) for ids in batch["input_ids"]]
+    full = [row for row, length in enumerate(lengths) if length >= max_length]  # the others are whole
+    cut = [0] * len(lengths)
+    if full:
+        whole = tokenizer(*([column[row] for row in full] for column in texts), verbose=False)["input_ids"]
+        for row, ids in zip(full, whole, strict=True):
+            cut[row] = len(ids) - lengths[row]
+    return cut
 
 
 def softmax(logits: Any) -> Any:

@@ -6,6 +6,7 @@ results line: so a job is done or not done, whatever was killed when, and a run'
 
 import fcntl
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,6 +146,11 @@ def start(job: Job, all_jobs: Sequence[Job]) -> Job | None:
     if not scored:
         raise ValueError(f"start_from: no job of {before} came to a score, so {job.task} has nothing to start from")
     return max(scored, key=lambda pair: pair[0])[1]
+
+
+def write_asked(folder: Path, found: Sequence[Job]) -> None:
+    """Note in jobs.json what this launch is to do, so that a table can name what is not done yet."""
+    whole_file(folder / "jobs.json", json.dumps([str(job.folder.relative_to(folder)) for job in found]).encode())
 
 
 def write_results(folder: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """How is a table written down?  As Markdown, as one HTML page with a plot of the spread, or as JSON."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,15 @@ def _markdown_table(table: Table) -> str:
     lines = [head, ["---", *("---:" for _ in head[1:])], sizes, *rows]
     notes = [f"- {note}" for note in table.notes]
     parts = [f"## {table.title}", _rows(lines), "\n".join(notes)]
+    if table.left_out:
+        parts.append("Not in this table:\n\n" + "\n".join(f"- {what}" for what in table.left_out))
     if table.failures:
         parts.append("Failed runs:\n\n" + "\n".join(f"- {failure}" for failure in table.failures))
     if table.details:
         parts.append(
             _rows([DETAILS, ["---", "---", *("---:" for _ in DETAILS[2:])], *map(detail_cells, table.details)])
         )
+        parts.append(MEMORY)
     return "\n\n".join(parts)
 
 
@@ -51,7 +54,7 @@ def _rows(lines: Sequence[Sequence[str]]) -> str:
 def html(found: Sequence[Table]) -> str:
     """Write the tables as one page that needs nothing beside it."""
     return template(Path(__file__).with_suffix(".html")).render(
-        tables=found, shown=shown, shown_average=shown_average, spread=spread, plot=plot, heads=DETAILS,
+        tables=found, memory=MEMORY, shown=shown, shown_average=shown_average, spread=spread, plot=plot, heads=DETAILS,
         detail_cells=detail_cells,
     )  # fmt: skip
 
@@ -78,6 +81,7 @@ def _json_table(table: Table) -> dict[str, Any]:
         ],
         "notes": list(table.notes),
         "failures": list(table.failures),
+        "left_out": list(table.left_out),
         "runs": [asdict(detail) for detail in table.details],
     }
 
@@ -91,7 +95,7 @@ def _json_cell(cell: Cell) -> dict[str, Any]:
         "values": cell.values,
         "seeds": [run.seed for run in cell.runs],
         "settings": cell.settings,
-        "partial": cell.is_partial,
+        "partial": "†" in cell.marks,
         "tried": [
             {"setting": run.tried, "seed": run.seed, "value": run.value and 100 * run.value, "failure": run.failure}
             for run in cell.all_runs
@@ -108,14 +112,19 @@ def cells_with_spread(row: Row, table: Table) -> list[str]:
 def shown(row: Row, column: Column) -> str:
     """Return a cell as it is printed, such as `84.6/83.4`; a dash where nothing is known."""
     cells = [row.cells.get(measure) for measure in column.measures]
-    mark = "†" * any(cell.is_partial for cell in cells if cell)
-    return "/".join(f"{cell.median:.1f}" if cell else MISSING for cell in cells) + mark if any(cells) else MISSING
+    marks = marks_of(cell for cell in cells if cell)
+    return "/".join(f"{cell.median:.1f}" if cell else MISSING for cell in cells) + marks if any(cells) else MISSING
+
+
+def marks_of(cells: Iterable[Cell]) -> str:
+    """Return the marks of some cells, each once."""
+    return "".join(dict.fromkeys(mark for cell in cells for mark in cell.marks))
 
 
 def shown_average(row: Row, table: Table) -> str:
     """Return a row's average as it is printed."""
     average = row.average(table.columns)
-    return MISSING if average is None else f"{average:.1f}"
+    return MISSING if average is None else f"{average:.1f}{marks_of(row.cells.values())}"
 
 
 def spread(row: Row, column: Column) -> str:
@@ -127,14 +136,20 @@ def spread(row: Row, column: Column) -> str:
 DETAILS = ["System", "Task", "Seeds", "Setting", "Best dev run", "Minutes a job (all)", "Memory, GB", "Rows", "On"]
 
 
+MEMORY = (
+    "Memory is the most that the main process of a job held while the job ran; ≤ where the process was measured from "
+    "its own start, so that earlier jobs in it count too."
+)
+
+
 def detail_cells(detail: Detail) -> list[str]:
     """Return a line of the table of runs."""
     setting = f"{detail.setting} (of {detail.num_settings})" if detail.setting else ""
     seeds = ", ".join(map(str, detail.seeds))
-    rows = " / ".join(f"{count:,} {split}" for split, count in detail.sizes.items())
-    where = f"{detail.processes} process(es), {detail.hardware}, {detail.precision}"
-    minutes = f"{detail.minutes:.1f} ({detail.total_minutes:.0f})"
-    return [detail.system, detail.task, seeds, setting, detail.best, minutes, f"{detail.memory:.1f}", rows, where]
+    rows = " or ".join(" / ".join(f"{count:,} {split}" for split, count in sizes.items()) for sizes in detail.sizes)
+    minutes = f"{detail.minutes:.1f} ({detail.total_minutes:.1f})" if detail.total_minutes else MISSING
+    memory = f"{'≤ ' * (detail.memory_of == 'process')}{detail.memory:.1f}" if detail.memory else MISSING
+    return [detail.system, detail.task, seeds, setting, detail.best, minutes, memory, rows, " or ".join(detail.on)]
 
 
 def plot(table: Table) -> Markup:
@@ -156,8 +171,11 @@ def plot(table: Table) -> Markup:
                     _dots(axes, row.cells[measure], place + (number + 1) / (len(ours) + 1) - 0.5, COLOURS[number % 6])
         for number, row in enumerate(ours):
             axes.scatter([], [], color=COLOURS[number % 6], label=row.system)
-        axes.scatter([], [], marker="|", color="#808790", label="published")
-        axes.scatter([], [], marker="x", color="#808790", label="majority")
+        drawn = {row.kind for row in table.rows if any(measure in row.cells for measure in measures)}
+        if "published" in drawn:
+            axes.scatter([], [], marker="|", color="#808790", label="others, published")
+        if "majority" in drawn:
+            axes.scatter([], [], marker="x", color="#808790", label="majority")
         axes.set_yticks(range(len(measures)), [label_of(measure) for measure in measures])
         axes.set_ylim(len(measures) - 0.5, -0.5)
         axes.set_xlabel("score")
@@ -198,9 +216,9 @@ def _dots(axes: Axes, cell: Cell, height: float, colour: str) -> None:
     axes.plot([cell.median] * 2, [height - 0.07, height + 0.07], color=colour, linewidth=2)
 
 
-def write(folder: Path, results: Sequence[Result]) -> None:
+def write(folder: Path, results: Sequence[Result], left_out: Sequence[str] = ()) -> None:
     """Write table.md, table.html and table.json into a folder, each whole or not at all."""
-    found = tables(results)
+    found = tables(results, left_out)
     for name, render in FORMATS.items():
         suffix = {"markdown": "md"}.get(name, name)
         whole_file(folder / f"table.{suffix}", (render(found) + "\n").encode())

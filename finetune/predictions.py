@@ -45,9 +45,9 @@ def told(task: Task, rows: Dataset, predictions: Predictions) -> Iterator[dict[s
 
 
 def named(task: Task, answer: Any) -> Any:
-    """A label or tag by its name; a score, a choice or a text as it is."""
+    """A label or tag by its name ("" for a word without a tag); a score, a choice or a text as it is."""
     if task.head == "tagging":
-        return [task.labels[tag] for tag in answer]
+        return [task.labels[tag] if tag >= 0 else "" for tag in answer]
     if task.head == "classification":
         return task.labels[answer]
     return answer.item() if isinstance(answer, np.generic) else answer
@@ -69,7 +69,7 @@ def degenerate(task: Task, predictions: Predictions) -> str:
         return "" if any(answers.values()) else "gives the empty answer to every question"
     if task.head == "tagging":
         outside = task.labels.index("O") if "O" in task.labels else None
-        found = {int(tag) for tags in answers for tag in tags}
+        found = {int(tag) for tags in answers for tag in tags if tag >= 0}
         return f"answers {task.labels[found.pop()]!r} to every word" if len(found) == 1 or found == {outside} else ""
     first = answers[0]
     if not all(answer == first for answer in answers) or len(answers) < 2:

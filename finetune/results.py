@@ -31,14 +31,23 @@ class Result:
     tried: str  # the grid's point, in words; "" without a grid
     failure: str  # what went wrong, in words; "" if nothing did
     sizes: dict[str, int]  # rows, by split; the first one was trained on
+    passes: float  # over the training rows
+    held_out: float  # the share of the training file's rows that dev is made of
     minutes: float
-    memory: float  # GB, the most that a process held
+    memory: float  # GB, the most that the main process held; 0.0 if that is not known
+    memory_of: str  # "job": while it did this job; "process": since it began, earlier jobs included
     precision: str
     processes: int
     data: str
     commit: str
     hardware: str
+    model: str
     where: str  # file:line
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether entities were scored by IOB2's strict rule alone, as older versions did."""
+        return any("recall" in scores and "f1" not in scores for scores in self.metrics.values())
 
     @property
     def job(self) -> tuple[str, str, str, int, str]:
@@ -57,24 +66,72 @@ def read_all(runs: Iterable[Path]) -> list[Result]:
         ValueError: a bad line (with file and line), a run without results, one job with two outcomes, or jobs that were
             not scored on the same rows.
     """
-    files = dict.fromkeys(results_file(run) for run in runs)
-    results = distinct([result for file in files for result in read(file)])
-    refuse_unlike_rows(results)
-    return results
+    results, troubles = [], []
+    for run in dict.fromkeys(run.resolve() for run in runs):
+        found, of_run = read(run)
+        results += found
+        troubles += of_run
+    if troubles:
+        raise ValueError(troubles[0])
+    return compared(results)
 
 
-def results_file(run: Path) -> Path:
-    """Return the results file that a run folder or a path to the file itself stands for."""
+def read_what_is_there(runs: Iterable[Path]) -> tuple[list[Result], list[str]]:
+    """Read results as `read_all` does, and what cannot be read of several runs, or is not finished, in words.
+
+    Raises:
+        ValueError: nothing can be read, or not all of the one run that is asked for; a path where nothing is; and, as
+            for `read_all`, results that do not belong in one table.
+    """
+    asked = list({run.resolve(): run for run in runs}.values())
+    results, left_out = [], []
+    for run in asked:
+        found, troubles = read(run)
+        if troubles and (len(asked) == 1 or not run.exists()):
+            raise ValueError(troubles[0])
+        results += found
+        left_out += [*troubles, *unfinished(run)]
+    if not results:
+        raise ValueError(f"there are no results yet: {'; '.join(left_out)}")
+    return compared(results), left_out
+
+
+def compared(results: Sequence[Result]) -> list[Result]:
+    """Return each job once, if all that are of one task were scored on the same rows."""
+    found = distinct(results)
+    refuse_unlike_rows(found)
+    return found
+
+
+def read(run: Path) -> tuple[list[Result], list[str]]:
+    """Read the results of a run folder, or of a results.jsonl; and what of it cannot be read, a line each."""
     file = run / "results.jsonl" if run.is_dir() else run
     if not file.is_file():
-        raise ValueError(f"{file} is not there: name run folders of finetune.run, or results.jsonl files")
-    return file.resolve()
+        where = f"{run} has not finished a job, or is no run of finetune.run" if run.is_dir() else "nothing to read"
+        return [], [f"{file} is not there ({where}): name run folders of finetune.run, or results.jsonl files"]
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return [], [f"{file} cannot be read ({error})"]
+    results, troubles = [], []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                results.append(parse(line, f"{file}:{number}"))
+            except ValueError as error:
+                troubles.append(str(error))
+    return results, troubles or ([] if results else [f"{file} holds no finished job"])
 
 
-def read(file: Path) -> list[Result]:
-    """Read one results.jsonl; empty lines are passed over."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return [parse(line, f"{file}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+def unfinished(run: Path) -> list[str]:
+    """Say which jobs of a run folder did not come to an end: those that were begun, and those of its last launch."""
+    begun = [path.parent for path in (*run.glob("*/seed-*/recipe.yaml"), *run.glob("*/*/seed-*/recipe.yaml"))]
+    try:
+        asked = [run / name for name in json.loads((run / "jobs.json").read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):  # of an older version, or no run folder
+        asked = []
+    missing = {job for job in (*begun, *asked) if not (job / "finished.json").exists()}
+    return [f"{job} is not finished" for job in sorted(missing)]
 
 
 def parse(line: str, where: str) -> Result:
@@ -96,7 +153,7 @@ def parse(line: str, where: str) -> Result:
         label=field(fields, "label", str, where),
         init=init,
         seed=field(fields, "seed", int, where),
-        metrics=scores(fields, "metrics", where),
+        metrics=named_anew(scores(fields, "metrics", where)),
         majority=scores(fields, "majority", where),
         headline=field(headline, "name", str, where),
         value=fraction(field(headline, "value", (int, float), where), "headline", where) if has_value else None,
@@ -104,13 +161,17 @@ def parse(line: str, where: str) -> Result:
         tried=", ".join(f"{key.rsplit('.', 1)[-1]} {value}" for key, value in (fields.get("setting") or {}).items()),
         failure=failure,
         sizes=dict(fields.get("sizes") or {}),
+        passes=float(fields.get("passes") or fields["hyperparameters"].get("epochs") or 1.0),
+        held_out=float(fields.get("held_out") or 0.0),
         minutes=float(fields.get("seconds") or 0.0) / 60,
         memory=float(fields.get("peak_rss_mb") or 0.0) / 1e3,
+        memory_of=str(fields.get("peak_rss_of") or "process"),
         precision=str(fields.get("precision") or ""),
         processes=int(fields.get("processes") or 1),
         data=str(fields.get("data", "")),
         commit=str(fields.get("commit") or ""),
         hardware=str(fields.get("hardware") or ""),
+        model=str(fields.get("model") or ""),
         where=where,
     )
 
@@ -134,6 +195,16 @@ def scores(fields: dict[str, Any], name: str, where: str) -> Scores:
             for metric in field(splits, split, dict, where)
         }
         for split in splits
+    }
+
+
+def named_anew(metrics: Scores) -> Scores:
+    """What older versions called F1 of entities is the strict one."""
+    return {
+        split: {"strict_f1" if name == "f1" else name: value for name, value in names.items()}
+        if "recall" in names and "strict_f1" not in names
+        else names
+        for split, names in metrics.items()
     }
 
 
@@ -162,8 +233,15 @@ def refuse_unlike_rows(results: Sequence[Result]) -> None:
     first: dict[str, Result] = {}
     for result in results:
         known = first.setdefault(result.task, result)
-        if known.majority != result.majority:
+        if not agree(known.majority, result.majority):
             raise ValueError(
                 f"{result.where} and {known.where} were scored on different rows of {result.task} ({result.data} and "
                 f"{known.data}: the majority scores differ), so they do not belong in one table"
             )
+
+
+def agree(one: Scores, other: Scores) -> bool:
+    """Whether two are of the same splits and equal in every metric that both have: versions may name different ones."""
+    return one.keys() == other.keys() and all(
+        one[split][name] == other[split][name] for split in one for name in one[split].keys() & other[split].keys()
+    )

@@ -30,7 +30,7 @@ from engine.hub import Publisher
 from engine.loop import train
 from engine.recipe import read, resolved
 from engine.report import write_report
-from engine.runtime import alone, commit, hardware, make_accelerator, peak_rss_mb, program, seed_weights
+from engine.runtime import alone, commit, forget_peak, hardware, make_accelerator, program, seed_weights
 from engine.saved import located
 from engine.tracking import Tracker
 from finetune import analysis
@@ -41,12 +41,12 @@ from finetune.decoder import WithLanguageModel, framed, refuse_encoder
 from finetune.encoding import Encoded, Predictions
 from finetune.examples import epochs
 from finetune.heads import HEADS
-from finetune.jobs import RUNS, Job, jobs, ready, start, write_results
+from finetune.jobs import RUNS, Job, jobs, ready, start, write_asked, write_results
 from finetune.layout import write
 from finetune.model import commit_of, max_tokens, open_model
 from finetune.predictions import degenerate, write_predictions
 from finetune.recipe import FinetuneRecipe
-from finetune.results import read as read_results
+from finetune.results import read_what_is_there
 from finetune.score import score
 from finetune.task import Rows, Task, all_tasks, checksums, find_task, opened, provenance
 from tokenizer.load import load_tokenizer, tokenizer_hash
@@ -70,6 +70,8 @@ def main(argv: list[str]) -> None:
     shared = {name: value for name, value in vars(recipe).items() if name not in free}
     company = together(recipe, shared, accelerator)
     run = Run(RUNS / recipe.name, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
+    if accelerator.is_main_process:
+        write_asked(run.folder, found)
     do(found, company, accelerator)
     if accelerator.is_main_process:
         report(run.folder, found)
@@ -122,7 +124,7 @@ def do(found: list[Job], company: Agree, accelerator: "Accelerator") -> None:
 def report(folder: Path, found: list[Job]) -> None:
     """Write the table of all that is finished in the run, and say it."""
     if write_results(folder):
-        write(folder, read_results(folder / "results.jsonl"))
+        write(folder, *read_what_is_there([folder]))
         print((folder / "table.md").read_text(encoding="utf-8"))
     missing = sum(not job.finished for job in found)
     others = f"; {missing} jobs are with other processes" if missing else ""
@@ -134,11 +136,12 @@ def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accel
     run = Run(job.folder, job.recipe, accelerator, kind=JOB)
     if run.finished:
         return  # another process was faster
+    memory_of = "job" if forget_peak() else "process"
     tracker = Tracker(job.folder, accelerator, job.recipe.trackers)
     publisher = Publisher(job.recipe.hub, job.folder, accelerator, tracker.note)
     before = start(job, found)
     line = about(job, encodings.task, encodings.rows, accelerator)
-    line["started_from"] = str(before.folder) if before else ""
+    line |= {"started_from": str(before.folder) if before else "", "peak_rss_of": memory_of}
     try:
         model, tokenizer, facts = taught(job, before, encodings, run, tracker, accelerator)
         line |= facts | judged(job, model, tokenizer, encodings, line["majority"], tracker, accelerator)
@@ -194,6 +197,7 @@ def taught(
     batches = Batches(epochs(columns, head, tokenizer, plan.global_batch, job.seed), plan, accelerator)
     train(model, head.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed, run, tracker, accelerator)
     facts = {"steps": plan.steps, "training_seconds": round(run.seconds, 1), "model_commit": pinned}
+    facts["passes"] = round(plan.steps * plan.global_batch / len(columns["input_ids"]), 3)  # below 1: not every row
     facts["examples_per_second"] = round(plan.steps * plan.global_batch / run.seconds, 1)
     run.export(model, tokenizer)  # a kill from here on costs no training
     if accelerator.is_main_process:
@@ -242,7 +246,6 @@ def judged(
         "metrics": metrics,
         "headline": {"name": task.headline, "value": metrics[task.dev_splits[0]][task.headline]},
         "failure": degenerate(task, found[task.dev_splits[0]]),
-        "peak_rss_mb": round(peak_rss_mb()),
     }
 
 
@@ -251,8 +254,11 @@ def say_data(
     accelerator: "Accelerator",
 ) -> None:  # fmt: skip
     """Report what is trained and judged on, before the first step."""
-    if encoded.num_lost:
-        tracker.note(f"{encoded.num_lost} words of the training rows lie beyond max_length {job.recipe.max_length}")
+    if encoded.num_cut:
+        tracker.note(
+            f"{encoded.num_cut} of {len(encoded.cut)} training rows are cut at max_length {job.recipe.max_length}: "
+            f"{sum(encoded.cut)} tokens are not read"
+        )
     if accelerator.is_main_process:
         told = encodings.report(tokenizer, job.recipe.max_length)
         whole_file(job.folder / "data_report.md", told.encode())
@@ -270,6 +276,7 @@ def about(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[
         "seed": job.seed,
         "setting": job.setting,
         "majority": {split: majority(task, rows[task.train_split], rows[split]) for split in task.dev_splits},
+        "held_out": recipe.data.hold_out,
         "sizes": {split: len(rows[split]) for split in (task.train_split, *task.dev_splits)},
         "hyperparameters": hyperparameters(recipe),
         "commit": commit(),

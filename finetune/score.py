@@ -11,6 +11,7 @@ from typing import Any
 import evaluate
 from datasets import Dataset
 
+from finetune.predictions import named
 from finetune.task import Head, Task
 
 METRICS = Path(__file__).parent / "metrics"
@@ -49,10 +50,7 @@ def tags(task: Task, predictions: Sequence[Sequence[int]], rows: Dataset) -> tup
     for row, (found, expected) in enumerate(zip(predictions, right, strict=True)):
         if len(found) != len(expected):
             raise ValueError(f"{task.name}: {len(found)} predicted tags for the {len(expected)} words of row {row}")
-    return (
-        [[task.labels[tag] for tag in sentence] for sentence in predictions],
-        [[task.labels[tag] for tag in sentence] for sentence in right],
-    )
+    return [named(task, found) for found in predictions], [named(task, expected) for expected in right]
 
 
 def texts(task: Task, predictions: Mapping[str, str], rows: Dataset) -> tuple[list[str], list[list[str]]]:

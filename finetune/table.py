@@ -3,9 +3,11 @@
     python -m finetune.table RUNS... [--format markdown|html|json]
     python -m finetune.table --published [--format markdown|html|json]
 
-RUNS are run folders of finetune.run, or results.jsonl files. With --published the paper's rows stand alone.
+RUNS are run folders of finetune.run, or results.jsonl files. Of several runs, what is not finished or cannot be read is
+named under the table, which is made of the others. With --published the paper's rows stand alone.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +17,7 @@ import tyro
 from engine.runtime import program
 from finetune.comparison import glue_table, tables
 from finetune.layout import FORMATS
-from finetune.results import read_all
+from finetune.results import read_what_is_there
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,13 @@ def main(argv: list[str]) -> None:
             "name the runs to print, such as runs/glue: folders that finetune.run left; or say --published, without "
             "runs, for the paper's rows alone"
         )
-    found = [glue_table([])] if options.published else tables(read_all(options.runs))
+    if options.published:
+        found = [glue_table([])]
+    else:
+        results, left_out = read_what_is_there(options.runs)
+        for what in left_out:
+            print(f"not in the table: {what}", file=sys.stderr)
+        found = tables(results, left_out)
     print(FORMATS[options.format](found))
 
 

@@ -155,7 +155,7 @@ def facts(tokenizer: PreTrainedTokenizerFast, sample: Sample, seconds: float) ->
         "peak_rss_mb": round(peak_rss_mb()),
         "tokenizers": version("tokenizers"),
         "hardware": hardware(),
-        "commit": commit(),
+        "commit": commit() or "unknown",
     }
 
 

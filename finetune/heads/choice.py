@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForMultipleChoice, PreTrainedTokenizerFast
 
 from engine.batch import Batch
-from finetune.encoding import Columns, Encoded, Predictions, parts, softmax
+from finetune.encoding import Columns, Encoded, Predictions, parts, softmax, tokens_cut
 from finetune.head import Head
 from finetune.task import Task
 
@@ -32,19 +32,24 @@ class Choice(Head):
         *text, choices = task.columns
         names = [name for name in tokenizer.model_input_names if name != "position_ids"]
         columns: dict[str, Any] = {name: [] for name in names}
+        cut: list[int] = []
+        num_tokens = 0
         for part in parts(rows):
             num_choices = [len(row) for row in part[choices]]
             flat = [choice for row in part[choices] for choice in row]
             texts = [[t for t, n in zip(part[name], num_choices, strict=True) for _ in range(n)] for name in text]
             batch = tokenizer(*texts, flat, truncation="longest_first", max_length=max_length)
+            lost = tokens_cut(batch, tokenizer, max_length, *texts, flat)
+            num_tokens += sum(map(len, batch["input_ids"])) + sum(lost)
             ends = np.cumsum([0, *num_choices])
             for first, last in pairwise(ends):
+                cut.append(sum(lost[first:last]))
                 for name in names:
                     pad = tokenizer.pad_token_id if name == "input_ids" else 0
                     columns[name].append(together(batch[name][first:last], pad))
         if "label" in rows.column_names:
             columns["label"] = np.asarray(rows["label"][:], np.int64)
-        return Encoded(columns, self.decode)
+        return Encoded(columns, self.decode, cut, num_tokens)
 
     def decode(self, outputs: Sequence[Any]) -> Predictions:
         logits = np.asarray(outputs)  # (N, C)

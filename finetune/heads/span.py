@@ -52,10 +52,15 @@ class SpanHead(Head):
         overlap = min(DOC_STRIDE, (room - longest) // 2)
         columns = empty(tokenizer)
         windows = Windows()
+        cut: list[int] = []
+        num_tokens = 0
         for number, part in enumerate(parts(rows)):
             asked, contexts = (part[name] for name in task.columns)
+            asked, num_asked = shortened(asked, tokenizer, longest)
+            cut += [max(0, length - longest) for length in num_asked]
+            num_tokens += sum(num_asked)
             batch = tokenizer(
-                shortened(asked, tokenizer, longest), contexts, truncation="only_second", max_length=max_length,
+                asked, contexts, truncation="only_second", max_length=max_length,
                 stride=overlap, return_overflowing_tokens=True, return_offsets_mapping=True,
             )  # fmt: skip
             append(columns, batch)
@@ -68,9 +73,12 @@ class SpanHead(Head):
             if task.unanswerable:
                 windows.null += [null_token(ids, tokenizer) for ids in batch["input_ids"]]
         windows.central += most_central(np.array(windows.row), np.array(windows.num_context), overlap)
+        num_lost = 0
         if "answers" in rows.column_names:
-            columns["start"], columns["end"] = answer_tokens(windows, rows["answers"][:])
-        return Encoded(columns, partial(decode_logits, windows=windows, rows=rows))
+            answers = rows["answers"][:]
+            columns["start"], columns["end"] = answer_tokens(windows, answers)
+            num_lost = num_unheld(windows, columns["start"], answers)
+        return Encoded(columns, partial(decode_logits, windows=windows, rows=rows), cut, num_tokens, num_lost)
 
     def trained_on(self, columns: Columns) -> Columns:
         """Without the windows that have nothing to point at: no answer, and no token that stands for that."""
@@ -153,14 +161,22 @@ def threshold_for(measure: Callable[[str, str], float], predictions: Predictions
     return best_threshold(odds, np.array(answered), np.array(unanswered))
 
 
-def shortened(texts: list[str], tokenizer: PreTrainedTokenizerFast, most: int) -> list[str]:
-    """The texts, cut where they have more than `most` tokens."""
+def num_unheld(windows: Windows, starts: npt.NDArray[np.int64], answers: Sequence[dict[str, list[Any]]]) -> int:
+    """How many rows have an answer that none of their windows holds whole: nothing teaches it.  starts (W,)"""
+    elsewhere = np.array(windows.null) if windows.null else NO_LABEL
+    held = set(np.asarray(windows.row)[starts != elsewhere].tolist())
+    return sum(bool(answer["text"]) and row not in held for row, answer in enumerate(answers))
+
+
+def shortened(texts: list[str], tokenizer: PreTrainedTokenizerFast, most: int) -> tuple[list[str], list[int]]:
+    """The texts, cut where they have more than `most` tokens, and how many each had."""
     batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     places = batch["offset_mapping"]
-    return [
+    kept = [
         text[: offsets[most - 1][1]] if len(offsets) > most else text
         for text, offsets in zip(texts, places, strict=True)
     ]
+    return kept, [len(offsets) for offsets in places]
 
 
 def null_token(ids: Sequence[int], tokenizer: PreTrainedTokenizerFast) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from engine.batch import Batch
-from finetune.encoding import Columns, Encoded, Predictions, append, empty, parts, softmax
+from finetune.encoding import Columns, Encoded, Predictions, append, empty, parts, softmax, tokens_cut
 from finetune.head import Head
 from finetune.task import Task
 
@@ -28,12 +28,15 @@ class Classification(Head):
     def encode(self, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
         """Column "label". Where a pair is too long, the longer of the two loses its end first."""
         columns = empty(tokenizer)
+        cut: list[int] = []
         for part in parts(rows):
             texts = [part[name] for name in task.columns]
-            append(columns, tokenizer(*texts, truncation="longest_first", max_length=max_length))
+            batch = tokenizer(*texts, truncation="longest_first", max_length=max_length)
+            cut += tokens_cut(batch, tokenizer, max_length, *texts)
+            append(columns, batch)
         if "label" in rows.column_names:
             columns["label"] = np.asarray(rows["label"][:], self.kind)
-        return Encoded(columns, self.decode)
+        return Encoded(columns, self.decode, cut, sum(map(len, columns["input_ids"])) + sum(cut))
 
     def decode(self, outputs: Sequence[Any]) -> Predictions:
         logits = np.asarray(outputs)  # (N, K)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification, BatchEncoding, PreTrainedTokenizerFast
 
 from engine.batch import Batch
-from finetune.encoding import NO_LABEL, Columns, Encoded, Predictions, append, empty, parts, softmax
+from finetune.encoding import NO_LABEL, Columns, Encoded, Predictions, append, empty, parts, softmax, tokens_cut
 from finetune.head import Head
 from finetune.task import Task
 
@@ -30,10 +30,14 @@ class Tagging(Head):
         """
         columns = empty(tokenizer)
         firsts: list[npt.NDArray[np.int64]] = []  # a row: (num_words,)
+        cut: list[int] = []
+        num_tokens = 0
         for part in parts(rows):
             words = part[task.columns[0]]
             texts = [" ".join(row) for row in words]
             batch = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
+            cut += tokens_cut(batch, tokenizer, max_length, texts)
+            num_tokens += sum(map(len, batch["input_ids"]))
             own = [first_tokens(*pair) for pair in zip(words, batch["offset_mapping"], strict=True)]
             if "left" in part:
                 own = in_company(batch, own, part, tokenizer, max_length)
@@ -43,8 +47,9 @@ class Tagging(Head):
             lengths = [len(ids) for ids in columns["input_ids"]]
             columns["labels"] = [at_first_tokens(*row) for row in zip(rows["label"], firsts, lengths, strict=True)]
         num_lost = sum(int((first < 0).sum()) for first in firsts)
-        outside = task.labels.index("O") if "O" in task.labels else 0
-        return Encoded(columns, partial(word_tags, firsts=firsts, outside=outside), num_lost)
+        outside = task.labels.index("O") if "O" in task.labels else -1
+        decode = partial(word_tags, firsts=firsts, outside=outside)
+        return Encoded(columns, decode, cut, num_tokens + sum(cut), num_lost)
 
     def target(self, columns: Columns, index: Sequence[int], width: int) -> dict[str, Tensor]:
         tags = np.full((len(index), width), NO_LABEL)
@@ -121,11 +126,14 @@ def at_first_tokens(tags: Sequence[int], first: npt.NDArray[np.int64], length: i
 
 
 def word_tags(outputs: Sequence[npt.NDArray[Any]], firsts: list[npt.NDArray[np.int64]], outside: int) -> Predictions:
-    """Each word's tag, from the logits of all tokens; a word without a token is outside every entity, so a miss."""
+    """Each word's tag, from the logits of all tokens.
+
+    A word without a token has no probability and the tag `outside`: that of no entity, or −1, which is no tag. So it is
+    a miss.
+    """
     tags, probabilities = [], []
     for logits, first in zip(outputs, firsts, strict=True):
-        own = softmax(logits[first])  # (num_words, K)
-        own[first < 0] = np.eye(own.shape[1])[outside]
-        tags.append(own.argmax(-1))
+        own = np.where((first >= 0)[:, None], softmax(logits[first]), 0.0)  # (num_words, K)
+        tags.append(np.where(first >= 0, own.argmax(-1), outside))
         probabilities.append(own)
     return Predictions(tags, probabilities)

@@ -116,13 +116,13 @@ def classify(guest: Guest, text: str, pair: str) -> Iterator[str]:
     """The label of a text, or of a pair, with the probability of each."""
     told = guest.told(**text_or_pair(text, pair))
     best_first = sorted(told["probabilities"].items(), key=lambda label: -label[1])
-    yield bars(best_first)
+    yield bars(best_first) + not_read(told)
 
 
 def rate(guest: Guest, text: str, pair: str) -> Iterator[str]:
     """The score of a text, or of a pair."""
     told = guest.told(**text_or_pair(text, pair))
-    yield table(["score"], [[f"{told['prediction']:.3f}"]])
+    yield table(["score"], [[f"{told['prediction']:.3f}"]]) + not_read(told)
 
 
 def text_or_pair(text: str, pair: str) -> dict[str, str]:
@@ -135,22 +135,30 @@ def find(guest: Guest, question: str, context: str) -> Iterator[str]:
     told = guest.told(question=question, context=context)
     found = [(told["start"], told["end"], "")] if told["prediction"] else []
     rows = [[span["text"] or "(no answer)", percent(span["probability"])] for span in told["best"][:BEST_ANSWERS]]
-    yield running(context, found) + titled("The best answers", table(["answer", "share"], rows))
+    yield running(context, found) + titled("The best answers", table(["answer", "share"], rows)) + not_read(told)
 
 
 def entities(guest: Guest, text: str) -> Iterator[str]:
     """A text with its entities marked, and a list of them."""
-    found = guest.told(text=text)["entities"]
+    told = guest.told(text=text)
+    found = told["entities"]
     rows = [[entity["text"], entity["type"], percent(entity["probability"])] for entity in found]
     listed = titled("Entities", table(["text", "type", "probability"], rows)) if rows else "<p>No entity.</p>"
-    yield running(text, [(entity["start"], entity["end"], entity["type"]) for entity in found]) + listed
+    marked = running(text, [(entity["start"], entity["end"], entity["type"]) for entity in found])
+    yield marked + listed + not_read(told)
 
 
 def choose(guest: Guest, text: str, choices: str) -> Iterator[str]:
     """How likely each choice, a line each, goes on from a text."""
     listed: Any = [line.strip() for line in choices.splitlines() if line.strip()]
     told = guest.told(text=text, choices=listed)
-    yield bars(sorted(zip(listed, told["probabilities"], strict=True), key=lambda choice: -choice[1]))
+    yield bars(sorted(zip(listed, told["probabilities"], strict=True), key=lambda choice: -choice[1])) + not_read(told)
+
+
+def not_read(told: Mapping[str, Any]) -> str:
+    """A sentence where what was asked is longer than the model reads."""
+    cut = told.get("tokens_cut", 0)
+    return f"<p>This is {cut} tokens longer than the model reads: they were cut off.</p>" if cut else ""
 
 
 PAIR = (

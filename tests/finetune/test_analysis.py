@@ -1,14 +1,17 @@
 """Does the page of a job show what its model gets wrong: the confusions, the surest mistakes first, marked words?"""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from datasets import Dataset
 
-from finetune.analysis import calibration, entities, errors_in, write
+from finetune.analysis import calibration, errors_in, write
 from finetune.encoding import Predictions
+from finetune.metrics.entity_scores.entity_scores import entities
+from finetune.score import score
 from finetune.task import find_task
 
 
@@ -104,7 +107,7 @@ def test_entities_are_counted_by_type_and_kind_of_error_and_marked(tmp_path):
     assert re.search(r"<u>.*Rome.*</u>", text)
     assert re.search(r"<mark>.*sold.*</mark>", text)
     boxes = re.search(r'<div class="tiles">(.*?)</div>\n</div>', text, re.S)[1]
-    assert re.findall(r"</b>([^<]+)", boxes) == ["precision", "recall", "f1"]
+    assert re.findall(r"</b>([^<]+)", boxes) == ["precision", "recall", "f1", "strict f1"]
 
 
 @pytest.mark.parametrize(
@@ -112,13 +115,38 @@ def test_entities_are_counted_by_type_and_kind_of_error_and_marked(tmp_path):
     [
         ("B-PER I-PER O", [(0, 2, "PER")]),
         ("B-PER B-PER", [(0, 1, "PER"), (1, 2, "PER")]),
-        ("I-PER O", []),  # strict IOB2: nothing has begun
-        ("B-PER I-LOC", [(0, 1, "PER")]),
+        ("I-PER O", [(0, 1, "PER")]),
+        ("B-PER I-LOC", [(0, 1, "PER"), (1, 2, "LOC")]),
+        ("B-PER E-PER E-PER S-PER", [(0, 2, "PER"), (2, 3, "PER"), (3, 4, "PER")]),
         ("O B-LOC", [(1, 2, "LOC")]),
     ],
 )
-def test_entities_are_those_of_strict_iob2(tags, found):
+def test_entities_are_those_that_are_scored(tags, found):
     assert entities(tags.split()) == found
+
+
+def test_the_page_counts_entities_as_the_score_does(tmp_path):
+    conll, chance = find_task("conll2003"), np.random.default_rng(0)
+    lengths = chance.integers(1, 12, 40)
+    right, given = ([chance.integers(0, len(conll.labels), length) for length in lengths] for _ in range(2))
+    table = {"id": [str(number) for number in range(40)], "label": [tags.tolist() for tags in right]}
+    rows = Dataset.from_dict({**table, "words": [["x"] * length for length in lengths]})
+    scores = score(conll, given, rows)
+    assert scores["f1"] > scores["strict_f1"] > 0
+    _, found = page(tmp_path, conll, rows, Predictions(given))
+    for kind in ("PER", "LOC", "ORG", "MISC"):
+        expected = [f"{scores[f'{name}_{kind}']:.1%}" for name in ("precision", "recall", "f1")]
+        assert [row[1:4] for row in found.rows if row[0] == kind and len(row) == 6] == [expected]
+
+
+def test_tags_that_are_no_entities_are_counted_word_by_word(tmp_path):
+    task = replace(find_task("own/tags"), labels=("NOUN", "VERB"), columns=("words",))
+    rows = Dataset.from_dict({"id": ["0"], "words": [["dogs", "cats", "run", "far"]], "label": [[0, 0, 1, 1]]})
+    _, found = page(tmp_path, task, rows, Predictions([np.array([0, 1, 1, -1])]))  # the last word was not read
+    assert ["NOUN", "100.0%", "50.0%", "66.7%", "2", "1"] in found.rows
+    assert ["VERB", "50.0%", "50.0%", "50.0%", "2", "2"] in found.rows
+    assert score(task, [[0, 1, 1, -1]], rows) == {"accuracy": 0.5}
+    assert ["4 to 4", "0.0%", "1"] in found.rows  # sentences without an error
 
 
 def test_an_error_has_one_kind():

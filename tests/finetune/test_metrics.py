@@ -2,9 +2,14 @@
 
 import math
 import warnings
+from collections import Counter
 
 import pytest
 from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from seqeval.metrics import f1_score
+from seqeval.scheme import IOB2
 
 from finetune.score import metric, score
 from finetune.task import find_task
@@ -117,13 +122,61 @@ class TestSquad:
         assert compute("squad_scores/v1.1", [["the"]], ["a"]) == {"exact_match": 1.0, "f1": 0.0}
 
 
+IOB = st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "I-A-B"])
+
+
+def conlleval(right, guess):
+    """The shared task's Perl script, line by line (`startOfChunk`, `endOfChunk` and the loop around them)."""
+
+    def parted(tag):
+        return (tag[0], tag[2:]) if "-" in tag else (tag, "")
+
+    def ends(before, tag, type_before, type_):
+        pairs = ("BB", "BO", "IB", "IO", "EE", "EI", "EO")
+        return before + tag in pairs or (before not in "O." and type_before != type_)
+
+    def begins(before, tag, type_before, type_):
+        pairs = ("BB", "IB", "OB", "OI", "EE", "EI", "OE")
+        return before + tag in pairs or (tag not in "O." and type_before != type_)
+
+    correct, found_right, found_guess = Counter(), Counter(), Counter()
+    last_right, last_guess, in_correct = ("O", ""), ("O", ""), False
+    lines = [pair for rows in zip(right, guess, strict=True) for pair in [*zip(*rows, strict=True), ("O", "O")]]
+    for tag_right, tag_guess in lines:
+        now_right, now_guess = parted(tag_right), parted(tag_guess)
+        states = [(last_right[0], now_right[0], last_right[1], now_right[1]),
+                  (last_guess[0], now_guess[0], last_guess[1], now_guess[1])]  # fmt: skip
+        end_right, end_guess = (ends(*state) for state in states)
+        begin_right, begin_guess = (begins(*state) for state in states)
+        if in_correct:
+            if end_right and end_guess and last_right[1] == last_guess[1]:
+                in_correct = False
+                correct[last_right[1]] += 1
+            elif end_right != end_guess or now_right[1] != now_guess[1]:
+                in_correct = False
+        if begin_right and begin_guess and now_right[1] == now_guess[1]:
+            in_correct = True
+        found_right[now_right[1]] += begin_right
+        found_guess[now_guess[1]] += begin_guess
+        last_right, last_guess = now_right, now_guess
+    types = {kind for found in (found_right, found_guess) for kind, number in found.items() if number}
+    counts = {"": (correct.total(), found_guess.total(), found_right.total())}
+    counts |= {f"_{kind}": (correct[kind], found_guess[kind], found_right[kind]) for kind in types}
+    scores = {}
+    for name, (hits, given_, there) in counts.items():
+        precision, recall = hits / given_ if given_ else 0.0, hits / there if there else 0.0
+        f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+        scores |= {f"precision{name}": precision, f"recall{name}": recall, f"f1{name}": f1}
+    return scores
+
+
 class TestEntities:
     def test_seqevals_published_example(self):
         right = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
         guess = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
         scores = compute("entity_scores", right, guess)
         assert scores == {
-            "precision": 0.5, "recall": 0.5, "f1": 0.5,
+            "precision": 0.5, "recall": 0.5, "f1": 0.5, "strict_f1": 0.5,
             "precision_MISC": 0.0, "recall_MISC": 0.0, "f1_MISC": 0.0,
             "precision_PER": 1.0, "recall_PER": 1.0, "f1_PER": 1.0,
         }  # fmt: skip
@@ -139,9 +192,33 @@ class TestEntities:
         assert scores["f1_ORG"] == pytest.approx(2 * 1 / (2 + 2))
         assert scores["f1_LOC"] == 0.0
 
-    @pytest.mark.parametrize("stray", [["I-PER", "I-PER"], ["O", "I-PER"], ["B-LOC", "I-PER"]])
-    def test_a_stray_inside_begins_no_entity(self, stray):
-        assert compute("entity_scores", [["B-PER", "I-PER"]], [stray])["f1_PER"] == 0.0
+    @pytest.mark.parametrize(
+        ("right", "stray"),
+        [(["B-PER", "I-PER"], ["I-PER", "I-PER"]), (["O", "B-PER"], ["O", "I-PER"]),
+         (["B-LOC", "B-PER"], ["B-LOC", "I-PER"])],
+    )  # fmt: skip
+    def test_a_stray_inside_begins_an_entity_that_is_not_strict(self, right, stray):
+        scores = compute("entity_scores", [right], [stray])
+        assert (scores["f1"], scores["f1_PER"]) == (1.0, 1.0)
+        assert scores["strict_f1"] < 1.0
+
+    @settings(max_examples=100, deadline=None)
+    @given(pairs=st.lists(st.lists(st.tuples(IOB, IOB), min_size=1, max_size=8), min_size=1, max_size=4))
+    def test_scores_are_those_of_the_shared_tasks_script(self, pairs):
+        right, guess = ([[pair[side] for pair in row] for row in pairs] for side in (0, 1))
+        scores = metric("entity_scores")._compute(guess, right)
+        expected = conlleval(right, guess)
+        assert {name: scores[name] for name in expected} == pytest.approx(expected)
+        assert scores.keys() == expected.keys() | {"strict_f1"}
+
+    @settings(max_examples=100, deadline=None)
+    @given(pairs=st.lists(st.lists(st.tuples(IOB, IOB), min_size=1, max_size=8), min_size=1, max_size=4))
+    def test_the_strict_score_is_seqevals(self, pairs):
+        right, guess = ([[pair[side] for pair in row] for row in pairs] for side in (0, 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            strict = f1_score(right, guess, mode="strict", scheme=IOB2, zero_division=0)
+        assert metric("entity_scores")._compute(guess, right)["strict_f1"] == pytest.approx(strict)
 
     def test_two_adjacent_entities_of_a_type_are_two(self):
         scores = compute("entity_scores", [["B-PER", "B-PER"]], [["B-PER", "I-PER"]])

@@ -158,6 +158,12 @@ class TestFineTuned:
         expected = [(SENTENCE[group["start"] : group["end"]], group["entity_group"]) for group in find(SENTENCE)]
         assert expected
         assert re.findall(r"<mark>([^<]*)<small>([A-Z]+)</small></mark>", answer) == expected
+        assert "cut off" not in answer
+
+    def test_a_text_that_is_cut_is_said(self, guest):
+        tagger = guest("tags")
+        (answer,) = shown(tagger, "cat " * (tagger.most_tokens + 3))
+        assert "This is 5 tokens longer than the model reads" in answer  # its two special tokens
 
 
 class TestInside:

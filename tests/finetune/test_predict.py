@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from finetune import predict
-from finetune.asked import entities
+from finetune.metrics.entity_scores.entity_scores import entities
 from finetune.predict import main
 
 WORDS = [
@@ -186,20 +186,29 @@ class TestTags:
     def test_words_beyond_the_models_length_are_told(self, tmp_path, tagger, launch_program):
         write(tmp_path / "in.txt", [["cat " * 70], ["cat"]], ["text"])
         ended = launch_program(main, tmp_path, str(tagger), "in.txt")
-        assert "2 rows answered, 1 of them read up to max_length 64, 8 words beyond it untagged (O)" in ended.said
+        assert (
+            "2 rows answered, 1 of them cut at max_length 64 (8 tokens not read), 8 words not read and so untagged"
+        ) in ended.said
+
+    def test_the_line_of_a_cut_row_says_so_and_a_row_that_just_fits_is_none(self, tmp_path, tagger, answer):
+        path = write(tmp_path / "in.txt", [["cat " * 70], ["cat " * 62], ["cat"]], ["text"])
+        found = answer(tmp_path, tagger, path)  # 62 words and two special tokens are 64
+        assert [line.get("tokens_cut") for line in found] == [8, None, None]
+        assert found[0]["prediction"][62:] == ["O"] * 8
+        assert found[0]["probability"][62:] == [0.0] * 8
 
     @pytest.mark.parametrize(
         ("tags", "found"),
         [
-            ("O B-PER I-PER O", [("PER", 1, 3)]),
-            ("B-PER B-PER I-LOC", [("PER", 0, 1), ("PER", 1, 2), ("LOC", 2, 3)]),
-            ("I-PER O I-PER", [("PER", 0, 1), ("PER", 2, 3)]),
-            ("NOUN NOUN VERB", [("NOUN", 0, 2), ("VERB", 2, 3)]),
+            ("O B-PER I-PER O", [(1, 3, "PER")]),
+            ("B-PER B-PER I-LOC", [(0, 1, "PER"), (1, 2, "PER"), (2, 3, "LOC")]),
+            ("I-PER O I-PER", [(0, 1, "PER"), (2, 3, "PER")]),
+            ("NOUN NOUN VERB", [(0, 2, "NOUN"), (2, 3, "VERB")]),
             ("O", []),
         ],
     )
     def test_entities_are_read_as_the_pipeline_does(self, tags, found):
-        assert list(entities(tags.split())) == found
+        assert entities(tags.split()) == found
 
 
 class TestSpans:

@@ -80,6 +80,9 @@ class TestScores:
         assert (line["label"], line["init"], line["seed"]) == ("tiny", "pretrained", 0)
         assert line["hyperparameters"]["optimizer"]["lr"] == 5e-3
         assert f"dev_matched: folder {labelled / 'MNLI/dev_matched.tsv'}" in line["data"]
+        assert (line["passes"], line["held_out"]) == (10.0, 0.0)
+        assert line["peak_rss_of"] in ("job", "process")
+        assert line["peak_rss_mb"] > 100
 
     def test_the_table_prints_them(self, trained, launch_program):
         assert [result.task for result in read_all([trained / "runs/small"])] == ALL
@@ -88,7 +91,7 @@ class TestScores:
         rows = [row.split(" | ") for row in ended.said.splitlines() if row.startswith("| tiny")]
         glue, others = (row for row in rows if row[1] not in ALL)  # the rest say how the scores came about
         assert "100.0/100.0†" in glue  # MNLI, and a part of its rows
-        assert others[1:] == ["100.0/100.0†", "100.0† |"]  # SQuAD, CoNLL, parts too
+        assert others[1:] == ["100.0/100.0†", "100.0/100.0† |"]  # SQuAD, CoNLL (F1 and strict F1), parts too
 
     def test_a_test_row_is_answered_by_its_id(self, trained, labelled):
         """The files' test labels are left out; the words that decide them are still there."""

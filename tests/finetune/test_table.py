@@ -346,6 +346,165 @@ def test_a_part_of_the_training_rows_is_marked(run):
     assert any("glue/mnli on 10,000 of 392,702 rows" in note for note in table.notes)
 
 
+def notes_of(table, mark):
+    return [note for note in table.notes if note.startswith(mark)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"passes": 0.05, "hyperparameters": {"epochs": 0.05}}, "glue/rte on 5 % of an epoch"),
+        ({"hyperparameters": {"epochs": 0.5}}, "glue/rte on 50 % of an epoch"),  # a line of an older version
+        ({"passes": 0.25, "sizes": {"train": 249}}, "glue/rte on 249 of 2,490 rows and 25 % of an epoch"),
+        ({"held_out": 0.2, "task": "own/x", "sizes": {"train": 80}},
+         "own/x on 80 rows, 20% of the file being held out for dev"),
+        ({"sizes": {"train": 2490, "dev": 100}}, "glue/rte on 100 of 277 dev rows"),
+    ],
+)  # fmt: skip
+def test_a_part_of_any_kind_is_marked_wherever_it_counts(run, fields, said):
+    (table,) = tables(read_all([run(line(**fields))]))
+    assert shown(row(table, "mini"), table.columns[-1]).endswith("†")
+    assert said in " ".join(notes_of(table, "†"))
+
+
+@pytest.mark.parametrize("passes", [1.0, 1.003, 2.5])
+def test_whole_epochs_of_all_rows_are_not_marked(run, passes):
+    table = glue(run(line(passes=passes, sizes={"train": 2490, "dev": 277}, held_out=0.0)))
+    assert shown(row(table, "mini"), GLUE[-1]) == "61.0"
+    assert not notes_of(table, "†")
+
+
+def test_an_average_over_a_part_is_marked_too(run):
+    jobs = [line(task, metrics, majority={}) for task, metrics in NINE.items()]
+    table = glue(run(*jobs[:-1], jobs[-1] | {"passes": 0.5}))
+    assert shown_average(row(table, "mini"), table) == "68.6†"
+
+
+def test_only_the_system_that_is_partial_is_named(run):
+    table = glue(run(line(label="a"), line(label="b", passes=0.5)))
+    assert notes_of(table, "†") == ["† Trained on a part: glue/rte on 50 % of an epoch (b)."]
+
+
+def test_edited_code_stays_visible_and_unknown_code_is_called_so(run):
+    digits = "0123456789abcdef0123456789abcdef01234567"
+    table = glue(run(line(seed=0, commit=digits), line(seed=1, commit=digits + "+changes"), line(seed=2, commit=None)))
+    (note,) = [note for note in table.notes if note.startswith("mini: ")]
+    assert "commit 0123456789ab and 0123456789ab+changes and unknown;" in note
+
+
+def test_two_models_of_one_name_are_told(run):
+    table = glue(run(line(seed=0, model="runs/a/model"), line(seed=1, model="runs/b/model")))
+    assert any("model given as runs/a/model and runs/b/model" in note for note in table.notes)
+
+
+def test_machines_and_rows_that_differ_all_stand_with_the_runs(run):
+    jobs = [line(seed=seed, hardware=name, precision="bf16", processes=seed + 1, sizes={"train": 2490 + seed})
+            for seed, name in enumerate(("a CPU", "1 x H100"))]  # fmt: skip
+    out = FORMATS["markdown"]([glue(run(*jobs))])
+    assert "2,490 train or 2,491 train | 1 process(es), a CPU, bf16 or 2 process(es), 1 x H100, bf16 |" in out
+
+
+def test_memory_of_the_whole_process_is_called_an_upper_bound_and_the_unknown_is_a_dash(run):
+    def memory(**fields):
+        out = FORMATS["markdown"]([glue(run(line(**fields), name=f"run{len(str(fields))}"))])
+        return next(text for text in out.splitlines() if text.startswith("| mini | glue/rte")).split(" | ")[6]
+
+    assert memory(peak_rss_mb=1500, peak_rss_of="job") == "1.5"
+    assert memory(peak_rss_mb=1500) == "≤ 1.5"
+    assert memory() == "–"
+
+
+def test_entity_scores_of_older_versions_are_shown_as_strict_ones(run):
+    def ner(label, **scores):
+        metrics = {"dev": {"f1": 0.9, "precision": 0.9, "recall": 0.9, **scores}}
+        return line("conll2003", metrics, majority={}, label=label)
+
+    constant = {"dev": {"f1": 0.0, "precision": 0.0, "recall": 0.0}}
+    old = ner("old") | {"majority": constant}
+    new = ner("new", strict_f1=0.89) | {"majority": {"dev": constant["dev"] | {"strict_f1": 0.0}}}
+    (table,) = tables(read_all([run(old, new)]))
+    (column,) = table.columns
+    assert column.subtitle == "dev F1/strict F1"
+    assert [shown(row(table, name), column) for name in ("BERT-base", "old", "new")] == [
+        "96.4/–",
+        "–/90.0",
+        "90.0/89.0",
+    ]
+
+
+@pytest.mark.parametrize("task", ["conll2003", "own/x"])
+def test_the_plots_legend_names_only_what_is_drawn(run, task):
+    metrics = {"dev": {"f1": 0.9}}
+    html = FORMATS["html"](tables(read_all([run(line(task, metrics, majority={}))])))
+    assert ("published" in re.findall(r"<text[^>]*>([^<]*)", html)[-1]) == (task == "conll2003")
+    assert ">majority<" not in html
+    assert ">mini<" in html
+
+
+# Runs that are not whole
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A run of which one job was begun and none is done."""
+    job = tmp_path / "begun" / "glue-rte" / "seed-1"
+    job.mkdir(parents=True)
+    (job / "recipe.yaml").write_text("seed: 1")
+    return tmp_path / "begun"
+
+
+@pytest.mark.parametrize("format_", ["markdown", "html", "json"])
+def test_the_others_table_is_made_and_names_the_run_that_is_not_finished(run, begun, command, format_):
+    status, out, err = command(run(line()), begun, "--format", format_)
+    assert status == 0
+    assert "61.0" in out or "61," in out
+    assert f"{begun}/glue-rte/seed-1 is not finished" in out
+    assert f"{begun}/results.jsonl is not there" in err
+
+
+def test_a_job_that_is_not_finished_is_named_though_others_of_its_run_are(run, command):
+    folder = run(line())
+    names = [f"glue-rte/lr={number}/seed-0" for number in range(3)]  # done, begun, asked for alone
+    for name in names[:2]:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "recipe.yaml").write_text("")
+    (folder / names[0] / "finished.json").write_text("{}")
+    (folder / "jobs.json").write_text(json.dumps(names))
+    status, out, _ = command(folder)
+    assert status == 0
+    missing = [str(folder / name) for name in names[1:]]
+    assert re.findall(r"^- (.*) is not finished$", out, re.MULTILINE) == missing
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (json.dumps(line(seed=1)).encode() + b'\n{"task": "glue/r', "results.jsonl:2 is not JSON"),
+        (b"\x80\x81", "results.jsonl cannot be read"),
+        (b"[1]\n", "results.jsonl:1 is not a JSON object"),
+        (b"\n", "results.jsonl holds no finished job"),
+        (json.dumps(line(seed=1, init="lucky")).encode(), "results.jsonl:1: init is 'lucky'"),
+    ],
+)
+def test_a_damaged_file_is_named_beside_whole_ones_and_refused_alone(run, command, content, said):
+    good, bad = run(line()), run(name="bad")
+    (bad / "results.jsonl").write_bytes(content)
+    status, out, err = command(good, bad)
+    assert status == 0
+    assert f"- {bad}/{said}" in out
+    assert f"{bad}/{said}" in err
+    assert ("2 seeds" in out) == ("not JSON" in said)  # the whole lines of a damaged file count
+    status, out, err = command(bad)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+
+
+def test_a_path_that_is_not_there_is_a_mistake_beside_whole_runs_too(run, command):
+    status, out, err = command(run(line()), "nowhere")
+    assert (status, out) == (2, "")
+    assert "nowhere is not there" in err
+
+
 def test_what_was_tried_stands_in_the_json(run, command):
     taken = {"seconds": 120.0, "peak_rss_mb": 1500}
     jobs = [
