@@ -30,6 +30,7 @@ from engine.processes import (
     part,
     stop_with_launcher,
 )
+from engine.redact import redacted
 from engine.sharding import shards_asked_for
 
 
@@ -45,12 +46,8 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
             main(sys.argv[1:])
         except Exception as error:
             status, line = _told(error)
-            if line and not os.environ.get("CLOZE_TRACEBACK"):
-                print(line, file=sys.stderr)
-            elif in_company():
-                traceback.print_exc()
-            else:
-                raise
+            asked = os.environ.get("CLOZE_TRACEBACK")
+            print(redacted(line if line and not asked else traceback.format_exc()), file=sys.stderr)
             leave(status)
         else:
             part()

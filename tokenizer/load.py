@@ -12,6 +12,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from engine.recipe import data_path
+from engine.saved import first_line
 
 BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _BERT_LENGTH, _GPT2_LENGTH = 512, 1024  # positions of the published models, which a bare vocabulary does not tell
@@ -57,9 +58,9 @@ def _from_folder(folder: Path) -> PreTrainedTokenizerFast:
     # `BertTokenizer(vocab_file=...)` ignores the file and knows five tokens: only `from_pretrained` reads it.
     if "vocab.txt" in held:
         lowercase = not _has_capitals(folder / "vocab.txt")
-        return BertTokenizer.from_pretrained(folder, do_lower_case=lowercase, model_max_length=_BERT_LENGTH)
+        return BertTokenizer.from_pretrained(folder, do_lower_case=lowercase, model_max_length=_BERT_LENGTH, trust_remote_code=False)
     if held >= {"vocab.json", "merges.txt"}:
-        return GPT2Tokenizer.from_pretrained(folder, model_max_length=_GPT2_LENGTH)
+        return GPT2Tokenizer.from_pretrained(folder, model_max_length=_GPT2_LENGTH, trust_remote_code=False)
     raise FileNotFoundError(
         f"no tokenizer in {folder}: it needs tokenizer.json, or vocab.txt, or vocab.json and merges.txt"
     )
@@ -67,9 +68,9 @@ def _from_folder(folder: Path) -> PreTrainedTokenizerFast:
 
 def _automatic(folder: Path) -> PreTrainedTokenizerFast:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers lets through whatever its parsers raise
-        raise ValueError(f"the tokenizer in {folder} cannot be read: {_first_line(error)}") from error
+        raise ValueError(f"the tokenizer in {folder} cannot be read: {first_line(error)}") from error
     return _fast(tokenizer, folder)
 
 
@@ -77,10 +78,10 @@ def _from_hub(name: str, revision: str | None, missing: FileNotFoundError) -> Pr
     if not _HUB_ID.fullmatch(name):
         raise missing
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main")
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
+    except Exception as error:  # as above
         raise FileNotFoundError(
-            f"no tokenizer {name!r}: {missing}; and the Hub gives none: {_first_line(error)}"
+            f"no tokenizer {name!r}: {missing}; and the Hub gives none: {first_line(error)}"
         ) from error
     return _fast(tokenizer, name)
 
@@ -123,7 +124,3 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
