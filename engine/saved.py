@@ -74,17 +74,17 @@ def config_of(source: str, revision: str = "") -> PreTrainedConfig:
 
 
 def load_weights(
-    made: Any, source: str, config: PreTrainedConfig, revision: str = ""
+    made: Any, source: str, config: PreTrainedConfig, revision: str = "", renamed: dict[str, str] | None = None
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """`made`, a class of transformers, with the weights of `source` in fp32; and transformers' account of those that are
-    missing or do not fit, which start random.
+    missing or do not fit, which start random. `renamed` is a regular expression → what the weights' names have instead.
 
     Errors: FileNotFoundError where there are no safetensors; ValueError for damaged ones, and for what `made` refuses.
     """
     try:
         return made.from_pretrained(
             source, config=config, revision=revision or "main", dtype=torch.float32, output_loading_info=True,
-            ignore_mismatched_sizes=True, use_safetensors=True, trust_remote_code=False,
+            ignore_mismatched_sizes=True, use_safetensors=True, trust_remote_code=False, key_mapping=renamed,
         )  # fmt: skip
     except SafetensorError as error:
         raise ValueError(f"{source}: the weights are damaged ({error})") from error

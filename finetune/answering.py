@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from engine.saved import config_of, located
 from finetune.answer import answers
+from finetune.decoder import with_padding
 from finetune.asked import ASKED, Fields
 from finetune.encoding import Encoded
 from finetune.examples import EVALUATION_TOKENS
@@ -37,17 +38,14 @@ def fine_tuned(name: str, revision: str = "", said: str = "") -> tuple[PreTraine
     for another task.
     """
     source = located(name)
-    tokenizer = load_tokenizer(source, revision or None)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     config = config_of(source, revision)
+    tokenizer = with_padding(load_tokenizer(source, revision or None))
     labels = tuple(config.id2label[number] for number in sorted(config.id2label))
     can_abstain = hasattr(config, "null_threshold")  # learnt with questions that have no answer
     task = Task(source, kind(config, source), labels, (), "", "", lambda _: {}, unanswerable=can_abstain)
     model, random = open_model(source, HEADS[task.head], task, tokenizer, {}, fresh=False, revision=revision)
     if random:
         raise ValueError(f"{source} lacks what fine-tuning teaches, such as {random[0]}: finetune.run teaches it")
-    model.config.pad_token_id = tokenizer.pad_token_id  # a decoder reads the label before its padding
     return model, named(task, find_task(said)) if said else task, tokenizer
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def open_model(
     _change(config, changes, folder)
     before = copy.deepcopy(config)
     config.update(head.config(task))
-    if config.pad_token_id is None:
+    if config.pad_token_id is None or config.pad_token_id < 0:
         config.pad_token_id = tokenizer.pad_token_id  # GPT-2 reads the label before the padding
     new = num_new(tokenizer, config.vocab_size)
     if len(tokenizer) - new > config.vocab_size:
@@ -63,6 +64,8 @@ def open_model(
     if new:
         model.resize_token_embeddings(config.vocab_size + new, mean_resizing=False)
         random.add(f"the embeddings of {new} tokens that frame the texts")
+    if tokenizer.pad_token_id is not None and not _padded_positions(model):
+        model.config.pad_token_id = tokenizer.pad_token_id
     return model, sorted(random)
 
 
@@ -79,18 +82,40 @@ def max_tokens(model: PreTrainedModel) -> int:
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is None:
         return UNLIMITED
+    return positions - _padded_positions(model)
+
+
+def _padded_positions(model: PreTrainedModel) -> int:
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
-    return positions if padding is None else positions - padding - 1
+    return 0 if padding is None else padding + 1
 
 
 def _loaded(head: Head, folder: str, config: PreTrainedConfig, revision: str) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
-        return load_weights(head.auto_class, folder, config, revision)
+        model, info = load_weights(head.auto_class, folder, config, revision)
     except ValueError as error:
         if "Unrecognized configuration class" in str(error):
             raise _no_such_head(head, config, folder) from error
         raise
+    if other := _other_prefix(model, info):
+        renamed = {rf"^{re.escape(other)}\.": f"{model.base_model_prefix}."}
+        model, info = load_weights(head.auto_class, folder, config, revision, renamed)
+        vars(model).pop("_weight_conversions", None)  # else it is saved under the names that it was opened from
+    return model, info
+
+
+def _other_prefix(model: PreTrainedModel, info: dict[str, Any]) -> str:
+    """What the folder calls the encoder, if all that is missing of it is there by another name; else "".
+
+    Of Llama and its like, which are `model` in the other classes, the class for questions calls it `transformer`.
+    """
+    base = f"{model.base_model_prefix}."
+    missing = {name.removeprefix(base) for name in info["missing_keys"] if name.startswith(base)}
+    there = set(info["unexpected_keys"])
+    first = min(missing, default="")
+    prefixes = {name.removesuffix(f".{first}") for name in there if first and name.endswith(f".{first}")}
+    return next((other for other in sorted(prefixes) if all(f"{other}.{name}" in there for name in missing)), "")
 
 
 def _no_such_head(head: Head, config: PreTrainedConfig, folder: str) -> ValueError:

@@ -17,12 +17,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import tyro
 
-from engine.disk import force_to_disk
+from engine.disk import written
 from engine.runtime import make_accelerator, program
 from finetune.answering import Answering, fine_tuned
 from finetune.asked import ASKED, Asked, Fields, Way, way_to_read
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> None:
     questions = Questions(inputs.rows, asked, way, id_column, options.skip_broken)
     began = time.perf_counter()
     try:
-        with written(options.out) as out:
+        with answers_file(options.out) as out:
             for part in parts(questions):
                 out.writelines(lines(answering, part))
                 out.flush()
@@ -161,20 +162,17 @@ def lines(answering: Answering, part: Sequence[Question]) -> Iterator[str]:
 
 
 @contextmanager
-def written(path: Path | None) -> Iterator[TextIO]:
+def answers_file(path: Path | None) -> Iterator[TextIO]:
     """Where the answers go: a file that appears when it is whole, or standard output."""
     if path is None:
         yield sys.stdout
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            yield file
-        force_to_disk(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written(path) as file:
+        out = TextIOWrapper(file, encoding="utf-8", write_through=True)
+        try:
+            yield out
+        finally:
+            out.detach()  # what is not closed here is closed there
 
 
 def say(line: str) -> None:
