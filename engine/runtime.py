@@ -25,7 +25,6 @@ from engine.processes import (
     Lost,
     Stopped,
     as_lost,
-    in_company,
     leave,
     part,
     stop_with_launcher,

@@ -89,7 +89,9 @@ def load_weights(
     except SafetensorError as error:
         raise ValueError(f"{source}: the weights are damaged ({error})") from error
     except OSError as error:
-        raise FileNotFoundError(f"{source}: no model here that transformers opens ({no_weights(source, error)})") from error
+        raise FileNotFoundError(
+            f"{source}: no model here that transformers opens ({no_weights(source, error)})"
+        ) from error
     except Exception as error:  # transformers lets through whatever its parsers raise
         raise ValueError(f"{source}: the weights cannot be read: {first_line(error)}") from error
 

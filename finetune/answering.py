@@ -42,7 +42,8 @@ def fine_tuned(name: str, revision: str = "", said: str = "") -> tuple[PreTraine
     tokenizer = with_padding(load_tokenizer(source, revision or None))
     labels = tuple(config.id2label[number] for number in sorted(config.id2label))
     can_abstain = hasattr(config, "null_threshold")  # learnt with questions that have no answer
-    task = Task(source, kind(config, source), labels, (), "", "", lambda _: {}, unanswerable=can_abstain)
+    columns = tuple(getattr(config, "text_columns", ()))  # of a classifier that was fine-tuned here
+    task = Task(source, kind(config, source), labels, columns, "", "", lambda _: {}, unanswerable=can_abstain)
     model, random = open_model(source, HEADS[task.head], task, tokenizer, {}, fresh=False, revision=revision)
     if random:
         raise ValueError(f"{source} lacks what fine-tuning teaches, such as {random[0]}: finetune.run teaches it")
@@ -70,6 +71,10 @@ def named(task: Task, said: Task) -> Task:
     """The task with the columns and, where the model only numbers them, the labels of the one that was said."""
     if task.head != said.head:
         raise ValueError(f"--task {said.name} asks for {said.head}, but {task.name} was fine-tuned for {task.head}")
+    if task.columns and len(task.columns) != len(said.columns):
+        raise ValueError(
+            f"--task {said.name} has {len(said.columns)} text(s) a row; {task.name} was fine-tuned for {len(task.columns)}"
+        )
     numbered = {f"LABEL_{number}" for number in range(len(task.labels))}
     labels = said.labels if set(task.labels) == numbered and said.labels else task.labels
     if said.labels and (set(labels) != set(said.labels) or len(labels) != len(task.labels)):

@@ -26,7 +26,7 @@ import tyro
 from engine.disk import written
 from engine.runtime import make_accelerator, program
 from finetune.answering import Answering, fine_tuned
-from finetune.asked import ASKED, Asked, Fields, Way, way_to_read
+from finetune.asked import ASKED, Asked, Fields, Way, refuse_other_texts, way_to_read
 from finetune.examples import EVALUATION_TOKENS
 from finetune.inputs import Row, opened
 
@@ -68,6 +68,7 @@ def main(argv: list[str]) -> None:
     model, task, tokenizer = fine_tuned(options.model, options.revision, options.task)
     asked = ASKED[task.head]
     way, id_column = way_to_read(inputs, asked, options.columns, task.columns)
+    refuse_other_texts(task, way)
     say(f"{inputs.name}: reading {', '.join(f'{name} from {column!r}' for name, column in way.items())}")
     task = replace(task, columns=asked.columns(way))
     model = model.to(accelerator.device).eval()

@@ -16,7 +16,14 @@ from engine.saved import OWN_CODE, first_line
 
 BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _BERT_LENGTH, _GPT2_LENGTH = 512, 1024  # positions of the published models, which a bare vocabulary does not tell
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+_VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -59,7 +66,9 @@ def _from_folder(folder: Path) -> PreTrainedTokenizerFast:
     # `BertTokenizer(vocab_file=...)` ignores the file and knows five tokens: only `from_pretrained` reads it.
     if "vocab.txt" in held:
         lowercase = not _has_capitals(folder / "vocab.txt")
-        return BertTokenizer.from_pretrained(folder, do_lower_case=lowercase, model_max_length=_BERT_LENGTH, trust_remote_code=False)
+        return BertTokenizer.from_pretrained(
+            folder, do_lower_case=lowercase, model_max_length=_BERT_LENGTH, trust_remote_code=False
+        )
     if held >= {"vocab.json", "merges.txt"}:
         return GPT2Tokenizer.from_pretrained(folder, model_max_length=_GPT2_LENGTH, trust_remote_code=False)
     raise _no_tokenizer(folder)
