@@ -57,7 +57,7 @@ def opened(source: str, revision: str = "main") -> PreTrainedModel:
 
 
 def config_of(source: str, revision: str = "") -> PreTrainedConfig:
-    """The config of a folder or a Hub id. Code that it brings is left alone, and forgotten: nothing saved anew names it.
+    """The config of a folder or a Hub id. Code that it brings is left alone and forgotten: what is saved anew names none.
 
     Errors: FileNotFoundError where there is none; ValueError for one that is damaged or that only its own code opens.
     """
@@ -76,8 +76,8 @@ def config_of(source: str, revision: str = "") -> PreTrainedConfig:
 def load_weights(
     made: Any, source: str, config: PreTrainedConfig, revision: str = "", renamed: dict[str, str] | None = None
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """`made`, a class of transformers, with the weights of `source` in fp32; and transformers' account of those that are
-    missing or do not fit, which start random. `renamed` is a regular expression → what the weights' names have instead.
+    """`made`, a class of transformers, with the weights of `source` in fp32; and transformers' account of those that
+    are missing or do not fit, which start random. `renamed`: a regular expression → what names have in its place.
 
     Errors: FileNotFoundError where there are no safetensors; ValueError for damaged ones, and for what `made` refuses.
     """

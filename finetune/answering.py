@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.saved import config_of, located
 from finetune.answer import answers
-from finetune.decoder import with_padding
 from finetune.asked import ASKED, Fields
+from finetune.decoder import with_padding
 from finetune.encoding import Encoded
 from finetune.examples import EVALUATION_TOKENS
 from finetune.heads import HEADS
@@ -40,7 +40,8 @@ def fine_tuned(name: str, revision: str = "", said: str = "") -> tuple[PreTraine
     source = located(name)
     config = config_of(source, revision)
     tokenizer = with_padding(load_tokenizer(source, revision or None))
-    labels = tuple(config.id2label[number] for number in sorted(config.id2label))
+    names: Any = config.id2label
+    labels = tuple(names[number] for number in sorted(names))
     can_abstain = hasattr(config, "null_threshold")  # learnt with questions that have no answer
     columns = tuple(getattr(config, "text_columns", ()))  # of a classifier that was fine-tuned here
     task = Task(source, kind(config, source), labels, columns, "", "", lambda _: {}, unanswerable=can_abstain)
@@ -73,7 +74,8 @@ def named(task: Task, said: Task) -> Task:
         raise ValueError(f"--task {said.name} asks for {said.head}, but {task.name} was fine-tuned for {task.head}")
     if task.columns and len(task.columns) != len(said.columns):
         raise ValueError(
-            f"--task {said.name} has {len(said.columns)} text(s) a row; {task.name} was fine-tuned for {len(task.columns)}"
+            f"--task {said.name} has {len(said.columns)} text(s) a row; {task.name} was fine-tuned for "
+            f"{len(task.columns)}"
         )
     numbered = {f"LABEL_{number}" for number in range(len(task.labels))}
     labels = said.labels if set(task.labels) == numbered and said.labels else task.labels

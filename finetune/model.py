@@ -147,7 +147,7 @@ def _renew_outputs(model: PreTrainedModel, head: Head, before: PreTrainedConfig,
 def outputs(made: type[PreTrainedModel], config: PreTrainedConfig) -> set[str]:
     """The names of the weights whose shape depends on the number of labels."""
     more = copy.deepcopy(config)
-    more.num_labels += 1
+    more.num_labels = (config.num_labels or 0) + 1
     try:
         with torch.device("meta"):  # shapes alone
             shapes, others = (

@@ -127,7 +127,7 @@ def rate(guest: Guest, text: str, pair: str) -> Iterator[str]:
 
 
 def text_or_pair(guest: Guest, text: str, pair: str) -> dict[str, str]:
-    """What a classifier is given: a second text if it was fine-tuned for pairs; where that is not known, if there is one."""
+    """What a classifier is given: a pair if it was fine-tuned for pairs; where that is not known, if there is one."""
     is_pair = bool(pair.strip()) if guest.reads_pairs is None else guest.reads_pairs
     return {"text": text, "text_pair": pair} if is_pair else {"text": text}
 
