@@ -85,7 +85,7 @@ def test_a_model_that_only_its_own_code_opens_is_refused_in_one_line(
     saying_yes,
     tmp_path,
     write_finetune_recipe,
-    program,  # noqa: F811
+    program,
 ):
     folder = str(planted({"model_type": "zzz", "auto_map": {"AutoConfig": "evil.C"}}))
     (tmp_path / "in.txt").write_text("the cat\n")
@@ -118,7 +118,7 @@ def test_a_model_that_transformers_knows_opens_without_the_code_it_brings_along(
     """And what is saved anew no longer names it: nobody else is asked to run it."""
     classes = ("AutoConfig", "AutoModel", "AutoModelForSequenceClassification")
     folder = planted(
-        {"auto_map": {name: "evil.C" for name in classes}}, {"auto_map": {"AutoTokenizer": ["evil.T", "evil.T"]}}
+        {"auto_map": dict.fromkeys(classes, "evil.C")}, {"auto_map": {"AutoTokenizer": ["evil.T", "evil.T"]}}
     )
     (tmp_path / "in.txt").write_text("the cat\n")
     ended = saying_yes(predict, str(folder), "in.txt")
