@@ -57,7 +57,7 @@ def opened(source: str, revision: str = "main") -> PreTrainedModel:
 
 
 def config_of(source: str, revision: str = "") -> PreTrainedConfig:
-    """The config of a folder or a Hub id. Code that it brings is left alone and forgotten: what is saved anew names none.
+    """The config of a folder or a Hub id. Code that it brings is left alone and forgotten: nothing saved anew has it.
 
     Errors: FileNotFoundError where there is none; ValueError for one that is damaged or that only its own code opens.
     """

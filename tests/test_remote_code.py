@@ -84,7 +84,7 @@ def test_a_model_that_only_its_own_code_opens_is_refused_in_one_line(
     planted,
     saying_yes,
     tmp_path,
-    write_finetune_recipe,
+    write_finetune_recipe,  # noqa: F811
     program,
 ):
     folder = str(planted({"model_type": "zzz", "auto_map": {"AutoConfig": "evil.C"}}))

@@ -18,7 +18,7 @@ WRITE = (
 
 def test_a_device_stays_a_device():
     whole_file(Path("/dev/null"), b"new")
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
 def test_a_full_device_is_an_error_that_names_it(tmp_path):
@@ -27,7 +27,7 @@ def test_a_full_device_is_an_error_that_names_it(tmp_path):
     with pytest.raises(OSError, match="full cannot be written to: No space left on device"):
         whole_file(full, b"new")
     assert full.is_symlink()
-    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
 
 
 def test_a_pipe_is_written_into(tmp_path):
