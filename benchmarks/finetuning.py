@@ -143,7 +143,7 @@ def plain(task: str, seed: int, asked: argparse.Namespace, bf16: bool) -> Found:
     glue = find_task(f"glue/{task}")
     rows = glue.load(DataSource("folder", asked.data))
     folder = str(data_path(asked.model))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
     def encoded(split: str) -> Any:
         def tokenize(batch: dict[str, list[Any]]) -> Any:
@@ -154,7 +154,9 @@ def plain(task: str, seed: int, asked: argparse.Namespace, bf16: bool) -> Found:
 
     set_seed(seed)
     labels = {"num_labels": len(glue.labels) or 1, **({} if glue.labels else {"problem_type": "regression"})}
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **labels)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, trust_remote_code=False, **labels
+    )
     train = encoded("train")
     steps = round(asked.epochs * math.ceil(len(train) / BATCH))
     arguments = TrainingArguments(

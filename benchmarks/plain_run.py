@@ -36,7 +36,7 @@ def main() -> None:
     asked = parser.parse_args()
     set_seed(0)
     setting = CPU[f"{asked.family}_mini"]
-    tokenizer: Any = AutoTokenizer.from_pretrained(asked.tokenizer)
+    tokenizer: Any = AutoTokenizer.from_pretrained(asked.tokenizer, trust_remote_code=False)
     texts = datasets.load_dataset("json", data_files=str(asked.text), split="train", cache_dir=str(asked.out / "cache"))
     parts = texts.train_test_split(VALIDATION, seed=0)
     train, validation = (

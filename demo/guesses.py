@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForPreTraining
 
 from corpus.chapters import StoredText
 from corpus.store import prepare
 from engine.batches import Position
 from engine.recipe import load
 from engine.runtime import speak_plainly
+from engine.saved import opened
 from pretrain.examples import fixed_batches, open_chapters
 from pretrain.objectives.bert import guesses
 from pretrain.recipe import PretrainRecipe
@@ -47,7 +47,7 @@ def guess(recipe_path: Path, folder: Path, examples: int, best: int = 3) -> list
     open_chapter = open_chapters(text, recipe.objective, Vocabulary.of(tokenizer), recipe.seed)
     unseen = open_chapter(Position(), recipe.length)
     speak_plainly()
-    model = AutoModelForPreTraining.from_pretrained(folder).eval()
+    model = opened(str(folder))
     found = []
     for batch in fixed_batches(unseen, examples, 1):
         with torch.inference_mode():

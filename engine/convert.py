@@ -27,7 +27,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from engine.disk import whole_folder
 from engine.runtime import program, speak_plainly
-from engine.saved import located, opened
+from engine.saved import config_of, first_line, load_weights, located, opened
 
 Dtype = Literal["fp32", "fp16", "bf16"]
 Form = Literal["fp32", "fp16", "bf16", "onnx"]
@@ -79,11 +79,22 @@ def convert(source: str, target: Path, form: Form) -> float:
                 f"{source} in {form} answers otherwise: by {difference:.1e} of the answers' standard deviation, and "
                 f"{TOLERANCES[form]:g} is allowed; nothing was written"
             )
-        AutoTokenizer.from_pretrained(source).save_pretrained(aside)
+        tokenizer_of(source).save_pretrained(aside)
         for name in CARD:
             if (Path(source) / name).is_file():
                 shutil.copy(Path(source) / name, aside / name)
     return difference
+
+
+def tokenizer_of(source: str) -> Any:
+    """The tokenizer beside the model. Errors: ValueError if there is none: transformers would make an empty one up."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # transformers lets through whatever its parsers raise
+        raise ValueError(f"the tokenizer in {source} cannot be read: {first_line(error)}") from error
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise ValueError(f"no tokenizer in {source}: put the files of the model's own there, such as tokenizer.json")
+    return tokenizer
 
 
 def beside(source: str, form: str) -> Path:
@@ -103,7 +114,8 @@ def write_safetensors(model: PreTrainedModel, folder: Path, form: Dtype) -> Answ
         if weight.abs().max() > largest:
             raise ValueError(f"{name} holds {weight.abs().max():.3g}, and {form} ends at {largest:.3g}: say bf16")
     model.to(dtype).save_pretrained(folder)
-    return answers_of(type(model).from_pretrained(folder, dtype=torch.float32).eval())
+    again, _ = load_weights(type(model), str(folder), config_of(str(folder)))
+    return answers_of(again.eval())
 
 
 def write_onnx(model: PreTrainedModel, folder: Path) -> Answers:

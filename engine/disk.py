@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 @contextmanager
@@ -38,12 +38,39 @@ def whole_folder(target: Path, needed: int = 0) -> Iterator[Path]:
 
 
 def whole_file(path: Path, content: bytes) -> None:
-    """Write one file; of several writers, each writes a whole one and the last stays. Errors: OSError."""
+    """Write one file; of several writers, each writes a whole one and the last stays. Errors: as for `written`."""
+    with written(path, len(content)) as file:
+        file.write(content)
+
+
+@contextmanager
+def written(path: Path, needed: int = 0) -> Iterator[BinaryIO]:
+    """Give a file to write, which becomes `path` when it is whole. A link stays, and what it leads to is replaced.
+
+    What is no regular file, such as a device, a pipe or /dev/stdout, cannot be replaced: it is written into as it goes.
+    Errors: OSError that names the path; BrokenPipeError if who reads a pipe has enough.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it")
+    number = open_descriptor(path)
+    if number is not None or (path.exists() and not path.is_file()):
+        try:
+            with os.fdopen(os.dup(number), "wb") if number is not None else path.open("wb") as file:
+                yield file
+        except OSError as error:
+            if error.filename or isinstance(error, BrokenPipeError):  # of another file; nobody reads on
+                raise
+            raise OSError(f"{path} cannot be written to: {error.strerror or error}") from error
+        return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if path.is_symlink():
+        raise OSError(f"{path} is a link that leads to itself")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with room(path, len(content)):
-            aside.write_bytes(content)
+        with room(path, needed):
+            with aside.open("wb") as file:
+                yield file
             force_to_disk(aside)
             aside.replace(path)
     finally:
@@ -69,6 +96,21 @@ def read_json(path: Path, *keys: str, advice: str) -> dict[str, Any]:
     if missing := [key for key in keys if key not in found]:
         raise ValueError(f"{path} is damaged (it lacks {', '.join(missing)}); {advice}")
     return found
+
+
+def open_descriptor(path: Path) -> int | None:
+    """The number of the open file that a path such as /dev/stdout or /dev/fd/3 stands for; None for any other path.
+
+    To open such a path anew would begin at the start of a file that the shell had opened to append to.
+    """
+    own = {Path(folder).resolve() for folder in ("/proc/self/fd", "/proc/thread-self/fd")}
+    for _ in range(40):  # as many links as Linux follows
+        if path.parent.resolve() in own and path.name.isdecimal():
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
 
 
 @contextmanager

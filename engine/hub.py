@@ -22,6 +22,7 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # typ
 from engine.disk import read_json, whole_file
 from engine.finite import not_finite_in, strict_json
 from engine.recipe import how
+from engine.redact import redacted
 from engine.states import states
 
 T = TypeVar("T")
@@ -208,11 +209,13 @@ def is_refusal(error: Exception) -> bool:
 
 
 def in_words(error: Exception) -> str:
-    """What happened, on one line. The client's messages hold no token."""
+    """What happened, on one line. What a server that is in trouble (5xx) writes is left out, and tokens are hidden."""
     status = getattr(getattr(error, "response", None), "status_code", 0)
     if status in REFUSALS:
         return f"{REFUSALS[status]} ({status})"
-    return " ".join(str(error).split()) or type(error).__name__
+    if status >= 500:
+        return f"its server is in trouble ({status})"
+    return redacted(" ".join(str(error).split())) or type(error).__name__
 
 
 REFUSALS = {401: "the token is not valid", 403: "the token may not write there: it needs the write scope"}

@@ -26,10 +26,10 @@ from engine.processes import (
     Lost,
     Stopped,
     as_lost,
-    in_company,
     leave,
     part,
 )
+from engine.redact import redacted
 from engine.sharding import shards_asked_for
 from engine.starting import INTERRUPTED, LOST, interrupted, stop_with_launcher
 
@@ -51,12 +51,8 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
             leave(INTERRUPTED)
         except Exception as error:
             status, line = _told(error)
-            if line and not os.environ.get("CLOZE_TRACEBACK"):
-                print(line, file=sys.stderr)
-            elif in_company():
-                traceback.print_exc()
-            else:
-                raise
+            asked = os.environ.get("CLOZE_TRACEBACK")
+            print(redacted(line if line and not asked else traceback.format_exc()), file=sys.stderr)
             leave(status)
         else:
             part()

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from engine.saved import located
+from engine.saved import config_of, located
 from finetune.answer import answers
 from finetune.asked import ASKED, Fields
+from finetune.decoder import with_padding
 from finetune.encoding import Encoded
 from finetune.examples import EVALUATION_TOKENS
 from finetune.heads import HEADS
@@ -37,20 +38,16 @@ def fine_tuned(name: str, revision: str = "", said: str = "") -> tuple[PreTraine
     for another task.
     """
     source = located(name)
-    tokenizer = load_tokenizer(source, revision or None)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    try:
-        config = AutoConfig.from_pretrained(source, revision=revision or "main")
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(f"{source}: no model here that transformers opens ({error})") from None
-    labels = tuple(config.id2label[number] for number in sorted(config.id2label))
+    config = config_of(source, revision)
+    tokenizer = with_padding(load_tokenizer(source, revision or None))
+    names: Any = config.id2label
+    labels = tuple(names[number] for number in sorted(names))
     can_abstain = hasattr(config, "null_threshold")  # learnt with questions that have no answer
-    task = Task(source, kind(config, source), labels, (), "", "", lambda _: {}, unanswerable=can_abstain)
+    columns = tuple(getattr(config, "text_columns", ()))  # of a classifier that was fine-tuned here
+    task = Task(source, kind(config, source), labels, columns, "", "", lambda _: {}, unanswerable=can_abstain)
     model, random = open_model(source, HEADS[task.head], task, tokenizer, {}, fresh=False, revision=revision)
     if random:
         raise ValueError(f"{source} lacks what fine-tuning teaches, such as {random[0]}: finetune.run teaches it")
-    model.config.pad_token_id = tokenizer.pad_token_id  # a decoder reads the label before its padding
     return model, named(task, find_task(said)) if said else task, tokenizer
 
 
@@ -75,6 +72,11 @@ def named(task: Task, said: Task) -> Task:
     """The task with the columns and, where the model only numbers them, the labels of the one that was said."""
     if task.head != said.head:
         raise ValueError(f"--task {said.name} asks for {said.head}, but {task.name} was fine-tuned for {task.head}")
+    if task.columns and len(task.columns) != len(said.columns):
+        raise ValueError(
+            f"--task {said.name} has {len(said.columns)} text(s) a row; {task.name} was fine-tuned for "
+            f"{len(task.columns)}"
+        )
     numbered = {f"LABEL_{number}" for number in range(len(task.labels))}
     labels = said.labels if set(task.labels) == numbered and said.labels else task.labels
     if said.labels and (set(labels) != set(said.labels) or len(labels) != len(task.labels)):

@@ -195,6 +195,15 @@ def way_to_read(inputs: Inputs, asked: Asked, said: Sequence[str], usual: Sequen
     return fullest[0], id_column
 
 
+def refuse_other_texts(task: Task, way: Way) -> None:
+    """Refuse a pair where the model was fine-tuned for single texts, and the other way round. Errors: ValueError."""
+    if task.head in ("classification", "regression") and task.columns and len(way) != len(task.columns):
+        wanted = "single texts: say --columns text=COLUMN" if len(task.columns) == 1 else (
+            "pairs: say --columns text=COLUMN text_pair=COLUMN"
+        )  # fmt: skip
+        raise ValueError(f"{task.name} was fine-tuned for {wanted}")
+
+
 def columns_of(way: Way) -> list[str]:
     """The columns that a way reads; choices may stand in several, parted by commas."""
     return [column for name, value in way.items() for column in (value.split(",") if name == "choices" else [value])]

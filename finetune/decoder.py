@@ -30,10 +30,10 @@ START, DELIMITER, EXTRACT = FRAME = ("<|start|>", "<|delimiter|>", "<|extract|>"
 def framed(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """The tokenizer itself if it puts special tokens around texts, else one that frames them as Radford et al. do.
 
-    What is padded, if nothing else is said, are end-of-text tokens: a label is read at the last token that is none.
+    Either can pad, see `with_padding`.
     """
     if tokenizer.num_special_tokens_to_add() or tokenizer.eos_token is None:
-        return tokenizer
+        return with_padding(tokenizer)
     own = copy.deepcopy(tokenizer)
     own.add_special_tokens({"bos_token": START, "sep_token": DELIMITER, "cls_token": EXTRACT})
     frame = processors.TemplateProcessing(
@@ -43,7 +43,26 @@ def framed(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     )
     before = own.backend_tokenizer.post_processor
     own.backend_tokenizer.post_processor = processors.Sequence([before, frame]) if before else frame
-    own.pad_token = own.pad_token or own.eos_token
+    return with_padding(own)
+
+
+def with_padding(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The tokenizer itself if it has a padding token, else one that pads with another special token.
+
+    A decoder's label is read at the last token that is no padding, so what ends every text, or may, is not taken if
+    there is another one. Errors: ValueError if it has no special token at all.
+    """
+    if tokenizer.pad_token is not None:
+        return tokenizer
+    ends = tokenizer("")["input_ids"][-1:]
+    usual = [token for token in (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token) if token is not None]
+    if not usual:
+        raise ValueError(
+            "the tokenizer has no padding token, and no other special token that could serve as one: give it one "
+            "(tokenizer.add_special_tokens) and save it anew"
+        )
+    own = copy.deepcopy(tokenizer)
+    own.pad_token = next((token for token in usual if own.convert_tokens_to_ids(token) not in ends), usual[0])
     return own
 
 

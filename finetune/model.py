@@ -1,14 +1,18 @@
 """Which network answers, and which of its weights are not learnt yet?  Any AutoModel folder or Hub id, with a head."""
 
+import copy
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+import transformers
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.hub import resolve_revision
 
 from engine.finite import not_finite, not_finite_in
+from engine.saved import config_of, load_weights
 from finetune.decoder import num_new
 from finetune.head import Head
 from finetune.task import Task
@@ -34,15 +38,16 @@ def open_model(
     """Open a network with a head for `task`; `fresh`: the same architecture with random weights. `revision` is
     the Hub's branch, tag or commit.
 
-    A head that the folder brings along stays if it was learnt for the same labels. Return the network with the names of
-    the weights that start random. Errors: ValueError if a weight of the encoder is missing or of another shape, if the
-    tokenizer has more entries than the embeddings, or if `changes` names a key that the config has not.
+    What the folder brings along stays, but for the outputs of a head that was learnt for other labels. Return the
+    network with the names of the weights that start random. Errors: ValueError if a weight of the encoder is missing or
+    of another shape, if the tokenizer has more entries than the embeddings, or if `changes` names a key that the config
+    has not.
     """
-    config = AutoConfig.from_pretrained(folder, revision=revision or "main")
+    config = config_of(folder, revision)
     _change(config, changes, folder)
-    labels_before = config.id2label
+    before = copy.deepcopy(config)
     config.update(head.config(task))
-    if config.pad_token_id is None:
+    if config.pad_token_id is None or config.pad_token_id < 0:
         config.pad_token_id = tokenizer.pad_token_id  # GPT-2 reads the label before the padding
     new = num_new(tokenizer, config.vocab_size)
     if len(tokenizer) - new > config.vocab_size:
@@ -60,18 +65,19 @@ def open_model(
             f"{not_finite_in(Path(folder)) or f'{folder}: {found}'}: take another model, or train it again"
         )
     random = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
-    if config.id2label != labels_before:
-        random |= _renew_head(model, head, random)
+    random |= _renew_outputs(model, head, before, random)
     if new:
         model.resize_token_embeddings(config.vocab_size + new, mean_resizing=False)
         random.add(f"the embeddings of {new} tokens that frame the texts")
+    if tokenizer.pad_token_id is not None and not _padded_positions(model):
+        model.config.pad_token_id = tokenizer.pad_token_id
     return model, sorted(random)
 
 
 def made(head: Head, config: PreTrainedConfig, folder: str) -> PreTrainedModel:
     """The head's class for this architecture, with random weights. Errors: ValueError if there is none."""
     try:
-        return head.auto_class.from_config(config)
+        return head.auto_class.from_config(config, trust_remote_code=False)
     except ValueError as error:
         raise _no_such_head(head, config, folder) from error
 
@@ -81,27 +87,40 @@ def max_tokens(model: PreTrainedModel) -> int:
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is None:
         return UNLIMITED
+    return positions - _padded_positions(model)
+
+
+def _padded_positions(model: PreTrainedModel) -> int:
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
-    return positions if padding is None else positions - padding - 1
+    return 0 if padding is None else padding + 1
 
 
 def _loaded(head: Head, folder: str, config: PreTrainedConfig, revision: str) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
-        return head.auto_class.from_pretrained(
-            folder,
-            revision=revision or "main",
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        model, info = load_weights(head.auto_class, folder, config, revision)
     except ValueError as error:
-        raise _no_such_head(head, config, folder) from error
-    except OSError as error:
-        raise FileNotFoundError(f"{folder}: no model here that transformers opens ({error})") from None
-    except SafetensorError as error:
-        raise ValueError(f"{folder}: the weights are damaged ({error})") from None
+        if "Unrecognized configuration class" in str(error):
+            raise _no_such_head(head, config, folder) from error
+        raise
+    if other := _other_prefix(model, info):
+        renamed = {rf"^{re.escape(other)}\.": f"{model.base_model_prefix}."}
+        model, info = load_weights(head.auto_class, folder, config, revision, renamed)
+        vars(model).pop("_weight_conversions", None)  # else it is saved under the names that it was opened from
+    return model, info
+
+
+def _other_prefix(model: PreTrainedModel, info: dict[str, Any]) -> str:
+    """What the folder calls the encoder, if all that is missing of it is there by another name; else "".
+
+    Of Llama and its like, which are `model` in the other classes, the class for questions calls it `transformer`.
+    """
+    base = f"{model.base_model_prefix}."
+    missing = {name.removeprefix(base) for name in info["missing_keys"] if name.startswith(base)}
+    there = set(info["unexpected_keys"])
+    first = min(missing, default="")
+    prefixes = {name.removesuffix(f".{first}") for name in there if first and name.endswith(f".{first}")}
+    return next((other for other in sorted(prefixes) if all(f"{other}.{name}" in there for name in missing)), "")
 
 
 def _no_such_head(head: Head, config: PreTrainedConfig, folder: str) -> ValueError:
@@ -111,14 +130,37 @@ def _no_such_head(head: Head, config: PreTrainedConfig, folder: str) -> ValueErr
     )
 
 
-def _renew_head(model: PreTrainedModel, head: Head, random: set[str]) -> set[str]:
-    """Draw anew what was learnt for other labels: all beyond the encoder that is not `random`. Return its names."""
-    base = f"{model.base_model_prefix}."
-    learnt = {name for name in model.state_dict() if not name.startswith(base)} - random
+def _renew_outputs(model: PreTrainedModel, head: Head, before: PreTrainedConfig, random: set[str]) -> set[str]:
+    """Draw anew the outputs that were learnt for other labels or another kind of head. Return their names.
+
+    What lies between the encoder and the outputs stays, as in transformers where the number of labels differs: it may
+    be pretrained, as ModernBERT's prediction head is.
+    """
+    saved_from = getattr(transformers, (before.architectures or [""])[0], None)
+    if saved_from is type(model) and before.id2label == model.config.id2label:
+        return set()
+    learnt = outputs(type(model), model.config)
+    if inspect.isclass(saved_from) and issubclass(saved_from, PreTrainedModel):
+        learnt |= outputs(saved_from, before)
+    learnt = {name for name in learnt if name in model.state_dict()} - random
     if learnt:
-        new = head.auto_class.from_config(model.config).state_dict()
+        new = made(head, model.config, "").state_dict()
         model.load_state_dict({name: new[name] for name in learnt}, strict=False)
     return learnt
+
+
+def outputs(made: type[PreTrainedModel], config: PreTrainedConfig) -> set[str]:
+    """The names of the weights whose shape depends on the number of labels."""
+    more = copy.deepcopy(config)
+    more.num_labels = (config.num_labels or 0) + 1
+    try:
+        with torch.device("meta"):  # shapes alone
+            shapes, others = (
+                {name: weight.shape for name, weight in made(own).state_dict().items()} for own in (config, more)
+            )
+    except ValueError:  # DistilBERT refuses any number but two for a question's answer
+        return set()
+    return {name for name, shape in shapes.items() if others[name] != shape}
 
 
 def _change(config: PreTrainedConfig, changes: dict[str, Any], folder: str) -> None:

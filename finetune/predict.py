@@ -16,16 +16,17 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import tyro
 
-from engine.disk import force_to_disk
+from engine.disk import written
 from engine.finite import strict_json
 from engine.runtime import make_accelerator, program
 from finetune.answering import Answering, fine_tuned
-from finetune.asked import ASKED, Asked, Fields, Way, way_to_read
+from finetune.asked import ASKED, Asked, Fields, Way, refuse_other_texts, way_to_read
 from finetune.examples import EVALUATION_TOKENS
 from finetune.inputs import Row, opened
 
@@ -67,6 +68,7 @@ def main(argv: list[str]) -> None:
     model, task, tokenizer = fine_tuned(options.model, options.revision, options.task)
     asked = ASKED[task.head]
     way, id_column = way_to_read(inputs, asked, options.columns, task.columns)
+    refuse_other_texts(task, way)
     say(f"{inputs.name}: reading {', '.join(f'{name} from {column!r}' for name, column in way.items())}")
     task = replace(task, columns=asked.columns(way))
     model = model.to(accelerator.device).eval()
@@ -74,7 +76,7 @@ def main(argv: list[str]) -> None:
     questions = Questions(inputs.rows, asked, way, id_column, options.skip_broken)
     began = time.perf_counter()
     try:
-        with written(options.out) as out:
+        with answers_file(options.out) as out:
             for part in parts(questions):
                 out.writelines(lines(answering, part))
                 out.flush()
@@ -161,20 +163,17 @@ def lines(answering: Answering, part: Sequence[Question]) -> Iterator[str]:
 
 
 @contextmanager
-def written(path: Path | None) -> Iterator[TextIO]:
+def answers_file(path: Path | None) -> Iterator[TextIO]:
     """Where the answers go: a file that appears when it is whole, or standard output."""
     if path is None:
         yield sys.stdout
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            yield file
-        force_to_disk(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written(path) as file:
+        out = TextIOWrapper(file, encoding="utf-8", write_through=True)
+        try:
+            yield out
+        finally:
+            out.detach()  # what is not closed here is closed there
 
 
 def say(line: str) -> None:

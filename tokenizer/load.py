@@ -12,9 +12,18 @@ from pathlib import Path
 from transformers import AutoTokenizer, BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from engine.recipe import data_path
+from engine.saved import OWN_CODE, first_line
 
 BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _BERT_LENGTH, _GPT2_LENGTH = 512, 1024  # positions of the published models, which a bare vocabulary does not tell
+_VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -57,30 +66,46 @@ def _from_folder(folder: Path) -> PreTrainedTokenizerFast:
     # `BertTokenizer(vocab_file=...)` ignores the file and knows five tokens: only `from_pretrained` reads it.
     if "vocab.txt" in held:
         lowercase = not _has_capitals(folder / "vocab.txt")
-        return BertTokenizer.from_pretrained(folder, do_lower_case=lowercase, model_max_length=_BERT_LENGTH)
+        return BertTokenizer.from_pretrained(
+            folder, do_lower_case=lowercase, model_max_length=_BERT_LENGTH, trust_remote_code=False
+        )
     if held >= {"vocab.json", "merges.txt"}:
-        return GPT2Tokenizer.from_pretrained(folder, model_max_length=_GPT2_LENGTH)
-    raise FileNotFoundError(
-        f"no tokenizer in {folder}: it needs tokenizer.json, or vocab.txt, or vocab.json and merges.txt"
-    )
+        return GPT2Tokenizer.from_pretrained(folder, model_max_length=_GPT2_LENGTH, trust_remote_code=False)
+    raise _no_tokenizer(folder)
 
 
 def _automatic(folder: Path) -> PreTrainedTokenizerFast:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers lets through whatever its parsers raise
-        raise ValueError(f"the tokenizer in {folder} cannot be read: {_first_line(error)}") from error
+        if _asks_for_code(folder):
+            raise ValueError(f"the tokenizer in {folder} is not opened: {OWN_CODE}") from error
+        if not any((folder / name).is_file() for name in _VOCABULARIES):
+            raise _no_tokenizer(folder) from error
+        raise ValueError(f"the tokenizer in {folder} cannot be read: {first_line(error)}") from error
     return _fast(tokenizer, folder)
+
+
+def _asks_for_code(folder: Path) -> bool:
+    """Whether a config of the folder names code of its own (auto_map)."""
+    paths = (folder / "config.json", folder / "tokenizer_config.json")
+    return any("auto_map" in path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file())
+
+
+def _no_tokenizer(folder: Path) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"no tokenizer in {folder}: it needs tokenizer.json, or vocab.txt, or vocab.json and merges.txt"
+    )
 
 
 def _from_hub(name: str, revision: str | None, missing: FileNotFoundError) -> PreTrainedTokenizerFast:
     if not _HUB_ID.fullmatch(name):
         raise missing
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main")
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
+    except Exception as error:  # as above
         raise FileNotFoundError(
-            f"no tokenizer {name!r}: {missing}; and the Hub gives none: {_first_line(error)}"
+            f"no tokenizer {name!r}: {missing}; and the Hub gives none: {first_line(error)}"
         ) from error
     return _fast(tokenizer, name)
 
@@ -123,7 +148,3 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -38,7 +38,7 @@ class SpanHead(Head):
     auto_class = AutoModelForQuestionAnswering
 
     def config(self, task: Task) -> dict[str, Any]:
-        return {}
+        return {"num_labels": 2}  # a start and an end, whatever the model was fine-tuned for before
 
     def encode(self, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
         """A question with its context, in as many windows as it takes.

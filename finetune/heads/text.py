@@ -23,7 +23,8 @@ class Classification(Head):
     kind: Any = np.int64
 
     def config(self, task: Task) -> dict[str, Any]:
-        return {**super().config(task), "problem_type": self.problem_type}
+        texts = {"text_columns": list(task.columns)} if task.columns else {}  # whether it reads pairs, later on
+        return {**super().config(task), "problem_type": self.problem_type, **texts}
 
     def encode(self, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
         """Column "label". Where a pair is too long, the longer of the two loses its end first."""

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from engine.runtime import make_accelerator
 from engine.saved import architecture, located, opened
 from finetune.answering import KINDS, Answering, fine_tuned
-from finetune.asked import ASKED, Fields
+from finetune.asked import ASKED, Fields, refuse_other_texts
 from finetune.model import max_tokens
 from finetune.task import Task
 from tokenizer.load import load_tokenizer
@@ -46,6 +46,11 @@ class Guest:
         """How many tokens the model reads."""
         return max_tokens(self.model)
 
+    @property
+    def reads_pairs(self) -> bool | None:
+        """Whether it was fine-tuned for pairs of texts; None if its folder does not say."""
+        return len(self.task.columns) == 2 if self.task and self.task.columns else None
+
     def encoded(self, text: str, pair: str | None = None) -> dict[str, Tensor]:
         """A text, or a pair, as the model reads it: (1, T) each. Errors: ValueError for none, and for a long one."""
         if not text.strip() or (pair is not None and not pair.strip()):
@@ -77,6 +82,7 @@ class Guest:
         """
         assert self.task is not None
         asked, way = ASKED[self.task.head], {name: name for name in given}
+        refuse_other_texts(self.task, way)
         fields = asked.given(given, way)
         task = replace(self.task, columns=asked.columns(way))
         (told,) = Answering(self.model, task, self.tokenizer, self.accelerator).told([fields])

@@ -1,11 +1,14 @@
 """How does the page look?  A tab for each thing that a model can do, one to compare two, one to look inside."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from finetune.playground import inside
+from finetune.playground.guard import Guard
 from finetune.playground.guests import Guest
 from finetune.playground.markup import STYLE, titled
 from finetune.playground.views import VIEWS, Number, Text, View
@@ -48,7 +51,8 @@ def asking(view: View, by_name: dict[str, Guest], names: list[str], places: int)
                 gr.Dropdown(names, value=names[place], label="Model" if places == 1 else f"Model {place + 1}")
                 for place in range(places)
             ]
-            fields = [made(field, by_name[names[0]]) for field in view.fields]
+            asked = [by_name[name] for name in names[:places]]
+            fields = [made(field, asked) for field in view.fields]
             button = gr.Button(view.title, variant="primary")
         answers = [gr.HTML(elem_classes="answer") for _ in range(places)]
 
@@ -56,6 +60,9 @@ def asking(view: View, by_name: dict[str, Guest], names: list[str], places: int)
         for answer in view.ask(by_name[name], *values):
             yield answer if places == 1 else titled(name, answer)
 
+    for field, box in zip(view.fields, fields, strict=True):
+        if isinstance(field, Text) and field.for_pairs:
+            gr.on([choice.change for choice in chosen], partial(refilled, field, by_name), chosen, box)
     for choice, answer in zip(chosen, answers, strict=True):
         gr.on(
             [button.click, *(field.submit for field in fields if isinstance(field, gr.Textbox))],
@@ -85,12 +92,24 @@ def looking_inside(by_name: dict[str, Guest]) -> None:
     show_layers.click(layers, [name, text], answer, show_progress="minimal", show_progress_on=show_layers)
 
 
-def made(field: Text | Number, guest: Guest) -> Any:
+def made(field: Text | Number, guests: Sequence[Guest]) -> Any:
     """What a person fills in, with an example in it."""
     if isinstance(field, Number):
         return gr.Slider(field.low, field.high, field.value, step=field.step, label=field.label)
-    value = field.value.replace(GAP, guest.tokenizer.mask_token or GAP)
-    return gr.Textbox(value, label=field.label, lines=field.lines)
+    return gr.Textbox(**filled(field, guests), label=field.label, lines=field.lines)
+
+
+def refilled(field: Text, by_name: dict[str, Guest], *names: str) -> Any:
+    """The field as it is for other models."""
+    return gr.update(**filled(field, [by_name[name] for name in names]))
+
+
+def filled(field: Text, guests: Sequence[Guest]) -> dict[str, Any]:
+    """The example for these models, and whether one of them can be asked it: a second text is for models of pairs."""
+    if field.for_pairs:
+        known = [guest.reads_pairs for guest in guests]
+        return {"value": field.value if True in known else "", "visible": set(known) != {False}}
+    return {"value": field.value.replace(GAP, guests[0].tokenizer.mask_token or GAP), "visible": True}
 
 
 def in_words(ask: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
@@ -109,7 +128,8 @@ def show(blocks: gr.Blocks, port: int, open_browser: bool, wait: bool = True) ->
     """Serve the page to this machine alone, until it is stopped; its address."""
     _, address, _ = blocks.queue().launch(
         server_name="127.0.0.1", server_port=port or None, inbrowser=open_browser, share=False, quiet=True,
-        theme=THEME, css=STYLE, prevent_thread_lock=True, footer_links=[],
+        theme=THEME, css=STYLE, prevent_thread_lock=True, footer_links=[], max_file_size=1,
+        app_kwargs={"middleware": [Middleware(Guard)]},
     )  # fmt: skip
     print(f"The playground is at {address}  (Ctrl-C ends it)", flush=True)
     if wait:

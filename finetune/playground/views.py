@@ -28,6 +28,7 @@ class Text:
     label: str
     value: str
     lines: int = 2
+    for_pairs: bool = False  # shown where a model may read pairs, filled where one does
 
 
 @dataclass(frozen=True)
@@ -114,20 +115,21 @@ def guess(guest: Guest, x: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 def classify(guest: Guest, text: str, pair: str) -> Iterator[str]:
     """The label of a text, or of a pair, with the probability of each."""
-    told = guest.told(**text_or_pair(text, pair))
+    told = guest.told(**text_or_pair(guest, text, pair))
     best_first = sorted(told["probabilities"].items(), key=lambda label: -label[1])
     yield bars(best_first) + not_read(told)
 
 
 def rate(guest: Guest, text: str, pair: str) -> Iterator[str]:
     """The score of a text, or of a pair."""
-    told = guest.told(**text_or_pair(text, pair))
+    told = guest.told(**text_or_pair(guest, text, pair))
     yield table(["score"], [[f"{told['prediction']:.3f}"]]) + not_read(told)
 
 
-def text_or_pair(text: str, pair: str) -> dict[str, str]:
-    """What a classifier is given: the second text only where there is one."""
-    return {"text": text, "text_pair": pair} if pair.strip() else {"text": text}
+def text_or_pair(guest: Guest, text: str, pair: str) -> dict[str, str]:
+    """What a classifier is given: a pair if it was fine-tuned for pairs; where that is not known, if there is one."""
+    is_pair = bool(pair.strip()) if guest.reads_pairs is None else guest.reads_pairs
+    return {"text": text, "text_pair": pair} if is_pair else {"text": text}
 
 
 def find(guest: Guest, question: str, context: str) -> Iterator[str]:
@@ -135,7 +137,9 @@ def find(guest: Guest, question: str, context: str) -> Iterator[str]:
     told = guest.told(question=question, context=context)
     found = [(told["start"], told["end"], "")] if told["prediction"] else []
     rows = [[span["text"] or "(no answer)", percent(span["probability"])] for span in told["best"][:BEST_ANSWERS]]
-    yield running(context, found) + titled("The best answers", table(["answer", "share"], rows)) + not_read(told)
+    none = "" if told["prediction"] else "<p>No answer.</p>"
+    best = titled("The best answers", table(["answer", "share"], rows))
+    yield none + running(context, found) + best + not_read(told)
 
 
 def entities(guest: Guest, text: str) -> Iterator[str]:
@@ -163,7 +167,7 @@ def not_read(told: Mapping[str, Any]) -> str:
 
 PAIR = (
     Text("Text", "A man is playing a guitar on the stage."),
-    Text("Second text, for pairs", "A man is making music."),
+    Text("Second text, for pairs", "A man is making music.", for_pairs=True),
 )
 VIEWS: dict[str, View] = {
     "fill": View(
