@@ -353,7 +353,7 @@ class TestStreams:
         assert [line["id"] for line in found] == [0, 4]
         ended = launch_program(main, tmp_path, str(classifier), "in.tsv", "--skip_broken", "True")
         assert "2 rows answered" in ended.said
-        assert "3 broken rows left out, the first: in.tsv:3: 1 of the 2 fields that the header names" in ended.said
+        assert "3 broken rows left out, the first: in.tsv:3: 1 fields, but the header names 2 (text, n)" in ended.said
 
     def test_a_reader_that_has_enough_ends_it_quietly(self, tmp_path, classifier, launch_program):
         write(tmp_path / "in.txt", [["the cat"]] * 100, ["text"])
@@ -374,11 +374,11 @@ class TestRefused:
         ("name", "content", "said"),
         [
             ("in.csv", b'text,n\nthe cat,1\n"a" dog,2\n', "in.csv:3: "),
-            ("in.csv", b"text,n\nthe cat,1\na,dog,2\n", "in.csv:3: 3 of the 2 fields"),
+            ("in.csv", b"text,n\nthe cat,1\na,dog,2\n", "in.csv:3: 3 fields, but the header names 2 (text, n); a field that holds the mark"),
             ("in.jsonl", b'{"text": "the cat"}\n{"text": "a\n', "in.jsonl:2: not JSON"),
             ("in.jsonl", b'{"text": "the cat"}\n["a dog"]\n', "in.jsonl:2: no JSON object"),
             ("in.jsonl", b'{"text": "the cat"}\n{"txt": "a dog"}\n', "in.jsonl:2: no 'text' here"),
-            ("in.jsonl", b'{"text": "the cat"}\n{"text": 5}\n', "in.jsonl:2: 'text' is 5; expected a text"),
+            ("in.jsonl", b'{"text": "the cat"}\n{"text": ["a"]}\n', "in.jsonl:2: 'text': found ['a']; expected a text"),
             ("in.txt", b"the cat\na \xff dog\n", "in.txt:2: 'text' is not UTF-8 at character 2"),
             ("in.txt", b"", "in.txt holds no rows"),
             ("in.parquet", b"the cat", "in.parquet: not a parquet file"),
