@@ -34,7 +34,9 @@ def text_of(value: Any) -> str:
         return value
     if isinstance(value, bytes):
         return decoded(value)
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float | Decimal) and math.isfinite(value):
         return str(value)
     raise ValueError(f"found {shown(value)}; expected a text")
 
