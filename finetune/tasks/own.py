@@ -35,6 +35,7 @@ from finetune.task import DataSource, Head, Rows, Task
 from finetune.tasks.ner import iob2
 
 LARGEST = 1_000_000  # characters of one field
+LARGEST_SCORE = float(np.finfo(np.float32).max)  # that a network can hold
 MISSING = ("none", "null", "na", "n/a", "<na>")  # labels, where all the others are numbers
 Parsed = dict[str, Any]  # our column → its value, for one row
 Placed = tuple[str, Parsed]  # where it stands in its file, and what it holds
@@ -210,7 +211,7 @@ def a_score(value: Any, found: Parsed) -> float:
         score = float(text_of(value))
     except ValueError:
         raise ValueError(f"the score {value!r} is no number") from None
-    if not abs(score) <= np.finfo(np.float32).max:
+    if not abs(score) <= LARGEST_SCORE:
         raise ValueError(f"the score {value!r} is not finite")
     return score
 
