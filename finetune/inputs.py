@@ -30,7 +30,7 @@ from pyarrow.parquet import ParquetFile
 from finetune.origin import encoding_of, read_text
 from finetune.word_lines import ragged, read_sentences
 
-csv.field_size_limit(10_000_000)  # characters of a field; an open quote takes no more of a file into memory
+csv.field_size_limit(1_000_000)  # characters of a field: a quote that is never closed takes no more of a file
 DELIMITERS = ",;\t|"
 ROWS_TO_LOOK_AT = 100  # for the delimiter
 ROWS_PER_READ = 1000  # of a parquet file

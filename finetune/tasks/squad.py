@@ -131,7 +131,7 @@ def checked(
 def misshapen(row: dict[str, Any]) -> str:
     """Which field of a question is not of its kind."""
     for name in ("id", "question", "context"):
-        if not isinstance(row[name], str) or not row[name].strip():
+        if not isinstance(row[name], str):
             return f"{name} is {shown(row[name])}; expected a text"
     answers = row["answers"]
     if not isinstance(answers, dict) or not all(isinstance(answers.get(key), list) for key in ANSWER):
