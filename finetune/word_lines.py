@@ -5,8 +5,9 @@
     sees   O
                        an empty line ends a sentence, and so does a line that begins with -DOCSTART-
 
-CoNLL-U is known by its ten columns, the first of them ids: a range (1-2), which repeats words that stand apart below
-it, and an empty word (1.1), which does not stand in the text, are passed over and counted.
+Where the first column numbers the words, they stand in the second. CoNLL-U is known by that and its ten columns: a
+range (1-2), which repeats words that stand apart below it, and an empty word (1.1), which does not stand in the text,
+are passed over and counted.
 
 A line that begins with # is a word in the middle of a sentence. Before one it is a word, such as a hashtag, where it
 has as many columns as the words have and ends in a tag, one of entities or one that other words have.
@@ -22,7 +23,7 @@ Line = tuple[int, list[str]]  # its number, from 1, and its columns
 LINE_END = re.compile(r"\r*\n|\r")
 ENTITY_TAG = re.compile(r"O|[BIESLU]-.+")
 CONLL_U_COLUMNS = 10
-CONLL_U_ID = re.compile(r"\d+([-.]\d+)?")
+WORD_ID = re.compile(r"\d+([-.]\d+)?")
 DOCUMENT = "-DOCSTART-"
 
 
@@ -47,7 +48,9 @@ def read_sentences(text: str) -> Sentences:
     """The sentences of a file's text."""
     lines = [(number, columns_of(line)) for number, line in enumerate(LINE_END.split(text), 1)]
     words = [fields for _, fields in lines if fields and not fields[0].startswith(("#", DOCUMENT))]
-    conll_u = bool(words) and len(words[0]) == CONLL_U_COLUMNS and bool(CONLL_U_ID.fullmatch(words[0][0]))
+    with_ids = sum(len(fields) > 1 and bool(WORD_ID.fullmatch(fields[0])) for fields in words)
+    numbered = with_ids > 0.9 * len(words)  # a broken line changes nothing
+    conll_u = numbered and len(words[0]) == CONLL_U_COLUMNS
     num_columns = Counter(map(len, words)).most_common(1)[0][0] if words and not conll_u else 0
     last_columns = {fields[-1] for fields in words}
     left_out: Counter[str] = Counter()
@@ -69,7 +72,7 @@ def read_sentences(text: str) -> Sentences:
         else:
             sentence.append((number, fields))
     parts = [f"{count:,} {what}" for what, count in left_out.items()]
-    return Sentences(found, 1 if conll_u else 0, f"{', '.join(parts)} passed over" if parts else "")
+    return Sentences(found, 1 if numbered else 0, f"{', '.join(parts)} passed over" if parts else "")
 
 
 def columns_of(line: str) -> list[str]:

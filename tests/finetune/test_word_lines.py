@@ -95,6 +95,10 @@ class TestConllU:
         assert rows["train"].info.description.endswith(f"{name}, {told}")
 
 
+def test_words_that_are_numbered_stand_in_the_second_column():
+    assert words("#\tthe source\n1\tAnn\tB-PER\n2\t10\tO\n") == [["Ann", "10"]]
+
+
 class TestBlanks:
     """Tabs part columns, or else blanks; the readers of own files and of CoNLL-2003 do the same."""
 
