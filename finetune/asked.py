@@ -1,13 +1,13 @@
 """How is a model asked about a row of a file, and how is its answer told?  One way for each kind of head."""
 
-import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from finetune.encoding import Predictions
+from finetune.fields import choices_of, is_empty, text_of, words_of
 from finetune.inputs import Inputs
 from finetune.metrics.entity_scores.entity_scores import entities
 from finetune.predictions import named
@@ -15,6 +15,7 @@ from finetune.task import Head, Task
 
 Way = dict[str, str]  # what a model is given → the file's column that holds it
 Fields = dict[str, Any]
+T = TypeVar("T")
 
 IDS = ("id", "index")
 DIGITS = 6  # of a probability or a score
@@ -152,17 +153,15 @@ class Choices(Asked):
         return tuple(name for name in way if name != "beginning")
 
     def given(self, fields: Fields, way: Way) -> Fields:
-        columns = way["choices"].split(",")
-        choices = list_in(fields, *columns) if len(columns) == 1 else [text_in(fields, column) for column in columns]
-        if len(choices) < 2:
-            raise ValueError(f"{way['choices']!r} holds {len(choices)} choices; there must be two or more")
+        choices = choices_in(fields, way["choices"].split(","))
         beginning = f"{text_in(fields, way['beginning'])} " if "beginning" in way else ""
         text = {"text": text_in(fields, way["text"])} if "text" in way else {}
         return {**text, "choices": [beginning + choice for choice in choices]}
 
     def told(self, task: Task, predictions: Predictions, given: Sequence[Fields]) -> Iterator[Fields]:
-        for answer, probabilities in zip(predictions.answers, predictions.probabilities, strict=True):
-            yield {"prediction": int(answer), "probabilities": [rounded(value) for value in probabilities]}
+        for row, answer, probabilities in zip(given, predictions.answers, predictions.probabilities, strict=True):
+            offered = probabilities[: len(row["choices"])]
+            yield {"prediction": int(answer), "probabilities": [rounded(value) for value in offered]}
 
 
 def way_to_read(inputs: Inputs, asked: Asked, said: Sequence[str], usual: Sequence[str]) -> tuple[Way, str]:
@@ -225,41 +224,39 @@ def pair_of(text: str) -> tuple[str, str]:
     return name, column
 
 
-def text_in(fields: Fields, column: str) -> str:
-    """A field that holds a text."""
+def field_in(fields: Fields, column: str) -> Any:
+    """A field that is there."""
     value = fields.get(column)
     if value is None:
         raise ValueError(f"no {column!r} here")
-    if not isinstance(value, str):
-        raise ValueError(f"{column!r} is {value!r}; expected a text")
-    return checked(value, column)
+    if is_empty(value):
+        raise ValueError(f"{column!r} is empty")
+    return value
+
+
+def text_in(fields: Fields, column: str) -> str:
+    """A field that holds a text."""
+    return checked(read(text_of, field_in(fields, column), column), column)
 
 
 def words_in(fields: Fields, column: str) -> list[str]:
     """A field that holds words: a list, or a text that blanks part."""
-    value = fields.get(column)
-    if isinstance(value, str) and not is_json_list(value):
-        return checked(value, column).split()
-    return list_in(fields, column)
+    return [checked(word, column) for word in read(words_of, field_in(fields, column), column)]
 
 
-def list_in(fields: Fields, column: str) -> list[str]:
-    """A field that holds a list of texts, which in CSV and TSV is written as in JSON."""
-    value = fields.get(column)
-    if isinstance(value, str) and is_json_list(value):
-        value = json.loads(value)
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise ValueError(f'{column!r} is {value!r}; expected a list of texts, such as ["a", "b"]')
-    return [checked(text, column) for text in value]
+def choices_in(fields: Fields, columns: Sequence[str]) -> list[str]:
+    """Choices in one column, or in several, of which the last ones may be empty."""
+    value = field_in(fields, columns[0]) if len(columns) == 1 else [fields.get(column) for column in columns]
+    names = ",".join(columns)
+    return [checked(choice, names) for choice in read(choices_of, value, names)]
 
 
-def is_json_list(text: str) -> bool:
-    """Whether a text is a list as JSON writes it: `[ 1 ]` may as well be three words, but `["1"]` is a list."""
+def read(reader: Callable[[Any], T], value: Any, column: str) -> T:
+    """What `reader` makes of a field, whose column is named if it makes nothing of it."""
     try:
-        found = json.loads(text) if text.startswith("[") else None
-    except json.JSONDecodeError:
-        return False
-    return isinstance(found, list) and all(isinstance(item, str) for item in found)
+        return reader(value)
+    except ValueError as error:
+        raise ValueError(f"{column!r}: {error}") from None
 
 
 def checked(text: str, column: str) -> str:

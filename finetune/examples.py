@@ -71,19 +71,25 @@ def evaluation_batches(
 def padded(columns: Columns, index: npt.NDArray[np.int64], pad: int, longest: int) -> dict[str, torch.Tensor]:
     """Lay the inputs of the examples `index` out as (B, T), or (B, C, T) for C choices, with their attention mask.
 
+    C is the most choices that one of them has. What others lack is a choice of one token, for the head to pass over.
     T is the longest of them, a little rounded up but not beyond `longest`: kernels are chosen, and on a CPU compiled
     and kept, for each width, so some twenty widths take less memory than all of them.
     """
     inputs = columns["input_ids"]
-    shape = (len(index), *inputs[index[0]].shape[:-1], width_of(max(inputs[row].shape[-1] for row in index), longest))
+    num_choices = (max(len(inputs[row]) for row in index),) if inputs[index[0]].ndim > 1 else ()
+    shape = (len(index), *num_choices, width_of(max(inputs[row].shape[-1] for row in index), longest))
     x = {name: np.full(shape, pad if name == "input_ids" else 0) for name in INPUTS if name in columns}
     x["attention_mask"] = np.zeros(shape, np.int64)
     for place, row in enumerate(index):
-        length = inputs[row].shape[-1]
-        x["attention_mask"][place, ..., :length] = columns["attention_mask"][row] if "attention_mask" in columns else 1
+        *own, length = inputs[row].shape  # own: the number of its choices, if there are such
+        there: tuple[int | slice, ...] = (place, *map(slice, own), slice(length))
+        x["attention_mask"][there] = columns["attention_mask"][row] if "attention_mask" in columns else 1
         for name in INPUTS:
             if name in columns:
-                x[name][place, ..., :length] = columns[name][row]
+                x[name][there] = columns[name][row]
+        for number in own:  # a row of padding alone would give NaN
+            x["input_ids"][place, number:, 0] = inputs[row][0, 0]
+            x["attention_mask"][place, number:, 0] = 1
     return {name: torch.from_numpy(table) for name, table in x.items()}
 
 

@@ -4,6 +4,7 @@ A folder is read file by file, and a file that is not there is an error that nam
 `datasets`, and the commit that was read (40 hexadecimal digits) is kept with the rows.
 """
 
+import codecs
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,14 +43,26 @@ def find_files(
     return {split: path for split, path in paths.items() if path.is_file()}
 
 
+def encoding_of(path: Path) -> str:
+    """UTF-8, with or without a byte-order mark, or UTF-16 with one. Raises ValueError for UTF-16 without one."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    if b"\0" in start:
+        raise ValueError(f"{path} begins with a zero byte, as UTF-16 without a byte-order mark does: save it as UTF-8")
+    return "utf-8-sig"
+
+
 def read_text(path: Path) -> str:
-    """A whole UTF-8 file, with or without a byte-order mark. Raises ValueError for an empty or a damaged one."""
-    data = path.read_bytes()
+    """A whole file, in an encoding of `encoding_of`. Raises ValueError for an empty or a damaged one."""
+    data, encoding = path.read_bytes(), encoding_of(path)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}:{line}: byte {error.start} is not UTF-8 text ({error.reason})") from error
+        name = encoding.upper().removesuffix("-SIG")
+        raise ValueError(f"{path}:{line}: byte {error.start} is not {name} text ({error.reason})") from error
     if not text.strip():
         raise ValueError(f"{path} is empty")
     return text

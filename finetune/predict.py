@@ -2,15 +2,17 @@
 
     python -m finetune.predict MODEL FILE [--out ANSWERS.jsonl] [--columns text=review text_pair=reply]
 
-MODEL is a job's model/ folder or a Hub id; FILE is .csv, .tsv, .jsonl, .parquet, .txt (a text a line), or - for
-standard input. What is read of it is said, and where its columns' names do not make that plain, --columns does. A line
-has the row's id (column `id` or `index`, else its number from 0), `prediction`, and how sure the model is of it.
+MODEL is a job's model/ folder or a Hub id; FILE is .csv, .tsv, .jsonl, .parquet, .txt (a text a line), .conll or
+.conllu (a word a line), or - for standard input. What is read of it is said, and where its columns' names do not make
+that plain, --columns does; `words=0` says that any other file has a word a line, in its first column. A line has the
+row's id (column `id` or `index`, else its number from 0), `prediction`, and how sure the model is of it.
 
 The file is read, answered and written in parts, so memory does not grow with it. bf16 and the device are Accelerate's:
 `accelerate launch --config_file accelerate_configs/one_gpu.yaml -m finetune.predict ...`, with one process.
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +33,7 @@ from finetune.examples import EVALUATION_TOKENS
 from finetune.inputs import Row, opened
 
 ROWS_PER_PART, CHARACTERS_PER_PART = 4096, 4_000_000  # whichever comes first: a part of long texts fits in memory, too
+WORDS_BY_NUMBER = re.compile(r"words=\d+")  # of a file with a word a line
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Options:
     ]
     file: Annotated[
         tyro.conf.Positional[str],
-        tyro.conf.arg(metavar="FILE", help=".csv, .tsv, .jsonl, .parquet, .txt, or - for standard input"),
+        tyro.conf.arg(metavar="FILE", help="its suffix says how it is read; - for standard input"),
     ]
     out: Path | None = None  # the answers' file, which appears when it is whole; without it, standard output
     columns: tuple[str, ...] = ()  # what is read from where: text=review text_pair=reply id=key
@@ -64,12 +67,13 @@ def main(argv: list[str]) -> None:
             f"{accelerator.num_processes} processes were started, but one answers a file: say --num_processes 1, or "
             "cut the file and answer its pieces side by side"
         )
-    inputs = opened(options.file)
+    inputs = opened(options.file, by_number=any(WORDS_BY_NUMBER.fullmatch(said) for said in options.columns))
     model, task, tokenizer = fine_tuned(options.model, options.revision, options.task)
     asked = ASKED[task.head]
     way, id_column = way_to_read(inputs, asked, options.columns, task.columns)
     refuse_other_texts(task, way)
-    say(f"{inputs.name}: reading {', '.join(f'{name} from {column!r}' for name, column in way.items())}")
+    left_out = f"; {inputs.left_out}" if inputs.left_out else ""
+    say(f"{inputs.name}: reading {', '.join(f'{name} from {column!r}' for name, column in way.items())}{left_out}")
     task = replace(task, columns=asked.columns(way))
     model = model.to(accelerator.device).eval()
     answering = Answering(model, task, tokenizer, accelerator, options.max_length, options.batch_tokens)
@@ -132,17 +136,11 @@ class Questions:
 
 
 def parts(questions: Iterable[Question]) -> Iterator[list[Question]]:
-    """The questions, as many at a time as fit in memory; at an error those before it first.
-
-    Those of one part have as many choices as each other, since their answers make up one table.
-    """
+    """The questions, as many at a time as fit in memory; at an error those before it first."""
     part: list[Question] = []
     size = 0
     try:
         for question in questions:
-            if part and len(question.given.get("choices", ())) != len(part[0].given.get("choices", ())):
-                yield part
-                part, size = [], 0
             part.append(question)
             size += sum(len(str(value)) for value in question.given.values())
             if len(part) == ROWS_PER_PART or size > CHARACTERS_PER_PART:

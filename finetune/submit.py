@@ -9,7 +9,9 @@ that on dev. What the server would refuse is refused, with all that is missing; 
 
 With --score FOLDER the predictions are judged by the labelled test files in FOLDER, as far as it holds them: RTE.tsv,
 named as in the zip, with a column `prediction`, `label`, or what the task calls it, or RTE/test.tsv, laid out and
-named as in the benchmark's download (MNLI/test_matched.tsv, AX/diagnostic.tsv), with the task's label column.
+named as in the benchmark's download (MNLI/test_matched.tsv, AX/diagnostic.tsv), with the task's label column. Rows
+without a label (empty, - or -1) are not judged, nor those that a file with a column `index` lacks: it is said
+how many are.
 """
 
 import io
@@ -69,6 +71,7 @@ ENTRIES = (
 )
 NOT_AVERAGED = ("WNLI", "AX")  # the average is that of the published table: nine columns, MNLI's two apart
 ADVICE = "Nothing was written. --partial True writes what there is, to look at or to be scored"
+UNLABELLED = ("", "-", "-1")
 MAJORITY = "not_entailment"  # 323 of WNLI's 635 training rows
 
 
@@ -238,35 +241,37 @@ def report(filled: Mapping[Entry, Filled], out: Path, judged: Sequence[str]) -> 
 def judge(folder: Path, files: Mapping[Entry, Sequence[str]]) -> list[str]:
     """What the predictions score where `folder` has the labels, in percent, a line each, and the nine's average.
 
-    Errors: ValueError if it has none of them, or if one has another number of rows than the predictions.
+    Errors: ValueError if it has none of them, or if one does not belong to the rows that are predicted.
     """
-    labelled = {entry: found for entry in files if (found := right_labels(folder, entry))}
+    labelled = {entry: found for entry, rows in files.items() if (found := right_labels(folder, entry, len(rows)))}
     if not labelled:
         looked = ", ".join(f"{entry.name}.tsv or {in_download(entry)}" for entry in files)
         raise ValueError(f"{folder} has no labels of what is predicted; looked for a column of labels in {looked}")
-    lines, headlines = [f"scores by the labels in {folder}:"], {}
-    for entry, (path, labels) in labelled.items():
+    lines, headlines, in_part = [f"scores by the labels in {folder}:"], {}, []
+    for entry, right in labelled.items():
         task, rows = find_task(entry.sheet.task), files[entry]
-        if len(rows) != len(labels):
-            raise ValueError(
-                f"{path} has {len(labels)} rows, but {len(rows)} are predicted: these are not the same rows"
-            )
-        answers = glue.read_labels(entry.sheet, enumerate(rows), str)
-        numbers = score(task, answers, Dataset.from_dict({"label": labels}))
+        answers = glue.read_labels(entry.sheet, ((row, rows[row]) for row in right), str)
+        numbers = score(task, answers, Dataset.from_dict({"label": list(right.values())}))
         headlines[entry.name] = numbers[task.headline]
         undefined = " (all answers alike: undefined)" if numbers.pop("undefined", 0) else ""
-        lines.append(f"{entry.name:<12}{', '.join(f'{name} {percent(x)}' for name, x in numbers.items())}{undefined}")
+        of = f" on the {len(right):,} of {len(rows):,} rows that have labels" if len(right) < len(rows) else ""
+        in_part += [entry.name] if of else []
+        values = ", ".join(f"{name} {percent(x)}" for name, x in numbers.items())
+        lines.append(f"{entry.name:<12}{values}{undefined}{of}")
     nine = [entry.name for entry in ENTRIES if entry.name not in NOT_AVERAGED]
     if unknown := [name for name in nine if name not in headlines]:
         return [*lines, f"no average of the nine columns without {', '.join(unknown)}"]
-    return [*lines, f"average     {percent(fmean(headlines[name] for name in nine))} of nine columns, WNLI left out"]
+    parts = [name for name in in_part if name in nine]
+    said = f"; of {', '.join(parts)} a part of the rows" if parts else ""
+    average = fmean(headlines[name] for name in nine)
+    return [*lines, f"average     {percent(average)} of nine columns, WNLI left out{said}"]
 
 
-def right_labels(folder: Path, entry: Entry) -> tuple[Path, list[float]] | None:
-    """The file in `folder` that has the labels of a test split, and the labels, or None where there is none.
+def right_labels(folder: Path, entry: Entry, num_rows: int) -> dict[int, float] | None:
+    """Row → label, from the file in `folder` that has the labels of a test split; None where there is none.
 
-    Errors: ValueError, with file and line, for a bad label, or for rows that are not numbered 0, 1, 2…: a prediction is
-    judged by the label of its own row.
+    Rows without a label are left out. Errors: ValueError, with file and line, for a bad label, for an index that is no
+    predicted row's or stands twice, and for a file without indices that has another number of rows.
     """
     anywhere = (entry.sheet.label, "label", "prediction")
     for name, columns in ((f"{entry.name}.tsv", anywhere), (in_download(entry), (entry.sheet.label,))):
@@ -278,14 +283,35 @@ def right_labels(folder: Path, entry: Entry) -> tuple[Path, list[float]] | None:
         column = next((column for column in columns if column in header), None)
         if column is None:
             continue
-        for number, (line, row) in enumerate(lines.items()):
-            if "index" in header and row[header.index("index")] != str(number):
-                raise ValueError(
-                    f"{path}:{line}: index {row[header.index('index')]!r}; the test file has {number} here"
-                )
-        written = [(line, row[header.index(column)]) for line, row in lines.items()]
-        return path, glue.read_labels(entry.sheet, written, partial(placed, path))
+        rows = row_numbers(path, header, lines, num_rows)
+        written = {line: row[header.index(column)] for line, row in lines.items()}
+        written = {line: label for line, label in written.items() if label not in UNLABELLED}
+        if written:
+            labels = glue.read_labels(entry.sheet, written.items(), partial(placed, path))
+            return dict(zip((rows[line] for line in written), labels, strict=True))
     return None
+
+
+def row_numbers(path: Path, header: Sequence[str], lines: Mapping[int, list[str]], num_rows: int) -> dict[int, int]:
+    """Line → the predicted row that it labels: a prediction is judged by the label of its own row."""
+    if "index" not in header:
+        if len(lines) != num_rows:
+            raise ValueError(
+                f"{path} has {len(lines)} rows, but {num_rows} are predicted: these are not the same rows; for a part "
+                "of them a column index says which"
+            )
+        return dict(zip(lines, range(num_rows), strict=True))
+    known = {str(number): number for number in range(num_rows)}
+    rows: dict[int, int] = {}
+    seen: dict[str, int] = {}  # index → its line
+    for line, fields in lines.items():
+        index = fields[header.index("index")]
+        if index not in known:
+            raise ValueError(f"{path}:{line}: index {index!r}; the test file has 0 to {num_rows - 1}")
+        if index in seen:
+            raise ValueError(f"{path}:{line}: index {index!r} stands in line {seen[index]} too")
+        rows[line], seen[index] = known[index], line
+    return rows
 
 
 def placed(path: Path, line: int) -> str:

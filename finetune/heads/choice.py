@@ -4,6 +4,7 @@ Each choice is read with the text, as a pair; one vector gives each a score, and
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,7 @@ from finetune.task import Task
 
 
 class Choice(Head):
-    """One of C choices; cross-entropy over them."""
+    """One of C choices; cross-entropy over those that the row offers: the logits of others are −∞."""
 
     auto_class = AutoModelForMultipleChoice
 
@@ -49,25 +50,35 @@ class Choice(Head):
                     columns[name].append(together(batch[name][first:last], pad))
         if "label" in rows.column_names:
             columns["label"] = np.asarray(rows["label"][:], np.int64)
-        return Encoded(columns, self.decode, cut, num_tokens)
-
-    def decode(self, outputs: Sequence[Any]) -> Predictions:
-        logits = np.asarray(outputs)  # (N, C)
-        return Predictions(logits.argmax(-1), softmax(logits))
+        decode = partial(decoded, num_choices=[len(ids) for ids in columns["input_ids"]])
+        return Encoded(columns, decode, cut, num_tokens)
 
     def target(self, columns: Columns, index: Sequence[int], width: int) -> dict[str, Tensor]:
-        return {"label": torch.tensor([columns["label"][row] for row in index])}  # (B,)
+        return {
+            "label": torch.tensor([columns["label"][row] for row in index]),  # (B,)
+            "num_choices": torch.tensor([len(columns["input_ids"][row]) for row in index]),  # (B,)
+        }
 
     def counts(self, x: dict[str, Tensor], y: dict[str, Tensor]) -> dict[str, int]:
         return {"loss": len(y["label"])}
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         logits = model(**batch.x).logits.float()  # (B, C)
+        lacking = torch.arange(logits.shape[1], device=logits.device) >= batch.y["num_choices"][:, None]
+        logits = logits.masked_fill(lacking, -torch.inf)
         return {"loss": nn.functional.cross_entropy(logits, batch.y["label"], reduction="sum")}
 
     def read(self, model: nn.Module, batch: Batch) -> list[Any]:
-        """The logits of the choices (C,)."""
+        """The logits of the choices (C,), those that pad the batch included: `decoded` knows how many there are."""
         return list(model(**batch.x).logits.float().cpu().numpy())
+
+
+def decoded(outputs: Sequence[Any], num_choices: Sequence[int]) -> Predictions:
+    """The likeliest of each row's own choices; where it has fewer than C, the others have probability 0."""
+    logits = np.full((len(outputs), max(num_choices)), -np.inf, np.float32)  # (N, C)
+    for row, (output, number) in enumerate(zip(outputs, num_choices, strict=True)):
+        logits[row, :number] = output[:number]
+    return Predictions(logits.argmax(-1), softmax(logits))
 
 
 def together(rows: Sequence[Sequence[int]], pad: int) -> np.ndarray:

@@ -5,7 +5,7 @@ Recognition". A line is a word with its part of speech, chunk and entity tag; an
 are IOB1 (an entity begins with B- only right after another of its type); here every entity begins with B- (IOB2).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from finetune.origin import find_files, hub_rows, read_text, said, table, unknown_source
 from finetune.task import DataSource, HubData, Rows, Task
+from finetune.word_lines import read_sentences
 
 NAME = "conll2003"
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")  # the Hub's order
@@ -74,32 +75,17 @@ def from_file(path: Path, description: str) -> Dataset:
     """One official file."""
     codes = {tag: code for code, tag in enumerate(TAGS)}
     words, labels, documents = [], [], []
-    for document, sentence in sentences(path):
-        documents.append(document)
-        words.append([word for word, _ in sentence])
-        labels.append([codes[tag] for tag in iob2([tag for _, tag in sentence])])
+    read = read_sentences(read_text(path))
+    for sentence in read.found:
+        pairs = [read_word(fields, f"{path}:{number}") for number, fields in sentence.lines]
+        documents.append(sentence.document)
+        words.append([word for word, _ in pairs])
+        labels.append([codes[tag] for tag in iob2([tag for _, tag in pairs])])
     if not words:
         raise ValueError(f"{path} holds no sentences")
     columns: dict[str, list[Any]] = {"id": numbered(words), "words": words, "label": labels, "document": documents}
-    return table(columns, Features(FEATURES | {"document": Value("int32")}), description)
-
-
-def sentences(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-    """The sentences of a file, each with the number of its document, and a list of (word, IOB1 tag)."""
-    sentence: list[tuple[str, str]] = []
-    document = 0
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        fields = line.rstrip(" \t\r").split(" ")  # no other white space parts columns: a word may hold it
-        if fields == [""]:
-            if sentence:
-                yield document, sentence
-            sentence = []
-        elif fields[0] == "-DOCSTART-":
-            document += 1
-        else:
-            sentence.append(read_word(fields, f"{path}:{number}"))
-    if sentence:
-        yield document, sentence
+    left_out = f", {read.left_out}" if read.left_out else ""
+    return table(columns, Features(FEATURES | {"document": Value("int32")}), description + left_out)
 
 
 def read_word(fields: list[str], place: str) -> tuple[str, str]:

@@ -9,30 +9,36 @@ own/choice           text (may be left out), choices, label      accuracy; choic
 own/entities         words, tags                                 entity F1; IOB1, IOB2 or IOBES tags
 own/tags             words, tags                                 accuracy a word; any tags
 
-Files are .csv, .tsv, .jsonl and .parquet; for tags also files in CoNLL's manner, a word a line, with numbers for the
-columns. Labels are those of the training file, and stand in the model's config. Without a dev file `data.hold_out` says
-which share of the training rows is held out, by their texts, so that equal texts never stand on both sides.
+Files are .csv, .tsv, .jsonl and .parquet; for tags also files with a word a line, CoNLL-U's too, with numbers for the
+columns. Labels are those of the training file, and stand in the model's config; the tags of entities are O and B- and
+I- of every type. Rows may have unlike numbers of choices. Without a dev file `data.hold_out` says which share of the
+training rows is held out, by their texts, so that equal texts never stand on both sides; no label loses its last row.
 """
 
 import difflib
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from engine.recipe import data_path
+from finetune.fields import choices_of, is_empty, label_of, text_of, words_of
+from finetune.held_out import held_out
 from finetune.inputs import Row, opened
-from finetune.origin import read_text, said, table, unknown_source
+from finetune.origin import said, table, unknown_source
 from finetune.task import DataSource, Head, Rows, Task
 from finetune.tasks.ner import iob2
 
 LARGEST = 1_000_000  # characters of one field
+LARGEST_SCORE = float(np.finfo(np.float32).max)  # that a network can hold
+MISSING = ("none", "null", "na", "n/a", "<na>")  # labels, where all the others are numbers
 Parsed = dict[str, Any]  # our column → its value, for one row
+Placed = tuple[str, Parsed]  # where it stands in its file, and what it holds
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Kind:
     columns: tuple[str, ...]  # the texts
     optional: tuple[str, ...]
     answer: str  # what the recipe calls the column of answers
+    read_answer: Callable[[Any, Parsed], Any]  # from the field and the row's other fields
     metric: str
     headline: str
 
@@ -56,14 +63,19 @@ def load(kind: Kind, source: DataSource) -> Rows:
     if source.source != "folder":
         raise unknown_source(f"own/{kind.name}", source)
     check_source(kind, source)
-    parsed = {split: list(read(kind, source, split)) for split in ("train", "dev", "test") if split in source.files}
-    described = {split: said(source, file_of(source, split)) for split in parsed}
+    parsed: dict[str, list[Placed]] = {}
+    described: dict[str, str] = {}
+    for split in ("train", "dev", "test"):
+        if split in source.files:
+            parsed[split], left_out = read(kind, source, split)
+            described[split] = said(source, file_of(source, split)) + left_out
     if "dev" not in parsed:
-        parsed["train"], parsed["dev"] = held_out(kind, parsed["train"], source.hold_out)
         described["dev"] = f"{described['train']}, {source.hold_out:.0%} held out by text"
-    parsed = {split: parsed[split] for split in ("train", "dev", "test") if split in parsed}
-    labels = labels_of(kind, [row["label"] for _, row in parsed["train"]])
-    return {split: as_table(kind, rows, labels, described[split], split) for split, rows in parsed.items()}
+        parsed["train"], parsed["dev"], num_kept = cut(kind, parsed["train"], source.hold_out)
+        described["train"] += f", {num_kept} rows not held out for their labels' sake" if num_kept else ""
+    labels = labels_of(kind, parsed)
+    splits = [split for split in ("train", "dev", "test") if split in parsed]
+    return {split: as_table(kind, parsed[split], labels, described[split]) for split in splits}
 
 
 def check_source(kind: Kind, source: DataSource) -> None:
@@ -83,6 +95,8 @@ def check_source(kind: Kind, source: DataSource) -> None:
             f"own/{kind.name}: name a dev file in data.files, or a share of the training rows in data.hold_out, such "
             "as 0.1; one of the two"
         )
+    if not 0 <= source.hold_out < 1:
+        raise ValueError(f"own/{kind.name}: data.hold_out is {source.hold_out}; it is a share, such as 0.1")
 
 
 def file_of(source: DataSource, split: str) -> Path:
@@ -92,42 +106,39 @@ def file_of(source: DataSource, split: str) -> Path:
     return path
 
 
-def read(kind: Kind, source: DataSource, split: str) -> Iterator[tuple[str, Parsed]]:
-    """The rows of a file: where each stands, and its fields under our names."""
+def read(kind: Kind, source: DataSource, split: str) -> tuple[list[Placed], str]:
+    """The rows of a file under our names, and, in words, what of it was left out."""
     path = file_of(source, split)
-    rows = conll_rows(path) if in_conll_manner(kind, source) else opened(str(path)).rows
+    inputs = opened(str(path), by_number(kind, source))
+    rows: list[Placed] = []
     broken: list[str] = []
-    for row in rows:
+
+    def refuse(where: str, trouble: object) -> None:
+        broken.append(f"{where}: {trouble}")
+        if not source.skip_broken_rows:
+            raise ValueError(f"{broken[0]} (data.skip_broken_rows: true would leave such rows out)")
+
+    for row in inputs.rows:
         try:
-            yield row.where, parsed(kind, source, row, needs_answer=split != "test")
+            rows.append((row.where, parsed(kind, source, row, needs_answer=split != "test")))
         except ValueError as error:
-            broken.append(f"{row.where}: {error}")
-            if not source.skip_broken_rows:
-                raise ValueError(f"{broken[0]} (data.skip_broken_rows: true would leave such rows out)") from None
+            refuse(row.where, error)
+    if marks := missing_among_numbers(kind, rows):
+        for where, fields in rows:
+            if fields.get("label") in marks:
+                refuse(where, f"the label {fields['label']!r} among numbers says that there is none")
+        rows = [placed for placed in rows if placed[1].get("label") not in marks]
+    if not rows:
+        raise ValueError(f"{broken[0]}: no other row is left" if broken else f"{path} holds no rows")
     if broken:
         print(f"{broken[0]}: {len(broken)} such rows left out")
+    number = f"{len(broken)} broken rows left out" if broken else ""
+    return rows, "".join(f", {words}" for words in (inputs.left_out, number) if words)
 
 
-def in_conll_manner(kind: Kind, source: DataSource) -> bool:
+def by_number(kind: Kind, source: DataSource) -> bool:
     """Whether the columns of words are named by their numbers."""
     return kind.head == "tagging" and all(isinstance(column, int | float) for column in source.columns.values())
-
-
-def conll_rows(path: Path) -> Iterator[Row]:
-    """Sentences of a file with a word a line and empty lines between them; a column is a list, named by its number."""
-    lines: list[list[str]] = []
-    begin = 1
-    for number, line in enumerate([*read_text(path).split("\n"), ""], 1):
-        fields = line.split("\t") if "\t" in line else line.split()
-        if fields and not line.startswith("-DOCSTART-"):
-            if lines and len(fields) != len(lines[0]):
-                raise ValueError(f"{path}:{number}: {len(fields)} columns; the lines before have {len(lines[0])}")
-            begin = begin if lines else number
-            lines.append(fields)
-        elif lines:
-            columns = {str(place): [fields[place] for fields in lines] for place in range(len(lines[0]))}
-            yield Row(begin, f"{path}:{begin}", columns)
-            lines = []
 
 
 def parsed(kind: Kind, source: DataSource, row: Row, needs_answer: bool) -> Parsed:
@@ -136,31 +147,41 @@ def parsed(kind: Kind, source: DataSource, row: Row, needs_answer: bool) -> Pars
         raise ValueError(row.trouble)
     found = {name: READERS[name](fetched(row, source.columns[name])) for name in kind.columns if name in source.columns}
     column = source.columns[kind.answer]
-    if needs_answer or present(row, column):
-        found["label"] = ANSWERS[kind.head](fetched(row, column), found)
+    if needs_answer or not is_empty(row.fields.get(str(column))):
+        found["label"] = kind.read_answer(fetched(row, column), found)
     return found
 
 
-def present(row: Row, column: Any) -> bool:
-    return str(column) in row.fields and row.fields[str(column)] not in (None, "")
-
-
 def fetched(row: Row, column: Any) -> Any:
-    """A field, or several of them where the recipe names a list of columns."""
+    """A field, or several of them, of which some may be empty, where the recipe names a list of columns."""
     if isinstance(column, list):
-        return [fetched(row, name) for name in column]
+        return [field(row, str(name)) for name in column]
     name = str(int(column)) if isinstance(column, float) else str(column)
+    value = field(row, name)
+    if is_empty(value):
+        raise ValueError(f"{name} is empty")
+    return value
+
+
+def field(row: Row, name: str) -> Any:
     if name not in row.fields:
         near = difflib.get_close_matches(name, row.fields, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"no column {name!r}{hint} (there are {', '.join(row.fields)})")
-    if row.fields[name] in (None, "", []):
-        raise ValueError(f"{name} is empty")
     return row.fields[name]
 
 
+def missing_among_numbers(kind: Kind, rows: Sequence[Placed]) -> set[str]:
+    """The labels that say that there is none, in a file where every other label is a number."""
+    if kind.head != "classification":
+        return set()
+    found = {row["label"] for _, row in rows if "label" in row}
+    marks = {label for label in found if label.lower() in MISSING}
+    return marks if found - marks and all(map(is_number, found - marks)) else set()
+
+
 def a_text(value: Any) -> str:
-    text = str(value).replace("\0", "")
+    text = text_of(value).replace("\0", "")
     if len(text) > LARGEST:
         raise ValueError(f"a text of {len(text):,} characters; more than {LARGEST:,} are taken for a mistake")
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
@@ -170,104 +191,113 @@ def a_text(value: Any) -> str:
     return text
 
 
-def a_list(value: Any) -> list[str]:
-    """A list as JSON has it, or words parted by blanks."""
-    if isinstance(value, str):
-        value = json.loads(value) if value.startswith("[") else value.split()
-    return [a_text(item) for item in value]
+def some_choices(value: Any) -> list[str]:
+    return [a_text(choice) for choice in choices_of(value)]
+
+
+def some_words(value: Any) -> list[str]:
+    return [a_text(word) for word in words_of(value)]
 
 
 def a_label(value: Any, found: Parsed) -> str:
-    return a_text(value).strip()
+    label = a_text(label_of(value)).strip()
+    if label.lower() == "nan":
+        raise ValueError(f"the label is {label}, as an empty field is written; a class needs another name")
+    return label
 
 
 def a_score(value: Any, found: Parsed) -> float:
     try:
-        score = float(value)
-    except (TypeError, ValueError):
+        score = float(text_of(value))
+    except ValueError:
         raise ValueError(f"the score {value!r} is no number") from None
-    if score != score or score in (float("inf"), float("-inf")):
+    if not abs(score) <= LARGEST_SCORE:
         raise ValueError(f"the score {value!r} is not finite")
     return score
 
 
 def a_choice(value: Any, found: Parsed) -> int:
     last = len(found["choices"]) - 1
-    if not str(value).isdigit() or int(value) > last:
+    number = label_of(value).removesuffix(".0")  # tables with a missing number have all their numbers so
+    if not (number.isascii() and number.isdecimal()) or int(number) > last:
         raise ValueError(f"the label {value!r} is no choice; allowed: 0 to {last}")
-    return int(value)
+    return int(number)
 
 
 def word_tags(value: Any, found: Parsed) -> list[str]:
-    tags = a_list(value)
+    tags = [a_text(tag).strip() for tag in words_of(value)]
     if len(tags) != len(found["words"]):
         raise ValueError(f"{len(tags)} tags for {len(found['words'])} words")
     return tags
 
 
-READERS: dict[str, Callable[[Any], Any]] = {"text": a_text, "text_pair": a_text, "choices": a_list, "words": a_list}
-ANSWERS: dict[Head, Callable[[Any, Parsed], Any]] = {
-    "classification": a_label,
-    "regression": a_score,
-    "choice": a_choice,
-    "tagging": word_tags,
-}
-
-
-def held_out(
-    kind: Kind, rows: Sequence[tuple[str, Parsed]], share: float
-) -> tuple[list[tuple[str, Parsed]], list[tuple[str, Parsed]]]:
-    """(train, dev), by a hash of the texts: the same rows each time, and equal texts on one side."""
-
-    def draw(row: Parsed) -> float:
-        texts = json.dumps([row.get(name) for name in kind.columns], ensure_ascii=False)
-        return int(hashlib.sha256(texts.encode()).hexdigest()[:8], 16) / 2**32
-
-    sides = [draw(row) < share for _, row in rows]
-    dev = [row for row, held in zip(rows, sides, strict=True) if held]
-    train = [row for row, held in zip(rows, sides, strict=True) if not held]
-    if not dev or not train:
-        raise ValueError(f"own/{kind.name}: data.hold_out {share} leaves {len(train)} rows to train on and {len(dev)}")
-    return train, dev
-
-
-def labels_of(kind: Kind, answers: Sequence[Any]) -> list[str]:
-    """The labels of the training rows in order: numbers by size, names by the alphabet; O before other tags."""
-    if kind.head == "classification":
-        found = set(answers)
-        if len(found) < 2:
-            raise ValueError(f"own/{kind.name}: every training row has the label {found.pop()!r}: nothing to learn")
-        return sorted(found, key=lambda label: (0, float(label), "") if is_number(label) else (1, 0.0, label))
-    if kind.head == "tagging":
-        tags = {tag for row in answers for tag in tags_of(kind, row)}
-        return sorted(tags, key=lambda tag: (tag != "O", tag))
-    if kind.head == "choice":
-        return [str(number) for number in range(max(answers) + 1)]
-    return []
-
-
-def is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def tags_of(kind: Kind, tags: Sequence[str]) -> list[str]:
-    """Entity tags as IOB2: of IOBES, E- goes on and S- begins; other tags as they are."""
-    if kind.name != "entities":
-        return list(tags)
+def entity_tags(value: Any, found: Parsed) -> list[str]:
+    """Tags as IOB2: of IOBES, E- goes on and S- begins."""
     begins = {"E": "I", "L": "I", "S": "B", "U": "B"}
+    tags = word_tags(value, found)
     plain = [begins.get(tag[:1], tag[:1]) + tag[1:] if tag[1:2] == "-" else tag for tag in tags]
-    if strange := [tag for tag in plain if tag != "O" and tag[:2] not in ("B-", "I-")]:
+    if strange := [tag for tag in plain if tag != "O" and (tag[:2] not in ("B-", "I-") or len(tag) < 3)]:
         raise ValueError(f"tag {strange[0]!r} is no entity tag (B-X, I-X, O); for other tags there is own/tags")
     return iob2(plain)
 
 
-def as_table(
-    kind: Kind, rows: Sequence[tuple[str, Parsed]], labels: list[str], description: str, split: str
-) -> Dataset:
+READERS: dict[str, Callable[[Any], Any]] = {
+    "text": a_text, "text_pair": a_text, "choices": some_choices, "words": some_words,
+}  # fmt: skip
+
+
+def cut(kind: Kind, rows: Sequence[Placed], share: float) -> tuple[list[Placed], list[Placed], int]:
+    """(train, dev, the number of rows that stay in train for their labels)."""
+    texts = [[row.get(name) for name in kind.columns] for _, row in rows]
+    try:
+        return held_out(rows, texts, [names_in(kind, row["label"]) for _, row in rows], share)
+    except ValueError as error:
+        raise ValueError(f"own/{kind.name}: {error}") from None
+
+
+def names_in(kind: Kind, answer: Any) -> set[str]:
+    """What a row's answer teaches: its label, its tags, or the types of its entities."""
+    if kind.head == "classification":
+        return {answer}
+    if kind.head == "tagging":
+        return {tag[2:] for tag in answer if tag != "O"} if kind.name == "entities" else set(answer)
+    return set()
+
+
+def labels_of(kind: Kind, rows: dict[str, list[Placed]]) -> list[str]:
+    """The labels of the training rows in order: numbers by size, then names by the alphabet; O before other tags.
+
+    Of choices, as many as a row of any split offers.
+    """
+    found = set().union(*(names_in(kind, row["label"]) for _, row in rows["train"]))
+    if kind.head == "classification":
+        if len(found) < 2:
+            raise ValueError(f"own/{kind.name}: every training row has the label {found.pop()!r}: nothing to learn")
+        return sorted(found, key=by_size)
+    if kind.name == "entities":
+        if not found:
+            raise ValueError(f"own/{kind.name}: no training row has an entity, every tag is O: nothing to learn")
+        return ["O", *(f"{prefix}-{name}" for prefix in "BI" for name in sorted(found))]
+    if kind.head == "tagging":
+        return sorted(found, key=lambda tag: (tag != "O", tag))
+    if kind.head == "choice":
+        return [str(n) for n in range(max(len(row["choices"]) for part in rows.values() for _, row in part))]
+    return []
+
+
+def by_size(label: str) -> tuple[bool, float, str]:
+    """The order of labels, the same in every process: also 1.1 and 1.10, which are equal as numbers, have theirs."""
+    return (False, float(label), label) if is_number(label) else (True, 0.0, label)
+
+
+def is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def as_table(kind: Kind, rows: Sequence[Placed], labels: list[str], description: str) -> Dataset:
     """The rows with their labels as numbers."""
     names = [name for name in kind.columns if name in rows[0][1]]
     columns: dict[str, list[Any]] = {"id": [str(number) for number in range(len(rows))]}
@@ -293,7 +323,7 @@ def coded(kind: Kind, answer: Any, codes: dict[str, int], where: str) -> Any:
     """An answer as a number, or as numbers. Errors: ValueError for a label that the training rows have not."""
     if kind.head in ("regression", "choice"):
         return answer
-    given = tags_of(kind, answer) if kind.head == "tagging" else [answer]
+    given = answer if kind.head == "tagging" else [answer]
     if strange := [label for label in given if label not in codes]:
         raise ValueError(f"{where}: the label {strange[0]!r} is not in the training rows; those are {', '.join(codes)}")
     found = [codes[label] for label in given]
@@ -302,12 +332,12 @@ def coded(kind: Kind, answer: Any, codes: dict[str, int], where: str) -> Any:
 
 TEXT = ("text", "text_pair")
 KINDS = (
-    Kind("classification", "classification", TEXT, ("text_pair",), "label", "glue_scores/accuracy_and_macro_f1",
-         "accuracy"),
-    Kind("regression", "regression", TEXT, ("text_pair",), "label", "glue_scores/correlations", "spearmanr"),
-    Kind("choice", "choice", ("text", "choices"), ("text",), "label", "glue_scores/accuracy", "accuracy"),
-    Kind("entities", "tagging", ("words",), (), "tags", "entity_scores", "f1"),
-    Kind("tags", "tagging", ("words",), (), "tags", "tag_scores", "accuracy"),
+    Kind("classification", "classification", TEXT, ("text_pair",), "label", a_label,
+         "glue_scores/accuracy_and_macro_f1", "accuracy"),
+    Kind("regression", "regression", TEXT, ("text_pair",), "label", a_score, "glue_scores/correlations", "spearmanr"),
+    Kind("choice", "choice", ("text", "choices"), ("text",), "label", a_choice, "glue_scores/accuracy", "accuracy"),
+    Kind("entities", "tagging", ("words",), (), "tags", entity_tags, "entity_scores", "f1"),
+    Kind("tags", "tagging", ("words",), (), "tags", word_tags, "tag_scores", "accuracy"),
 )  # fmt: skip
 TASKS = {
     kind.name: Task(f"own/{kind.name}", kind.head, (), (), kind.metric, kind.headline, partial(load, kind))

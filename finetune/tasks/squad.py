@@ -15,10 +15,12 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
+from finetune.fields import shown
 from finetune.origin import find_files, hub_rows, read_text, said, table, unknown_source
 from finetune.task import DataSource, HubData, Rows, Task
 
 HUB_SPLITS = {"train": "train", "dev": "validation"}
+ANSWER = ("text", "answer_start")
 FEATURES = Features(
     {
         "id": Value("string"),
@@ -82,17 +84,20 @@ def questions(path: Path) -> Iterator[dict[str, Any]]:
             place = f"data[{a}]"
             for p, paragraph in enumerate(article["paragraphs"]):
                 place = f"data[{a}].paragraphs[{p}]"
-                for asked in paragraph["qas"]:
-                    yield row_of(asked, paragraph["context"])
-    except (KeyError, TypeError) as error:
+                for q, asked in enumerate(paragraph["qas"]):
+                    place = f"data[{a}].paragraphs[{p}].qas[{q}]"
+                    yield row_of(asked, paragraph["context"], place)
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {place} has not SQuAD's layout ({type(error).__name__}: {error})") from error
 
 
-def row_of(asked: dict[str, Any], context: str) -> dict[str, Any]:
-    """One question as a row. What v2.0 calls plausible answers are none."""
-    answers = {key: [answer[key] for answer in asked["answers"]] for key in ("text", "answer_start")}
-    told = {"id": asked["id"], "question": asked["question"], "context": context, "answers": answers}
-    return told | {"is_impossible": asked.get("is_impossible")}
+def row_of(asked: dict[str, Any], context: Any, place: str) -> dict[str, Any]:
+    """One question as a row; what it lacks is None. What v2.0 calls plausible answers are none."""
+    answers = asked.get("answers")
+    if isinstance(answers, list) and all(isinstance(answer, dict) for answer in answers):
+        answers = {key: [answer.get(key) for answer in answers] for key in ANSWER}
+    told = {"id": asked.get("id"), "question": asked.get("question"), "context": context, "answers": answers}
+    return told | {"is_impossible": asked.get("is_impossible"), "place": place}
 
 
 def checked(
@@ -103,9 +108,12 @@ def checked(
     seen: set[str] = set()
     broken: list[str] = []
     for row in rows:
-        problem = "its id stands twice; every question needs its own" if row["id"] in seen else fault(row, version)
+        problem = misshapen(row) or fault(row, version)
+        if not problem and row["id"] in seen:
+            problem = "its id stands twice; every question needs its own"
         if problem:
-            broken.append(f"{where}: question {row['id']!r}: {problem}")
+            name = f"question {row['id']!r}" if isinstance(row["id"], str) else row.get("place", "a question")
+            broken.append(f"{where}: {name}: {problem}")
             if not source.skip_broken_rows:
                 raise ValueError(f"{broken[0]} (data.skip_broken_rows: true would leave such questions out)")
             continue
@@ -118,6 +126,25 @@ def checked(
         warnings.warn(f"{broken[0]}: {len(broken)} such questions left out", stacklevel=2)
     left_out = f", {len(broken)} broken questions left out" if broken else ""
     return table(columns, FEATURES, description + left_out)
+
+
+def misshapen(row: dict[str, Any]) -> str:
+    """Which field of a question is not of its kind."""
+    for name in ("id", "question", "context"):
+        if not isinstance(row[name], str):
+            return f"{name} is {shown(row[name])}; expected a text"
+    answers = row["answers"]
+    if not isinstance(answers, dict) or not all(isinstance(answers.get(key), list) for key in ANSWER):
+        return f"answers is {shown(answers)}; expected a list of answers, each with {' and '.join(ANSWER)}"
+    for text in answers["text"]:
+        if not isinstance(text, str):
+            return f"the text of an answer is {shown(text)}; expected a text"
+    for start in answers["answer_start"]:
+        if type(start) is not int:  # true is an int, too
+            return f"answer_start is {shown(start)}; expected a whole number, the answer's first character"
+    if row.get("is_impossible") not in (None, True, False):
+        return f"is_impossible is {shown(row['is_impossible'])}; expected true or false"
+    return ""
 
 
 def fault(row: dict[str, Any], version: Version) -> str:

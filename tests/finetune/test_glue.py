@@ -154,7 +154,7 @@ class TestBadRow:
             ("\n", "is empty"),
             (HEADER, "no rows"),
             (HEADER.encode() + b"0\ta\xff\tb\tentailment\n", r":2: byte \d+ is not UTF-8"),
-            (HEADER + "0\t" + "a" * 200_000 + "\tb\tentailment\n", r":2: field larger than field limit"),
+            (HEADER + "0\t" + "a" * 1_000_001 + "\tb\tentailment\n", r":2: field larger than field limit"),
         ],
         ids=["empty", "blank", "header only", "not UTF-8", "huge"],
     )

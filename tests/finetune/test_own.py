@@ -92,7 +92,7 @@ def test_labels_are_found_and_numbers_stand_by_size(load):
 
 def test_tags_become_iob2(load, tmp_path):
     task, found = load("entities", "conll", columns={"words": 0, "tags": 1})
-    assert task.labels == ("O", "B-GOOD")
+    assert task.labels == ("O", "B-GOOD", "I-GOOD")
     assert found["train"].to_list() == load("entities")[1]["train"].to_list()
 
 

@@ -278,6 +278,26 @@ class TestChoices:
         (line,) = answer(tmp_path, model, own, "--columns", "text=ctx", "choices=a,b")
         assert len(line["probabilities"]) == 2
 
+    def test_a_row_may_have_fewer_choices_than_columns(self, tmp_path, made, small_model, answer, refused):
+        model = made(small_model, AutoModelForMultipleChoice)
+        rows = [[TEXTS[0], "anna ran", "anna sat", ""], [TEXTS[1], "a cat", "a dog", "the old dog"]]
+        own = write(tmp_path / "own.csv", rows, ["ctx", "a", "b", "c"])
+        said = ("--columns", "text=ctx", "choices=a,b,c")
+        found = answer(tmp_path, model, own, *said)
+        assert [len(line["probabilities"]) for line in found] == [2, 3]
+        for row, line in zip(rows, found, strict=True):
+            lists = write(
+                tmp_path / "in.jsonl", [[row[0], [choice for choice in row[1:] if choice]]], ["text", "choices"]
+            )
+            (alone,) = answer(tmp_path, model, lists)
+            assert line["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
+        for choices, trouble in (
+            (["a", "", "b"], "choice 1 is empty"),
+            (["a", "", ""], "1 choices; there must be two"),
+        ):
+            write(tmp_path / "own.csv", [[TEXTS[0], *choices]], ["ctx", "a", "b", "c"])
+            assert f"own.csv:2: 'a,b,c': {trouble}" in refused(model, "own.csv", *said)
+
 
 class TestFiles:
     @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
@@ -295,6 +315,44 @@ class TestFiles:
         for name in ("in.tsv", "in.csv"):
             (line,) = answer(tmp_path, tagger, name)
             assert (line["id"], line["words"]) == ("7", ["the", '"', "old", "cat"])
+
+    def test_a_file_with_a_word_a_line_is_read_as_in_training(self, tmp_path, tagger, answer, launch_program):
+        """By its suffix, or because the words' column is said by its number; with tags in it or without."""
+        lists = write(tmp_path / "in.jsonl", [[["anna", "ran"]], [["10\u00a0000", "cat"]], [["rome"]]], ["words"])
+        expected = answer(tmp_path, tagger, lists)
+        sentences = [["anna B-PER", "ran O"], ["10\u00a0000 O", "cat O"], ["rome B-LOC"]]
+        text = "# one\n" + "\n\n".join("\n".join(lines) for lines in sentences) + "\n"
+        for name, options in (("in.conll", []), ("in.txt", ["words=0"]), ("eng.testb", ["words=0"])):
+            (tmp_path / name).write_text(text, encoding="utf-8")
+            said = ["--columns", *options] if options else []
+            assert answer(tmp_path, tagger, name, *said) == expected
+            ended = launch_program(main, tmp_path, str(tagger), name, *said)
+            assert "; 1 comment lines passed over" in ended.said
+        rows = [
+            ["1-2", "annaran"],
+            ["1", "anna"],
+            ["2", "ran"],
+            [],
+            ["1", "10\u00a0000"],
+            ["2", "cat"],
+            [],
+            ["1", "rome"],
+        ]
+        lines = ["\t".join([*row, *"_" * 8]) if row else "" for row in rows]
+        (tmp_path / "in.conllu").write_text("# text = anna\n" + "\n".join(lines) + "\n\n", encoding="utf-8")
+        assert answer(tmp_path, tagger, "in.conllu") == expected
+        (tmp_path / "eng.testb").write_text("anna O\nran\n")
+        ended = launch_program(main, tmp_path, str(tagger), "eng.testb")
+        assert "may end in anything where words are asked for by the number of their column" in ended.said
+        ended = launch_program(main, tmp_path, str(tagger), "eng.testb", "--columns", "words=0")
+        assert "eng.testb:2: 1 columns; the lines before have 2" in ended.said
+
+    def test_numbers_are_read_as_their_text(self, tmp_path, classifier, answer):
+        """As in training; a text that looks like a missing value is a text."""
+        rows = [[5], [1.5], ["NA"], ["null"], ["nan"]]
+        found = answer(tmp_path, classifier, write(tmp_path / "in.jsonl", rows, ["text"]))
+        texts = answer(tmp_path, classifier, write(tmp_path / "in.csv", rows, ["text"]))
+        assert [line["probabilities"] for line in found] == [line["probabilities"] for line in texts]
 
     def test_columns_are_said(self, tmp_path, classifier, answer, launch_program):
         rows = [[text, other, f"key {number}"] for number, (text, other) in enumerate(zip(TEXTS, OTHERS, strict=True))]
@@ -362,7 +420,7 @@ class TestStreams:
         assert [line["id"] for line in found] == [0, 4]
         ended = launch_program(main, tmp_path, str(classifier), "in.tsv", "--skip_broken", "True")
         assert "2 rows answered" in ended.said
-        assert "3 broken rows left out, the first: in.tsv:3: 1 of the 2 fields that the header names" in ended.said
+        assert "3 broken rows left out, the first: in.tsv:3: 1 fields, but the header names 2 (text, n)" in ended.said
 
     def test_a_reader_that_has_enough_ends_it_quietly(self, tmp_path, classifier, launch_program):
         write(tmp_path / "in.txt", [["the cat"]] * 100, ["text"])
@@ -383,11 +441,18 @@ class TestRefused:
         ("name", "content", "said"),
         [
             ("in.csv", b'text,n\nthe cat,1\n"a" dog,2\n', "in.csv:3: "),
-            ("in.csv", b"text,n\nthe cat,1\na,dog,2\n", "in.csv:3: 3 of the 2 fields"),
+            (
+                "in.csv",
+                b"text,n\nthe cat,1\na,dog,2\n",
+                "in.csv:3: 3 fields, but the header names 2 (text, n); a field",
+            ),
             ("in.jsonl", b'{"text": "the cat"}\n{"text": "a\n', "in.jsonl:2: not JSON"),
             ("in.jsonl", b'{"text": "the cat"}\n["a dog"]\n', "in.jsonl:2: no JSON object"),
             ("in.jsonl", b'{"text": "the cat"}\n{"txt": "a dog"}\n', "in.jsonl:2: no 'text' here"),
-            ("in.jsonl", b'{"text": "the cat"}\n{"text": 5}\n', "in.jsonl:2: 'text' is 5; expected a text"),
+            ("in.jsonl", b'{"text": "the cat"}\n{"text": ["a"]}\n', "in.jsonl:2: 'text': found ['a']; expected a text"),
+            ("in.jsonl", b'{"text": "the cat"}\n{"text": NaN}\n', "in.jsonl:2: 'text' is empty"),
+            ("in.csv", b'text,n\nthe cat,1\n"",2\n', "in.csv:3: 'text' is empty"),
+            ("in.csv", b'text\nthe cat\n""\n', "in.csv:3: 'text' is empty"),
             ("in.txt", b"the cat\na \xff dog\n", "in.txt:2: 'text' is not UTF-8 at character 2"),
             ("in.txt", b"", "in.txt holds no rows"),
             ("in.parquet", b"the cat", "in.parquet: not a parquet file"),

@@ -66,6 +66,47 @@ def test_a_row_is_a_question(load):
     }  # fmt: skip
 
 
+def asked(**changes):
+    """A file with one question, of which some fields are changed, or taken away (None)."""
+    layout = squad(("q1", [answer()]))
+    qas = layout["data"][0]["paragraphs"][0]["qas"]
+    qas[0] = {name: value for name, value in (qas[0] | changes).items() if value is not None}
+    return layout
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        (
+            {"answers": [{"text": "cat", "answer_start": start}]},
+            f"question 'q1': answer_start is {shown}; expected a whole",
+        )
+        for start, shown in (("4", "'4'"), (4.0, r"4\.0"), (True, "True"), ([4], r"\[4\]"), (None, "None"))
+    ]
+    + [
+        ({"answers": [{"text": "cat"}]}, "question 'q1': answer_start is None"),
+        ({"answers": [{"answer_start": 4}]}, "question 'q1': the text of an answer is None"),
+        ({"answers": [{"text": 5, "answer_start": 4}]}, "question 'q1': the text of an answer is 5"),
+        ({"answers": {"text": "cat", "answer_start": 4}}, "question 'q1': answers is {.*expected a list of answers"),
+        ({"answers": ["cat"]}, r"question 'q1': answers is \['cat'\]; expected a list"),
+        ({"answers": None}, "question 'q1': answers is None; expected a list"),
+        ({"question": 5}, "question 'q1': question is 5; expected a text"),
+        ({"id": 5}, r"data\[0\]\.paragraphs\[0\]\.qas\[0\]: id is 5; expected a text"),
+        ({"id": None}, r"data\[0\]\.paragraphs\[0\]\.qas\[0\]: id is None; expected a text"),
+        ({"is_impossible": "false"}, "question 'q1': is_impossible is 'false'; expected true or false"),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_named_with_its_question(load, tmp_path, changes, error):
+    layout = asked(**changes)
+    with pytest.raises(ValueError, match=r"train-v1\.1\.json: " + error):
+        load(layout)
+    layout["data"][0]["paragraphs"][0]["qas"].append(asked(id="q2")["data"][0]["paragraphs"][0]["qas"][0])
+    (tmp_path / "train-v1.1.json").write_text(json.dumps(layout))
+    with pytest.warns(UserWarning, match="1 such questions left out"):
+        rows = find_task("squad/v1.1").load(DataSource("folder", str(tmp_path), skip_broken_rows=True))
+    assert rows["train"]["id"] == ["q2"]
+
+
 @pytest.mark.parametrize(
     ("train", "error"),
     [

@@ -284,11 +284,27 @@ class TestScore:
         assert ended.status == 0
         assert "no average of the nine columns without CoLA, SST-2" in ended.said
 
+    @pytest.mark.parametrize("way", ["rows without a label", "rows that are not there"])
+    def test_rows_that_have_labels_are_judged_and_counted(self, tmp_path, submit, way):
+        """Of 3,000 rows every fifth has none; the labelled ones are answered rightly but for each tenth of them."""
+        right = chance_answers("RTE")
+        judged = [row for row in range(3000) if row % 5]
+        wrong = {"entailment": "not_entailment", "not_entailment": "entailment"}
+        given = [wrong[label] if row % 5 == 0 or row in judged[::10] else label for row, label in enumerate(right)]
+        write_job(tmp_path / "runs/small", "glue/rte", 0.7, answers={"RTE": given})
+        lines = [f"{row}\t{right[row]}\n" if row % 5 else f"{row}\t\n" * ("without" in way) for row in range(3000)]
+        (tmp_path / "RTE.tsv").write_text("index\tlabel\n" + "".join(lines))
+        ended = submit(tmp_path, "runs/small", "--partial", "True", "--score", ".")
+        assert ended.status == 0, ended.said
+        assert "RTE         accuracy 90.0 on the 2,400 of 3,000 rows that have labels" in ended.said
+
     @pytest.mark.parametrize(
         ("labels", "said"),
         [
-            ("index\tlabel\n0\tentailment\n2\tentailment\n", "RTE.tsv:3: index '2'; the test file has 1 here"),
-            ("index\tlabel\n0\tentailment\n1\tentailment\n", "RTE.tsv has 2 rows, but 3000 are predicted"),
+            ("index\tlabel\n0\tentailment\n3000\tentailment\n", "RTE.tsv:3: index '3000'; the test file has 0 to 2999"),
+            ("index\tlabel\n7\tentailment\n7\tentailment\n", "RTE.tsv:3: index '7' stands in line 2 too"),
+            ("label\nentailment\nentailment\n", "RTE.tsv has 2 rows, but 3000 are predicted"),
+            ("index\tlabel\n0\t-1\n1\t-1\n", "no labels of what is predicted"),
             ("index\tlabel\n0\tyes\n", "RTE.tsv:2: label 'yes' of glue/rte; allowed: 'entailment', 'not_entailment'"),
             ("index\tsentence1\n0\tyes\n", "no labels of what is predicted; looked for a column of labels in RTE.tsv"),
         ],

@@ -72,7 +72,7 @@ def test_a_choice_is_the_beginning_with_an_ending(load):
     ("rows", "complaint"),
     [
         ([row("4")], r"train\.csv:2: label '4' of swag; allowed: 0, 1, 2, 3"),
-        ([row()[:-1]], r"train\.csv:2: 11 of the 12"),
+        ([row()[:-1]], r"train\.csv:2: 11 fields, but the header names 12"),
     ],
 )
 def test_a_bad_row_is_named(load, rows, complaint):
