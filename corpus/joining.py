@@ -14,8 +14,9 @@ from typing import Any
 import numpy
 
 from corpus.document import Tally
+from corpus.source import Source, hidden_files
 from corpus.store import SPLITS, check_something_is_left, home_of, locked, write_manifest
-from corpus.text import Source, refuse_empty
+from corpus.text import refuse_empty
 from engine.disk import whole_folder
 
 SMALL = 1 << 26  # bytes; ids below that share a file
@@ -42,10 +43,12 @@ def join_split(shards: list[Path], origin: dict[str, Any], folder: Path) -> None
     folder.mkdir()
     manifests = [json.loads((shard / "manifest.json").read_text()) for shard in shards]
     skipped: Tally = sum((Tally(manifest["skipped"]) for manifest in manifests), Tally())
+    for source in origin["sources"]:
+        skipped.update(hidden_files(Source(**source)))
     names = ("documents", "sentences", "tokens", "bytes")
     counts = {name: sum(manifest["counts"][name] for manifest in manifests) for name in names}
+    check_something_is_left(folder.name, counts, origin, skipped)
     if folder.name == "train":
-        check_something_is_left(counts, origin, skipped)
         for number, source in enumerate(origin["sources"]):
             if not sum(manifest["read"].get(str(number), 0) for manifest in manifests):
                 refuse_empty(Source(**source), skipped)
@@ -53,7 +56,9 @@ def join_split(shards: list[Path], origin: dict[str, Any], folder: Path) -> None
     join_tables(shards, "documents.bin", folder)
     for number, files in enumerate(together([shard / "ids-00000.bin" for shard in shards])):
         join_ids(files, folder / f"ids-{number:05}.bin")
-    write_manifest(folder, {**origin, "skipped": dict(sorted(skipped.items())), "counts": counts})
+    divided = manifests[0]["division"]
+    about = {**origin, "division": divided, "skipped": dict(sorted(skipped.items())), "counts": counts}
+    write_manifest(folder, about)
 
 
 def join_tables(shards: list[Path], name: str, folder: Path) -> None:

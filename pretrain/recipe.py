@@ -1,10 +1,10 @@
 """What does a pretraining recipe say?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from corpus.source import Source
 from corpus.store import Deduplicate, Filter
-from corpus.text import Source
 from engine.hub import NOWHERE, Hub
 from engine.optimizer import Optimizer
 from engine.plan import Phase, Plan
@@ -81,6 +81,13 @@ class PretrainRecipe:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        sources = tuple(source.wanting(self.objective.whitespace) for source in self.corpus.sources)
+        object.__setattr__(self, "corpus", replace(self.corpus, sources=sources))  # a run's recipe says what was chosen
+        if self.objective.needs_sentences and any(source.whitespace == "keep" for source in sources):
+            raise ValueError(
+                "a source says whitespace: keep, where no sentences are looked for, but sentence pairs are made of "
+                "them: leave it out, or say objective.next_sentence: false"
+            )
         if self.evaluation_examples < 1:
             raise ValueError(f"evaluation_examples is {self.evaluation_examples}; it must be 1 or more")
         positions = int(self.model.get("n_positions") or self.model.get("max_position_embeddings") or 0)

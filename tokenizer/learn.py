@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
+from corpus.source import Whitespace
 from tokenizer.load import BERT_SPECIAL_TOKENS
 
 END_OF_TEXT = "<|endoftext|>"
@@ -27,6 +28,7 @@ class Learner(ABC):
     name: str
     size: int  # tokens, the special ones included
     min_frequency: int = 2  # a pair of neighbours seen less often is not merged
+    whitespace: ClassVar[Whitespace] = "clean"  # how it is treated where a source does not say
 
     @staticmethod
     def from_section(name: str) -> type["Learner"]:
@@ -92,6 +94,8 @@ class BytePairs(Learner):
     """GPT-2's tokenizer: any text can be written in it, so nothing is unknown."""
 
     size: int = 50_257
+
+    whitespace: ClassVar = "keep"  # it has pieces for line breaks and indentation
 
     def learn(self, texts: Iterator[list[str]], characters: Counter[str], max_length: int) -> PreTrainedTokenizerFast:
         """See `Learner.learn`. The ids are in GPT-2's order: bytes, merges as they were found, `<|endoftext|>`."""

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.document import Document, Tally, draw
-from corpus.text import Source, documents
+from corpus.source import Source
+from corpus.text import documents
 
 _JUDGED_BYTES = 8_000_000  # held-out text kept in memory; more does not make the figures better
 
@@ -60,7 +61,7 @@ def survey(sources: tuple[Source, ...], held_out: float, max_bytes: int | None) 
     if not num_bytes:
         raise ValueError(
             f"the sources give no text to learn from: {len(places)} documents to read, {len(kept.heap)} held out "
-            f"(held_out: {held_out}), max_bytes: {max_bytes}"
+            f"(held_out: {held_out}), max_bytes: {max_bytes}; say held_out: 0, and leave out max_bytes"
         )
     return Sample(sources, held_out, last, num_documents, num_bytes, characters.counts(), kept.documents(), dict(tally))
 

@@ -12,8 +12,9 @@ from corpus import joining
 from corpus.document import Document, Tally
 from corpus.encoding import Encoder
 from corpus.joining import join
+from corpus.source import Source
 from corpus.store import SPLITS, Store, Writer, batches, home_of, origin_of, prepare
-from corpus.text import Source, documents
+from corpus.text import documents
 from tokenizer.load import load_tokenizer
 
 

@@ -21,8 +21,9 @@ from corpus import store as store_module
 from corpus.document import Tally
 from corpus.encoding import encode_all
 from corpus.sentences import sentences
+from corpus.source import Source
 from corpus.store import Store, is_prepared, prepare
-from corpus.text import Source, documents
+from corpus.text import documents
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import yaml
 from transformers import AutoTokenizer
 
 from corpus.document import draw
-from corpus.text import Source
+from corpus.source import Source
 from tokenizer.load import BERT_SPECIAL_TOKENS, load_tokenizer, tokenizer_hash
 from tokenizer.sample import survey
 from tokenizer.train import main
