@@ -26,8 +26,8 @@ def lines(path: Path, on_error: OnError, tally: Tally, max_mb: int) -> Iterator[
             while raw := file.readline(max_mb * MEGABYTE + 1):
                 number += 1
                 if len(raw) > max_mb * MEGABYTE:
-                    what = f"{path}:{number}: the line is longer than {max_mb} MB; if it is meant, raise max_mb of this source"
-                    refuse(what, f"lines over {max_mb} MB", on_error, tally)
+                    what = f"{path}:{number}: the line is longer than {max_mb} MB; if it is meant"
+                    refuse(f"{what}, raise max_mb of this source", f"lines over {max_mb} MB", on_error, tally)
                     offset += 0 if raw.endswith(b"\n") else rest_of_line(file)
                 elif (text := decoded(raw, f"{path}:{number}", offset, on_error, tally)) is not None:
                     yield number, text.removeprefix("\ufeff") if number == 1 else text

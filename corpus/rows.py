@@ -68,11 +68,11 @@ def text_of(row: Mapping[str, Any], source: Source) -> str:
     """The text of a row; bytes are read as UTF-8. Errors: Unreadable."""
     field = source.field
     text = row.get(field)
-    if isinstance(text, str | bytes) and len(text) > source.max_bytes:
+    if isinstance(text, str | bytes | memoryview) and len(text) > source.max_bytes:
         raise Unreadable(over(source), too_large(source))
-    if isinstance(text, bytes):
+    if isinstance(text, bytes | memoryview):
         try:
-            text = text.decode()
+            text = str(text, "utf-8")
         except UnicodeDecodeError as error:
             what = f"byte {error.start} of {field!r} (0x{text[error.start]:02x}) is not UTF-8"
             raise Unreadable("rows not UTF-8", what) from None
@@ -156,10 +156,12 @@ def columns_of(file: pyarrow.parquet.ParquetFile, group: int, source: Source) ->
 
 
 def values_of(column: pyarrow.Array) -> Iterator[Any]:
-    """Python values; of text, bytes, since a file may hold what is not UTF-8 in a column of text."""
+    """Python values; of text the bytes, not copied, for a file may hold what is not UTF-8 in a column of text."""
     if is_text(column.type):
-        column = column.cast(pyarrow.large_binary())
-    return (value.as_py() for value in column)
+        column = column.cast(pyarrow.large_binary() if pyarrow.types.is_large_string(column.type) else pyarrow.binary())
+    for value in column:
+        is_there = value.is_valid and isinstance(value, pyarrow.BinaryScalar | pyarrow.LargeBinaryScalar)
+        yield memoryview(value.as_buffer()) if is_there else value.as_py()
 
 
 def is_text(kind: pyarrow.DataType) -> bool:

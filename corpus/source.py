@@ -136,18 +136,19 @@ def pinned(source: Source) -> Source:
 
 
 def files(source: Source) -> list[tuple[str, Path]]:
-    """(name within the source, path) of every file of the source, sorted by name; hidden ones are left out."""
-    return [(name, path) for name, path in all_files(source) if not is_hidden(name)]
+    """(name within the source, path) of every file of the source, sorted by name; hidden ones are left out.
+
+    Errors: FileNotFoundError if there is none.
+    """
+    return shown_and_hidden(source)[0]
 
 
 def hidden_files(source: Source) -> Tally:
     """How many files of the source are left out because they are hidden, or lie in hidden folders."""
-    if source.kind not in SUFFIXES:
-        return Tally()
-    return +Tally({"hidden files": sum(is_hidden(name) for name, _ in all_files(source))})
+    return +Tally({"hidden files": len(shown_and_hidden(source)[1])}) if source.kind in SUFFIXES else Tally()
 
 
-def all_files(source: Source) -> list[tuple[str, Path]]:
+def shown_and_hidden(source: Source) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
     names = ", ".join(SUFFIXES[source.kind])
     wanted = f"a {source.kind} source is a file, or a folder or glob that has {names}"
     if not source.path:
@@ -156,14 +157,15 @@ def all_files(source: Source) -> list[tuple[str, Path]]:
         root, pattern = root_and_pattern(source.path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}: {wanted}") from None
-    if root.is_file():
-        return [(root.name.lstrip("."), root)]  # a file that is named is meant, hidden or not
+    if root.is_file():  # who names a hidden file means it
+        return [(root.name, root)], []
     found = sorted(file for file in root.glob(pattern) if is_of_kind(file.name, source.kind) and file.is_file())
     named = [(file.relative_to(root).as_posix(), file) for file in found]
-    if not any(not is_hidden(name) for name, _ in named):
-        hidden = f" but {len(named)} hidden files" if named else ""
-        raise FileNotFoundError(f"nothing to read in {root / pattern}{hidden}: {wanted}")
-    return named
+    hidden = [(name, file) for name, file in named if is_hidden(name)]
+    if len(hidden) == len(named):
+        but = f" but {len(hidden)} hidden files" if hidden else ""
+        raise FileNotFoundError(f"nothing to read in {root / pattern}{but}: {wanted}")
+    return [(name, file) for name, file in named if not is_hidden(name)], hidden
 
 
 def is_of_kind(name: str, kind: str) -> bool:

@@ -115,7 +115,7 @@ def between_blank_lines(text: Lines) -> Iterator[tuple[int, Lines]]:
     for is_text, run in groupby(text, key=lambda line: bool(line[1].strip())):
         if is_text:
             first = next(run)
-            yield first[0], chain([first], run)
+            yield first[0], chain([first], run)  # noqa: B031, it goes on behind the first
 
 
 PARTED = {"file": whole_files, "line": each_line, "blank_line": between_blank_lines}
@@ -140,12 +140,9 @@ def one(name: str, text: Lines, part: Part, tally: Tally) -> Iterator[Document]:
         else:
             paragraphs = tuple(line.strip() for line in measured) if source.sentences == "line" else blocks(measured)
     except TooLarge as error:
-        ways = (
-            "say `documents: line` or `documents: blank_line` where it holds several, or "
-            if source.kind == "text"
-            else ""
-        )
-        what = f"{file_of(part)}:{error}: the document is larger than {source.max_mb} MB; {ways}raise max_mb of this source"
+        what = f"{file_of(part)}:{error}: the document is larger than {source.max_mb} MB; raise max_mb of this source"
+        several = ", or say `documents: line` or `documents: blank_line` if the file holds several"
+        what += several if source.kind == "text" else ""
         refuse(what, f"documents over {source.max_mb} MB", source.on_error, tally)
     else:
         yield Document(name, paragraphs, FORMS[source.whitespace or "clean", source.sentences])

@@ -106,7 +106,7 @@ def portions(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def words_of(text: str) -> list[str]:
-    """The text cut before each blank; before each run of them where there are any, for GPT-2 may take one as a token."""
+    """The text cut before each blank; where there are runs of them, before each run: GPT-2 may take one as a token."""
     if "  " in text or not (text.isprintable() or AMONG_BLANKS.search(text) is None):  # most have no other blanks
         return BEFORE_BLANKS.split(text)
     return text.replace(" ", "\0 ").split("\0")

@@ -7,8 +7,16 @@ from typing import Any
 
 def json_object(line: str) -> dict[str, Any]:
     """The object of a line of JSON Lines. Errors: ValueError, without the place, for anything else, however damaged."""
+    found = json_value(line)
+    if not isinstance(found, dict):
+        raise ValueError("JSON, but not an object {...}")
+    return found
+
+
+def json_value(text: str) -> Any:
+    """What a text says in JSON. Errors: ValueError, without the place."""
     try:
-        found = json.loads(line, object_pairs_hook=without_doubles)
+        return json.loads(text, object_pairs_hook=without_doubles)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error}") from None
     except Doubled:
@@ -17,9 +25,6 @@ def json_object(line: str) -> dict[str, Any]:
         raise ValueError("not JSON that can be read: lists or objects are nested too deeply") from None
     except ValueError:  # Python reads no whole number of more than 4,300 digits
         raise ValueError("not JSON that can be read: a whole number has thousands of digits") from None
-    if not isinstance(found, dict):
-        raise ValueError("JSON, but not an object {...}")
-    return found
 
 
 class Doubled(ValueError):

@@ -1,12 +1,12 @@
 """How is a model asked about a row of a file, and how is its answer told?  One way for each kind of head."""
 
-import json
 import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from engine.records import json_value
 from finetune.encoding import Predictions
 from finetune.inputs import Inputs
 from finetune.task import Head, Task
@@ -236,7 +236,7 @@ def list_in(fields: Fields, column: str) -> list[str]:
     """A field that holds a list of texts, which in CSV and TSV is written as in JSON."""
     value = fields.get(column)
     if isinstance(value, str) and is_json_list(value):
-        value = json.loads(value)
+        value = json_value(value)
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise ValueError(f'{column!r} is {value!r}; expected a list of texts, such as ["a", "b"]')
     return [checked(text, column) for text in value]
@@ -245,8 +245,8 @@ def list_in(fields: Fields, column: str) -> list[str]:
 def is_json_list(text: str) -> bool:
     """Whether a text is a list as JSON writes it: `[ 1 ]` may as well be three words, but `["1"]` is a list."""
     try:
-        found = json.loads(text) if text.startswith("[") else None
-    except json.JSONDecodeError:
+        found = json_value(text) if text.startswith("[") else None
+    except ValueError:
         return False
     return isinstance(found, list) and all(isinstance(item, str) for item in found)
 

@@ -121,6 +121,10 @@ class Questions:
         if self.id_column and row.fields.get(self.id_column) is None:
             raise ValueError(f"no {self.id_column!r} here")
         row_id = row.fields[self.id_column] if self.id_column else row.number
+        try:
+            json.dumps(row_id, ensure_ascii=False, allow_nan=False, default=str).encode()
+        except (ValueError, RecursionError):
+            raise ValueError(f"{self.id_column!r} is {row_id!a:.40}, which JSON in UTF-8 cannot say") from None
         return Question(row_id, self.asked.given(row.fields, self.way))
 
     @property

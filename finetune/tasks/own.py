@@ -26,6 +26,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from engine.recipe import data_path
+from engine.records import json_value
 from finetune.inputs import Row, opened
 from finetune.origin import read_text, said, table, unknown_source
 from finetune.task import DataSource, Head, Rows, Task
@@ -173,7 +174,7 @@ def a_text(value: Any) -> str:
 def a_list(value: Any) -> list[str]:
     """A list as JSON has it, or words parted by blanks."""
     if isinstance(value, str):
-        value = json.loads(value) if value.startswith("[") else value.split()
+        value = json_value(value) if value.startswith("[") else value.split()
     return [a_text(item) for item in value]
 
 
