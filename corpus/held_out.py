@@ -42,8 +42,8 @@ def division(documents: Iterable[Document], share: float) -> Division:
     lowest: list[float] = []
     highest: list[float] = []
     number = 0
-    if not share:
-        return Division(0)
+    if not 0 < share < 1:  # nothing, or all, as was asked
+        return Division(share)
     for number, document in enumerate(documents, 1):
         place = draw(document.id)
         lowest = sorted([*lowest, place])[:FEWEST]

@@ -133,7 +133,7 @@ def parquet_rows(part: Part, tally: Tally) -> Rows:
                         yield f"{path}: row {number}", f"{part.name}:{number}", {field: value}
                         number += 1
     except (OSError, pyarrow.ArrowException) as error:
-        refuse(f"{path}: not a whole Parquet file: {error}", "damaged files", on_error, tally)
+        refuse(f"{path}: not a whole Parquet file: {' '.join(str(error).split())}", "damaged files", on_error, tally)
 
 
 def size_of(file: pyarrow.parquet.ParquetFile, group: int, field: str) -> int:

@@ -156,7 +156,8 @@ def from_parquet(path: Path) -> Inputs:
                     yield in_parquet(batch, place, number, f"{path}, row {number}")
                     number += 1
         except (OSError, pyarrow.ArrowException) as error:
-            yield Row(number, f"{path}, row {number}", trouble=f"the file is damaged from here on: {error}")
+            damage = " ".join(str(error).split())
+            yield Row(number, f"{path}, row {number}", trouble=f"the file is damaged from here on: {damage}")
 
     return Inputs(str(path), tuple(file.schema_arrow.names), some(rows(), str(path)))
 

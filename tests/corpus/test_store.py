@@ -145,7 +145,7 @@ def test_the_split_is_by_document_and_stable_as_the_corpus_grows(tmp_path, sourc
 
 
 def test_no_document_left_to_train_on_is_an_error(tmp_path, source, characters):
-    with pytest.raises(ValueError, match="no document left to train on: held_out is 1"):
+    with pytest.raises(ValueError, match=r"no document left to train on: corpus\.held_out is 1"):
         prepare([source], characters, "hash", tmp_path, held_out=1)
 
 

@@ -376,7 +376,7 @@ class TestRefused:
             ("in.csv", b'text,n\nthe cat,1\n"a" dog,2\n', "in.csv:3: "),
             ("in.csv", b"text,n\nthe cat,1\na,dog,2\n", "in.csv:3: 3 of the 2 fields"),
             ("in.jsonl", b'{"text": "the cat"}\n{"text": "a\n', "in.jsonl:2: not JSON"),
-            ("in.jsonl", b'{"text": "the cat"}\n["a dog"]\n', "in.jsonl:2: no JSON object"),
+            ("in.jsonl", b'{"text": "the cat"}\n["a dog"]\n', "in.jsonl:2: JSON, but not an object"),
             ("in.jsonl", b'{"text": "the cat"}\n{"txt": "a dog"}\n', "in.jsonl:2: no 'text' here"),
             ("in.jsonl", b'{"text": "the cat"}\n{"text": 5}\n', "in.jsonl:2: 'text' is 5; expected a text"),
             ("in.txt", b"the cat\na \xff dog\n", "in.txt:2: 'text' is not UTF-8 at character 2"),
