@@ -74,7 +74,7 @@ def text_of(row: Mapping[str, Any], source: Source) -> str:
         try:
             text = str(text, "utf-8")
         except UnicodeDecodeError as error:
-            what = f"byte {error.start} of {field!r} (0x{text[error.start]:02x}) is not UTF-8"
+            what = f"byte {error.start} of {field!r} (0x{error.object[error.start]:02x}) is not UTF-8"
             raise Unreadable("rows not UTF-8", what) from None
     if not isinstance(text, str):
         raise Unreadable(f"rows without {field}", lack(row, field))

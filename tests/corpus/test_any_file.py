@@ -50,7 +50,7 @@ def test_a_hidden_file_that_is_named_is_read_and_a_folder_of_them_says_so(tmp_pa
     hidden.mkdir()
     (hidden / ".a.txt").write_text("Text.")
     assert texts("text", hidden / ".a.txt") == ["Text."]
-    with pytest.raises(FileNotFoundError, match="nothing to read in .* but 1 hidden files"):
+    with pytest.raises(FileNotFoundError, match=r"nothing to read in .* but 1 hidden files"):
         read("text", hidden)
     (hidden / "b.txt").write_text("Seen.")  # the folder itself was named
     assert texts("text", hidden) == ["Seen."]
@@ -65,7 +65,7 @@ def test_a_path_that_exists_is_no_pattern(tmp_path, folder):
     assert texts("text", tmp_path / folder / "part[1].txt") == ["Part 1."]
     assert texts("text", tmp_path / folder / "*.txt") == ["Part 0.", "Part 1.", "Part 2."]
     assert texts("text", tmp_path / "*" / "part[[]2].txt") == ["Part 2."]
-    with pytest.raises(FileNotFoundError, match="nothing at .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"nothing at .*nowhere"):
         read("text", tmp_path / "nowhere" / "*.txt")
 
 
@@ -105,7 +105,7 @@ def test_what_can_do_nothing_is_refused():
         Source("jsonl", "a", documents="line")
     with pytest.raises(ValueError, match="whitespace: keep cuts no sentences"):
         Source("text", "a", sentences="line", whitespace="keep")
-    with pytest.raises(ValueError, match="max_mb .* is 0; it must be 1 or more"):
+    with pytest.raises(ValueError, match=r"max_mb .* is 0; it must be 1 or more"):
         Source("text", "a", max_mb=0)
 
 
