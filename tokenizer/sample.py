@@ -106,13 +106,15 @@ class _Kept:
 
     def __init__(self, most_bytes: int) -> None:
         self.room = most_bytes
-        self.heap: list[tuple[float, int, Document]] = []  # the last place on top
+        self.heap: list[tuple[float, int, int, Document]] = []  # place (the last on top), size, number, document
+        self.number = 0  # of documents offered: two may have the same place and size
 
     def offer(self, here: float, size: int, document: Document) -> None:
-        heapq.heappush(self.heap, (-here, size, document))
+        self.number += 1
+        heapq.heappush(self.heap, (-here, size, self.number, document))
         self.room -= size
         while self.room < 0:
             self.room += heapq.heappop(self.heap)[1]
 
     def documents(self) -> tuple[Document, ...]:
-        return tuple(document for _, _, document in sorted(self.heap, key=lambda entry: -entry[0]))
+        return tuple(document for *_, document in sorted(self.heap, key=lambda entry: (-entry[0], entry[2])))

@@ -271,6 +271,18 @@ def test_learning_never_reads_held_out_documents(tmp_path):
     assert not learned_from & judged
 
 
+def test_documents_of_one_name_and_size_can_be_held_out(tmp_path):
+    name = next(f"{number}.txt" for number in range(1000) if draw(f"text:{number}.txt") < 0.05)
+    for folder in ("first", "second", "third"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(f"The {folder:<6} text.")
+        (tmp_path / folder / "a.txt").write_text("Other text.")
+    sources = tuple(Source(kind="text", path=str(tmp_path / folder)) for folder in ("first", "second", "third"))
+    sample = survey(sources, held_out=0.05, max_bytes=None)
+    judged = [document.paragraphs[0].split()[1] for document in sample.held_out]
+    assert [place for place in judged if place in ("first", "second", "third")] == ["first", "second", "third"]
+
+
 def test_nothing_left_to_learn_from_is_an_error(tmp_path, corpus):
     with pytest.raises(ValueError, match="no text to learn from"):
         learn(write_recipe(tmp_path, corpus, WORDPIECE, max_bytes=10))
