@@ -93,7 +93,8 @@ def too_large(source: Source) -> str:
 
 def lack(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
-    kind = {type(None): "null", list: "a list", dict: "an object"}.get(type(value), f"{value!r:.40}")
+    kinds = {type(None): "null", list: "a list", dict: "an object"}
+    kind = kinds.get(type(value)) or f"{value!r:.40}"
     what = f"{key!r} is {kind}, not text" if key in row else f"no key {key!r}"
     keys = ", ".join(islice(row, MANY_KEYS)) + (" ..." if len(row) > MANY_KEYS else "")
     return f"{what}; the row has {keys or 'no keys'}"
@@ -126,6 +127,7 @@ def parquet_rows(part: Part, tally: Tally) -> Rows:
                 if size_of(file, group, field) > num_rows * part.source.max_bytes:  # known before it is unpacked
                     where = f"{path}: row {number}" + (f" to {number + num_rows - 1}" if num_rows > 1 else "")
                     refuse(f"{where}: {too_large(part.source)}", over(part.source), on_error, tally)
+                    tally[over(part.source)] += num_rows - 1
                     number += num_rows
                     continue
                 for column in columns_of(file, group, part.source):
