@@ -26,7 +26,8 @@ def named(count: int, text: str = "One. Two. Three. Four.") -> list[Document]:
 def sides(read: list[Document], share: float) -> tuple[list[Document], list[Document]]:
     divided = division(read, share)
     found = [part for document in read for part in divided.parts(document)]
-    return tuple([document for split, document in found if split == side] for side in ("train", "held_out"))
+    train = [document for split, document in found if split == "train"]
+    return train, [document for split, document in found if split == "held_out"]
 
 
 def test_an_ordinary_corpus_is_divided_by_the_draws_alone_and_not_read_whole():
