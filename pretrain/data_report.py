@@ -30,7 +30,7 @@ def data_report(
     ]
     for name, store in stores.items():
         lines.append(f"| {name} | {len(store):,} | {store.num_sentences:,} | {store.num_tokens:,} |")
-    lines += ["", *left_out(stores), *held_out_how(stores)]
+    lines += left_out(stores) + held_out_how(stores)
     lines += ["", *examples.units.report(), "", *_batch_lines(examples), "", "## Ten examples", ""]
     ten = fixed_batches(examples, 10, 1)
     lines += [line for batch in ten for line in objective.in_words(batch, tokenizer)]
@@ -55,7 +55,7 @@ def left_out(stores: dict[str, Store]) -> list[str]:
     """What did not become text, of all stores: a prepared corpus counts it once."""
     skipped = next(iter(stores.values())).manifest.get("skipped", {})
     counted = ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
-    return [f"Left out: {counted}."] if counted else []
+    return ["", f"Left out: {counted}."] if counted else []
 
 
 def held_out_how(stores: dict[str, Store]) -> list[str]:

@@ -61,9 +61,11 @@ def test_a_few_rows_are_enough_for_sentence_pairs(tmp_path, launch, write_recipe
 
 
 def test_documents_of_one_sentence_are_refused_with_remedies_that_work(tmp_path, launch, write_recipe):
-    (tmp_path / "lines.txt").write_text("\n\n".join("\n".join(sentence() for _ in range(4)) for _ in range(40)))
-    (tmp_path / "._lines.txt").write_text("not text")
-    source = {"kind": "text", "path": str(tmp_path), "documents": "line"}
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "lines.txt").write_text("\n\n".join("\n".join(sentence() for _ in range(4)) for _ in range(40)))
+    (texts / "._lines.txt").write_text("not text")
+    source = {"kind": "text", "path": str(texts), "documents": "line"}
     write_recipe(tmp_path, corpus={"held_out": 0.1, "sources": [source]}, plan=ONE_STEP)
     ended = launch(tmp_path, "recipe.yaml")
     assert ended.status == 2
