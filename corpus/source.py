@@ -27,7 +27,7 @@ SUFFIXES = {
     "books": tuple(".txt" + packing for packing in PACKINGS),
     "parquet": (".parquet",),
 }
-OWN_NAMES = {"wikipedia": re.compile(r"wiki_\d+(\.gz|\.zst)?")}  # WikiExtractor's AA/wiki_00, which has no suffix
+OWN_NAMES = {"wikipedia": re.compile(r"wiki_\d+(\.gz|\.bz2|\.zst)?")}  # WikiExtractor's AA/wiki_00, which has no suffix
 HIDDEN = (".", "~$", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "_temporary")  # how names begin that systems and tools make
 CACHE = Path("runs/.cache")
 SETTLED = 2_000_000_000  # ns: a younger file could change again without a change of its time
@@ -40,9 +40,7 @@ class Source:
     kind: Kind
     path: str = ""  # a file, a folder (searched through) or a glob; for the Hub, the data set's name
     field: str = "text"
-    documents: Literal["file", "line", "blank_line"] = (
-        "file"  # of kind text: what is one document; blank lines part them
-    )
+    documents: Literal["file", "line", "blank_line"] = "file"  # of kind text: what a document is, or what parts them
     sentences: Literal["found", "line"] = "found"  # line: a line is a sentence, and is not cut further
     # keep: text as it is; clean: less indentation, blank lines and, in files, line breaks; None: as the objective wants
     whitespace: Whitespace | None = None
@@ -65,7 +63,8 @@ class Source:
             )
         if self.sentences == "line" and self.whitespace == "keep":
             raise ValueError(
-                "whitespace: keep cuts no sentences, so `sentences: line` does nothing: leave one of them out"
+                "whitespace: keep, as causal_lm and byte-level vocabularies take it, cuts no sentences, so `sentences: "
+                "line` does nothing: leave it out, or say whitespace: clean"
             )
 
     def __str__(self) -> str:
@@ -75,7 +74,7 @@ class Source:
 
     def wanting(self, whitespace: Whitespace) -> "Source":
         """The source, with its whitespace treated so, unless it says how itself."""
-        return self if self.whitespace or self.sentences == "line" else replace(self, whitespace=whitespace)
+        return self if self.whitespace else replace(self, whitespace=whitespace)
 
     @property
     def max_bytes(self) -> int:

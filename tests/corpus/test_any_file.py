@@ -1,5 +1,6 @@
 """Do documents come out of any file, as they are asked for, and is what cannot be read named or counted?"""
 
+import bz2
 import gzip
 import json
 import subprocess
@@ -70,12 +71,13 @@ def test_a_path_that_exists_is_no_pattern(tmp_path, folder):
 
 
 def test_wikiextractors_own_files_are_read(tmp_path):
-    for number, name in enumerate(("AA/wiki_00", "AA/wiki_01.gz", "AB/wiki_100")):
+    for number, name in enumerate(("AA/wiki_00", "AA/wiki_01.gz", "AB/wiki_100", "AB/wiki_101.bz2")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         line = json.dumps({"id": number, "title": "T", "text": f"Article {number}."}).encode()
-        (tmp_path / name).write_bytes(gzip.compress(line) if name.endswith(".gz") else line)
+        pack = {".gz": gzip.compress, ".bz2": bz2.compress}.get(Path(name).suffix, bytes)
+        (tmp_path / name).write_bytes(pack(line))
     (tmp_path / "AA" / "notes").write_text("not an article")
-    assert texts("wikipedia", tmp_path) == ["Article 0.", "Article 1.", "Article 2."]
+    assert texts("wikipedia", tmp_path) == [f"Article {number}." for number in range(4)]
     (tmp_path / "AA/wiki_00").write_text('<doc id="1" url="" title="T">\nText.\n</doc>\n')
     with pytest.raises(
         ValueError, match=r"wiki_00:1: not JSON.*WikiExtractor writes JSON when it is called with --json"
@@ -103,8 +105,12 @@ def test_a_file_a_line_or_what_blank_lines_part_is_a_document(tmp_path):
 def test_what_can_do_nothing_is_refused():
     with pytest.raises(ValueError, match="in a jsonl source a row is a document: leave `documents` out"):
         Source("jsonl", "a", documents="line")
-    with pytest.raises(ValueError, match="whitespace: keep cuts no sentences"):
+    with pytest.raises(ValueError, match=r"cuts no sentences, so .* leave it out, or say whitespace: clean"):
         Source("text", "a", sentences="line", whitespace="keep")
+    assert Source("text", "a", sentences="line").wanting("clean").whitespace == "clean"
+    assert Source("text", "a", whitespace="clean", sentences="line").wanting("keep").whitespace == "clean"
+    with pytest.raises(ValueError, match="cuts no sentences"):
+        Source("text", "a", sentences="line").wanting("keep")
     with pytest.raises(ValueError, match=r"max_mb .* is 0; it must be 1 or more"):
         Source("text", "a", max_mb=0)
 
