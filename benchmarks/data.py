@@ -36,8 +36,9 @@ from benchmarks.first_batch import LENGTH, batches_of
 from benchmarks.measuring import cpu_seconds, finish, ratio, seconds, spent, turn_by_turn
 from corpus.document import Tally
 from corpus.encoding import Encoded
+from corpus.source import Source
 from corpus.store import Store, Writer, prepare
-from corpus.text import Source, documents
+from corpus.text import documents
 from engine.runtime import program
 from tokenizer.load import tokenizer_hash
 

@@ -35,7 +35,8 @@ from benchmarks.measuring import machine
 from benchmarks.plain import Family, Plain
 from benchmarks.settings import CPU
 from corpus.document import Document, Tally, draw
-from corpus.text import Source, documents
+from corpus.source import Source
+from corpus.text import documents
 from engine.batches import Batches
 from engine.checkpoint import Run
 from engine.loop import train

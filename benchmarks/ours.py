@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from benchmarks import sample
 from benchmarks.settings import Setting
-from corpus.text import Source
+from corpus.source import Source
 from engine.batch import Batch
 from engine.batches import Batches, Position
 from engine.plan import Phase, Plan

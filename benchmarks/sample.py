@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from benchmarks.plain import Family
 from corpus.document import Tally
-from corpus.text import Source, documents
+from corpus.source import Source
+from corpus.text import documents
 from engine.recipe import data_path
 from tokenizer.learn import BytePairs, Learner, WordPiece
 from tokenizer.load import load_tokenizer

@@ -7,6 +7,7 @@ from typing import Literal
 
 OnError = Literal["raise", "skip"]
 Tally = Counter[str]  # what was left out → how often
+Form = Literal["sentences", "lines", "whole"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Document:
 
     id: str
     paragraphs: tuple[str, ...]
+    form: Form = "sentences"  # its paragraphs are cut into sentences; or each is one sentence; or nothing is cut
 
 
 def draw(document_id: str) -> float:

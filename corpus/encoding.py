@@ -105,6 +105,9 @@ class Encoder:
 
 
 def pieces(document: Document) -> list[str]:
-    """The sentences of a document; joined they are its text: a new paragraph begins with a newline."""
+    """The sentences of a document, or all of it as one piece if it is to stay whole; joined they are its text: a new
+    paragraph begins with a newline."""
     first, *others = document.paragraphs
+    if document.form != "sentences":
+        return [first, *("\n" + paragraph for paragraph in others)]
     return sentences(first) + [piece for paragraph in others for piece in sentences("\n" + paragraph)]

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from corpus.document import Document, Tally
-from corpus.text import Part, Source, read
+from corpus.source import Part, Source
+from corpus.text import read
 from engine import draws
 
 # Words of BERT's two corpora, in thousand millions (Devlin et al. 2019, section 3.1); other kinds of source weigh 1.

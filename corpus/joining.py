@@ -14,8 +14,9 @@ import numpy
 
 from corpus.document import Tally
 from corpus.manifest import Mapped, read_manifest, write_manifest
+from corpus.source import Source, hidden_files
 from corpus.store import SPLITS, check_something_is_left, home_of, locked
-from corpus.text import Source, refuse_empty
+from corpus.text import refuse_empty
 from engine.disk import whole_folder
 
 SMALL = 1 << 26  # bytes; ids below that share a file
@@ -42,10 +43,12 @@ def join_split(shards: list[Path], origin: dict[str, Any], folder: Path) -> None
     folder.mkdir()
     manifests = [read_manifest(shard) for shard in shards]
     skipped: Tally = sum((Tally(manifest["skipped"]) for manifest in manifests), Tally())
+    for source in origin["sources"]:
+        skipped.update(hidden_files(Source(**source)))
     names = ("documents", "sentences", "tokens", "bytes")
     counts = {name: sum(manifest["counts"][name] for manifest in manifests) for name in names}
+    check_something_is_left(folder.name, counts, origin, skipped)
     if folder.name == "train":
-        check_something_is_left(counts, origin, skipped)
         for number, source in enumerate(origin["sources"]):
             if not sum(manifest["read"].get(str(number), 0) for manifest in manifests):
                 refuse_empty(Source(**source), skipped)
@@ -64,7 +67,8 @@ def join_split(shards: list[Path], origin: dict[str, Any], folder: Path) -> None
         else:
             check(files, about, origin["dtype"])
             join_ids(files, target)
-    write_manifest(folder, {**origin, "skipped": dict(sorted(skipped.items())), "counts": counts}, linked)
+    facts = {"division": manifests[0]["division"], "skipped": dict(sorted(skipped.items())), "counts": counts}
+    write_manifest(folder, {**origin, **facts}, linked)
 
 
 def check(files: list[Path], about: dict[Path, dict[str, Any]], dtype: str) -> None:

@@ -13,7 +13,7 @@ import gc
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,11 @@ from datatrove.utils.hashing import HashConfig
 
 from corpus.document import Document, Tally
 from corpus.encoding import Encoder
+from corpus.held_out import Division, division
 from corpus.joining import join
-from corpus.store import SPLITS, Writer, batches
-from corpus.text import Part, Source, cleaned, parts, read
+from corpus.source import Part, Source, parts
+from corpus.store import SPLITS, Writer, all_documents, batches
+from corpus.text import cleaned, read
 from engine.disk import whole_file, whole_folder
 
 FILTERS = {
@@ -64,7 +66,8 @@ def stages(origin: dict[str, Any], tokenizer_json: str, num_tasks: int, stores: 
     if cleaning["deduplicate"]:
         before = minhash([reader, *cleaners.values()], num_tasks, work)
         cleaners["minhash"] = MinhashDedupFilter(str(work / "removed"))
-    writer = WriteShard(tokenizer_json, origin, work / "shards", reader, cleaners)
+    divided = division(all_documents(origin, Tally()), origin["held_out"])
+    writer = WriteShard(tokenizer_json, origin, divided, work / "shards", reader, cleaners)
     shards = [work / "shards" / shard_name(task) for task in range(num_tasks)]
     return [
         *before,
@@ -119,7 +122,7 @@ class Read(PipelineStep):
                 source = self.sources.index(part.source)
                 for document in read(part, self.tally):
                     self.counts[source] += 1
-                    yield Passed("\n".join(document.paragraphs), document.id)
+                    yield Passed("\n".join(document.paragraphs), document.id, metadata={"form": document.form})
         except (ValueError, OSError) as error:  # not every executor hands on what went wrong
             whole_file(self.errors / shard_name(rank), str(error).encode())
             raise
@@ -131,10 +134,11 @@ class WriteShard(PipelineStep):
     name, type = "cloze", "write"
 
     def __init__(
-        self, tokenizer_json: str, origin: dict[str, Any], folder: Path, reader: Read, cleaners: dict[str, PipelineStep]
-    ) -> None:
+        self, tokenizer_json: str, origin: dict[str, Any], divided: Division, folder: Path, reader: Read,
+        cleaners: dict[str, PipelineStep],
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.tokenizer_json, self.origin, self.folder = tokenizer_json, origin, folder
+        self.tokenizer_json, self.origin, self.divided, self.folder = tokenizer_json, origin, divided, folder
         self.reader, self.cleaners = reader, cleaners  # a task's own copies, which know what they left out
 
     def run(self, data: Iterator[Passed], rank: int = 0, world_size: int = 1) -> None:
@@ -145,20 +149,23 @@ class WriteShard(PipelineStep):
         encoder, tally = Encoder(self.tokenizer_json), self.reader.tally
         with whole_folder(shard) as aside:
             writers = {split: Writer(aside / split, self.origin["dtype"]) for split in SPLITS}
-            for split, batch in batches(received(data, tally), self.origin["held_out"]):
+            for split, batch in batches(received(data, tally), self.divided):
                 encoded = encoder.encode(batch)
                 writers[split].append(encoded)
                 tally.update(encoded.skipped)
             for name, cleaner in self.cleaners.items():
                 tally[f"documents left out by {name}"] += int(cleaner.stats["dropped"].total)
             for writer in writers.values():
-                writer.close({"dtype": self.origin["dtype"], "skipped": +tally, "read": self.reader.counts})
+                about = {"dtype": self.origin["dtype"], "division": asdict(self.divided)}
+                writer.close({**about, "skipped": +tally, "read": self.reader.counts})
 
 
 def received(data: Iterator[Passed], tally: Tally) -> Iterator[Document]:
     """Documents as they come out of filters, which may have taken lines from them."""
     for passed in data:
-        document = cleaned(Document(passed.id, tuple(passed.text.split("\n"))), tally)
+        form = passed.metadata["form"]
+        paragraphs = (passed.text,) if form == "whole" else tuple(passed.text.split("\n"))
+        document = cleaned(Document(passed.id, paragraphs, form), tally)
         if document.paragraphs:
             yield document
         else:

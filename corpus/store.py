@@ -24,10 +24,12 @@ import numpy
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from corpus.document import Document, Tally, draw
+from corpus.document import Document, Tally
 from corpus.encoding import Encoded, encode_all
+from corpus.held_out import Division, division
 from corpus.manifest import Mapped, read_manifest, write_manifest
-from corpus.text import Source, documents, fingerprint, pinned
+from corpus.source import Source, fingerprint, pinned
+from corpus.text import documents
 from engine.disk import whole_folder
 
 if TYPE_CHECKING:
@@ -144,7 +146,8 @@ def prepare(
 ) -> tuple[Store, Store]:
     """The (train, held-out) stores of these sources under this tokenizer; built if they are not there yet.
 
-    A document is held out if the draw of its id is below the rate `held_out`: it keeps its split as the corpus grows.
+    The share `held_out` of the documents is held out as corpus.held_out says: a document keeps its split as the corpus
+    grows.
     What is built does not depend on `processes` (default: one a core). Two builders of one store wait for each other.
     Raises what `documents` raises, and ValueError if no document is left to train on, if an existing store is damaged,
     or if there is none and `filters` or `deduplicate` ask for what only `python -m pretrain.prepare` does.
@@ -216,29 +219,36 @@ def home_of(origin: dict[str, Any], folder: Path) -> Path:
 def build(origin: dict[str, Any], tokenizer: Tokenizer, folder: Path, processes: int) -> None:
     tally = Tally()
     writers = {split: Writer(folder / split, origin["dtype"]) for split in SPLITS}
-    read = chain.from_iterable(documents(Source(**source), tally) for source in origin["sources"])
-    for split, encoded in encode_all(batches(read, origin["held_out"]), tokenizer, processes):
+    divided = division(all_documents(origin, Tally()), origin["held_out"])
+    for split, encoded in encode_all(batches(all_documents(origin, tally), divided), tokenizer, processes):
         writers[split].append(encoded)
         tally.update(encoded.skipped)
-    check_something_is_left(writers["train"].counts, origin, tally)
-    for writer in writers.values():
-        writer.close({**origin, "skipped": dict(sorted((+tally).items()))})
+    for split, writer in writers.items():
+        check_something_is_left(split, writer.counts, origin, tally)
+        writer.close({**origin, "division": asdict(divided), "skipped": dict(sorted((+tally).items()))})
 
 
-def check_something_is_left(counts: dict[str, int], origin: dict[str, Any], tally: Tally) -> None:
-    if counts["documents"] == 0:
-        raise ValueError(f"no document left to train on: held_out is {origin['held_out']}, left out: {dict(+tally)}")
+def all_documents(origin: dict[str, Any], tally: Tally) -> Iterator[Document]:
+    return chain.from_iterable(documents(Source(**source), tally) for source in origin["sources"])
+
+
+def check_something_is_left(split: str, counts: dict[str, int], origin: dict[str, Any], tally: Tally) -> None:
+    if counts["documents"] == 0 and (split == "train" or origin["held_out"]):
+        what = {"train": "train on", "held_out": "evaluate on, which is held out"}[split]
+        raise ValueError(
+            f"no document left to {what}: corpus.held_out is {origin['held_out']}, left out: {dict(+tally)}; give more "
+            "text, or change the share"
+        )
 
 
 # From documents to disk
 
 
-def batches(read: Iterable[Document], held_out: float) -> Iterator[tuple[str, list[Document]]]:
+def batches(read: Iterable[Document], divided: Division) -> Iterator[tuple[str, list[Document]]]:
     """(split, documents of about BATCH_CHARACTERS together), every document in its split's order."""
     waiting: dict[str, list[Document]] = {split: [] for split in SPLITS}
     size = dict.fromkeys(SPLITS, 0)
-    for document in read:
-        split = "held_out" if draw(document.id) < held_out else "train"
+    for split, document in chain.from_iterable(map(divided.parts, read)):
         waiting[split].append(document)
         size[split] += sum(map(len, document.paragraphs))
         if size[split] >= BATCH_CHARACTERS:

@@ -25,9 +25,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from corpus.chapters import Chapter
+from corpus.source import Source, parts, pinned
 from corpus.store import Store, num_ids
 from corpus.stream_job import Job, chapter_name, chapters_in, is_at_work, is_past, raise_what_was_told, wanted_path
-from corpus.text import Source, parts, pinned
 from engine import draws
 
 HELD_OUT_TOKENS = 1 << 18  # 2,048 examples of 128 tokens
@@ -41,7 +41,7 @@ class StreamedText:
     `held_out` is the share of documents kept from training. `folder` is this run's own, on a disk of this machine; it
     takes about ten bytes for each token of a chapter. `processes` tokenize. On each machine exactly one process says
     `builds`, and calls `consumed` and `close`; the others, and DataLoader workers, to whom this is pickled or forked,
-    open what it has made. Errors: those of `corpus.text.pinned`.
+    open what it has made. Errors: those of `corpus.source.pinned`.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from corpus.text import Source
+from corpus.source import Source
 from engine.disk import whole_file
 
 Name = Literal["chapters", "held_out"]

@@ -12,19 +12,21 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy
 from tokenizers import Tokenizer
 
-from corpus.document import Document, Tally, draw
+from corpus.document import Document, Tally
 from corpus.encoding import Encoded, encode_all, until_gone
+from corpus.held_out import Division, Split, division
 from corpus.interleaving import Reading, num_characters
+from corpus.source import hidden_files, parts
 from corpus.store import Writer
 from corpus.stream_job import Job, at_work, chapter_name, chapters_in, tell, wanted_path
-from corpus.text import parts
 from engine.disk import whole_folder
 
 AHEAD = 2  # chapters that are there beside the one in training
@@ -98,20 +100,30 @@ def write_chapter(
 
 def write_held_out(job: Job) -> None:
     """Write the held-out documents of epoch 0 from its beginning on, until they have enough tokens or it ends."""
-    reading = Reading([parts(source) for source in job.sources], job.seed, 0, {})
-    held_out = (document for document in reading if draw(document.id) < job.held_out)
+    reading, divided = from_the_beginning(job), division(from_the_beginning(job), job.held_out)
+    held_out = on_side("held_out", reading, divided)
     work = (
         (batch, batch.documents)
         for batch in in_batches(held_out, reading, min(BATCH_CHARACTERS // 16, job.held_out_tokens))
     )
     with whole_folder(job.target, num_bytes(job.held_out_tokens, job.dtype)) as aside:
-        writer, left_out = Writer(aside / "held_out", job.dtype), Tally()
+        writer, left_out = Writer(aside / "held_out", job.dtype), sum(map(hidden_files, job.sources), Tally())
         for batch, ids in encode_all(work, Tokenizer.from_str(job.tokenizer), processes=1):
             writer.append(ids)
             left_out += batch.left_out + ids.skipped
             if writer.counts["tokens"] >= job.held_out_tokens:
                 break
-        writer.close({"dtype": job.dtype, "skipped": left_out})
+        if job.held_out and not writer.counts["documents"]:
+            raise ValueError(f"no document left to evaluate on: corpus.held_out is {job.held_out}; give more text")
+        writer.close({"dtype": job.dtype, "division": asdict(divided), "skipped": left_out})
+
+
+def from_the_beginning(job: Job) -> Reading:
+    return Reading([parts(source) for source in job.sources], job.seed, 0, {})
+
+
+def on_side(side: Split, reading: Reading, divided: Division) -> Iterator[Document]:
+    return (document for split, document in chain.from_iterable(map(divided.parts, reading)) if split == side)
 
 
 # From documents to batches of them
@@ -121,9 +133,10 @@ def batches_from(job: Job) -> Iterator[Batch]:
     """All text to train on, from the job's place on, epoch after epoch. Errors: ValueError if there is none."""
     sources = [parts(source) for source in job.sources]
     epoch, cursor = job.epoch, job.cursor
+    divided = division(from_the_beginning(job), job.held_out)
     while True:
         reading = Reading(sources, job.seed, epoch, cursor)
-        to_train_on = (document for document in reading if draw(document.id) >= job.held_out)
+        to_train_on = on_side("train", reading, divided)
         nothing = True
         for batch in in_batches(to_train_on, reading, min(BATCH_CHARACTERS, job.chapter_tokens)):
             nothing = False

@@ -21,6 +21,16 @@ Ints = npt.NDArray[np.int64]
 NUM_SPECIAL = 3  # [CLS] A [SEP] B [SEP]
 
 
+REMEDIES = (
+    "say objective.next_sentence: false, or have documents made otherwise (of text files, corpus.sources' `documents: "
+    "blank_line` parts a file at blank lines, and `documents: file` makes it one document)"
+)
+
+
+def side_of(chapter: Chapter) -> str:
+    return "held-out" if chapter.store.folder.name == "held_out" else "training"
+
+
 @dataclass(frozen=True)
 class Segments:
     """A batch of B segment pairs, T tokens wide, without special tokens: they and the masks are the objective's."""
@@ -43,15 +53,18 @@ class SegmentPairs:
         self.store, self.length = chapter.store, length
         if len(chapter.documents) < 2:
             raise ValueError(
-                f"{chapter.store.folder} has {len(chapter.store)} document(s); sentence pairs need two or more, since "
-                "a stranger comes from another document: give more documents, or change the share corpus.held_out"
+                f"sentence pairs need two documents or more, since a stranger comes from another one, and the "
+                f"{side_of(chapter)} text has {len(chapter.store)}: {REMEDIES}"
             )
         sentences, first = chapter.store.offsets(chapter.documents)
         text = _Text.of(sentences, first)
         self.rows, self.tokens_left_out = _paired(text, length - NUM_SPECIAL, short_seq_rate, key)
         self.num_tokens = int(text.sentences[-1])
         if not len(self.rows):
-            raise ValueError(f"{chapter.store.folder} has no document of two sentences or more, as sentence pairs need")
+            raise ValueError(
+                "sentence pairs need documents of two sentences or more, and each document of the "
+                f"{side_of(chapter)} text is one sentence: {REMEDIES}"
+            )
 
     def __len__(self) -> int:
         return len(self.rows)

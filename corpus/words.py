@@ -9,8 +9,8 @@ import json
 import re
 from array import array
 from collections import defaultdict
-from collections.abc import Callable
-from itertools import count, islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, count, islice, pairwise
 from typing import Any
 
 import numpy
@@ -21,7 +21,10 @@ Ids = NDArray[numpy.uint32]
 Lengths = NDArray[numpy.int64]
 
 MOST_WORDS = 1 << 19  # remembered at a time: about 100 MB
+MOST_CHARACTERS = 1 << 25  # of the words that are remembered
+PORTION = 1 << 20  # characters that are encoded at a time; a longer text is cut
 AMONG_BLANKS = re.compile(r"\s (?:\s|\Z)")
+BEFORE_BLANKS = re.compile(r"(?<=\S)(?=[ \n])")
 AT_A_TIME = 4096  # texts given to the tokenizer: its answers take about 1 KB each
 
 
@@ -37,10 +40,21 @@ class Words:
         self.numbers: defaultdict[str, int] = defaultdict(count().__next__)  # word → its number, given as it is met
         self.ids: Ids = numpy.empty(0, numpy.uint32)  # of all words, in the order of their numbers
         self.ends: Lengths = numpy.zeros(1, numpy.int64)  # word n is ids[ends[n] : ends[n + 1]]
+        self.characters = 0  # of all words
 
     def encode(self, texts: list[str]) -> tuple[Ids, Lengths]:
         """The ids of all texts, one text after the other, without special tokens; and how many each text has."""
-        if len(self.numbers) > MOST_WORDS:
+        ids, counts = [], []
+        cut = [slabs(text) for text in texts]
+        for some in portions(chain.from_iterable(cut)):
+            found, lengths = self.encode_portion(some)
+            ids.append(found)
+            counts.append(lengths)
+        firsts = numpy.cumsum([0, *map(len, cut[:-1])])
+        return numpy.concatenate(ids), numpy.add.reduceat(numpy.concatenate(counts), firsts)
+
+    def encode_portion(self, texts: list[str]) -> tuple[Ids, Lengths]:
+        if len(self.numbers) > MOST_WORDS or self.characters > MOST_CHARACTERS:
             self.forget()
         words, word_counts = [], []
         for text in texts:
@@ -58,6 +72,7 @@ class Words:
         """Ask the tokenizer for the words that have a number and no ids yet."""
         unknown = islice(self.numbers, len(self.ends) - 1, None)
         while words := list(islice(unknown, AT_A_TIME)):
+            self.characters += sum(map(len, words))
             found, lengths = array("I"), []
             for encoding in self.tokenizer.encode_batch_fast(words, add_special_tokens=False):
                 ids = encoding.ids
@@ -67,10 +82,33 @@ class Words:
             self.ends = numpy.concatenate([self.ends, self.ends[-1] + numpy.cumsum(lengths)])
 
 
+def slabs(text: str) -> list[str]:
+    """The text; one of more than PORTION characters in several pieces, each begun with a blank if there is one."""
+    cuts = [0]
+    while len(text) - cuts[-1] > PORTION:
+        blank = BEFORE_BLANKS.search(text, cuts[-1] + PORTION // 2, cuts[-1] + PORTION)
+        cuts.append(blank.start() if blank else cuts[-1] + PORTION)
+    return [text[start:end] for start, end in pairwise([*cuts, len(text)])]
+
+
+def portions(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts, about PORTION characters together."""
+    waiting: list[str] = []
+    size = 0
+    for text in texts:
+        waiting.append(text)
+        size += len(text)
+        if size >= PORTION:
+            yield waiting
+            waiting, size = [], 0
+    if waiting:
+        yield waiting
+
+
 def words_of(text: str) -> list[str]:
-    """The text cut before each blank; whole where a blank stands among others, which GPT-2 may take as one token."""
+    """The text cut before each blank; where there are runs of them, before each run: GPT-2 may take one as a token."""
     if "  " in text or not (text.isprintable() or AMONG_BLANKS.search(text) is None):  # most have no other blanks
-        return [text]
+        return BEFORE_BLANKS.split(text)
     return text.replace(" ", "\0 ").split("\0")
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tokenizer", "corpus", "pretrain", "finetune", "engine")
 SECTIONS = {  # what a recipe may hold: the classes that say so
     "Pretraining": (
-        "pretrain.recipe:PretrainRecipe", "pretrain.recipe:Corpus", "corpus.text:Source", "pretrain.recipe:LastPhase",
+        "pretrain.recipe:PretrainRecipe", "pretrain.recipe:Corpus", "corpus.source:Source", "pretrain.recipe:LastPhase",
         "engine.plan:Plan", "pretrain.objectives.bert:Bert", "pretrain.objectives.causal_lm:CausalLM",
     ),
     "Fine-tuning": ("finetune.recipe:FinetuneRecipe", "finetune.recipe:Passes", "finetune.task:DataSource"),

@@ -16,7 +16,6 @@ line is read at once.
 
 import csv
 import itertools
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from typing import Any, TextIO
 import pyarrow
 from pyarrow.parquet import ParquetFile
 
+from engine.records import json_object
 from finetune.origin import encoding_of, read_text
 from finetune.word_lines import ragged, read_sentences
 
@@ -182,13 +182,9 @@ def objects(lines: Iterator[str], name: str) -> Inputs:
         for number, (line, text) in enumerate(written):
             where = f"{name}:{line}"
             try:
-                fields = json.loads(text)
-            except json.JSONDecodeError as error:
-                yield Row(number, where, trouble=f"not JSON: {error}")
-                continue
-            yield (
-                Row(number, where, fields) if isinstance(fields, dict) else Row(number, where, trouble="no JSON object")
-            )
+                yield Row(number, where, json_object(text))
+            except ValueError as error:
+                yield Row(number, where, trouble=str(error))
 
     read = rows()
     looked: list[Row] = []
@@ -207,11 +203,35 @@ def from_parquet(path: Path) -> Inputs:
         raise ValueError(f"{path}: not a parquet file ({error})") from None
 
     def rows() -> Iterator[Row]:
-        read = (row for batch in file.iter_batches(ROWS_PER_READ) for row in batch.to_pylist())
-        for number, fields in enumerate(read):
-            yield Row(number, f"{path}, row {number}", fields)
+        number = 0
+        try:
+            for batch in file.iter_batches(ROWS_PER_READ):
+                for place in range(len(batch)):
+                    yield in_parquet(batch, place, number, f"{path}, row {number}")
+                    number += 1
+        except (OSError, pyarrow.ArrowException) as error:
+            damage = " ".join(str(error).split())
+            yield Row(number, f"{path}, row {number}", trouble=f"the file is damaged from here on: {damage}")
 
     return Inputs(str(path), tuple(file.schema_arrow.names), some(rows(), str(path)))
+
+
+def in_parquet(batch: pyarrow.RecordBatch, place: int, number: int, where: str) -> Row:
+    """A row of a table; its bytes are read as UTF-8, and text is not always that."""
+    fields: dict[str, Any] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            fields[name] = as_text(column[place].as_py())
+        except UnicodeDecodeError as error:
+            return Row(number, where, trouble=f"{name!r} is not UTF-8 at byte {error.start}")
+    return Row(number, where, fields)
+
+
+def as_text(value: Any) -> Any:
+    """A value with all bytes in it decoded. Errors: UnicodeDecodeError."""
+    if isinstance(value, list):
+        return [as_text(item) for item in value]
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def from_text(path: Path) -> Inputs:

@@ -11,6 +11,7 @@ The file is read, answered and written in parts, so memory does not grow with it
 `accelerate launch --config_file accelerate_configs/one_gpu.yaml -m finetune.predict ...`, with one process.
 """
 
+import json
 import os
 import re
 import sys
@@ -127,6 +128,10 @@ class Questions:
         if self.id_column and row.fields.get(self.id_column) is None:
             raise ValueError(f"no {self.id_column!r} here")
         row_id = row.fields[self.id_column] if self.id_column else row.number
+        try:
+            json.dumps(row_id, ensure_ascii=False, allow_nan=False, default=str).encode()
+        except (ValueError, RecursionError):
+            raise ValueError(f"{self.id_column!r} is {row_id!a:.40}, which JSON in UTF-8 cannot say") from None
         return Question(row_id, self.asked.given(row.fields, self.way))
 
     @property

@@ -15,7 +15,6 @@ how many are.
 """
 
 import io
-import json
 import math
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ import tyro
 from datasets import Dataset
 
 from engine.disk import whole_file
+from engine.records import json_object
 from engine.runtime import program
 from finetune.results import Result, parse, refuse_unlike_rows
 from finetune.score import score
@@ -194,9 +194,9 @@ def read_predictions(path: Path, sheet: glue.Sheet) -> Iterator[str]:
         for number, line in enumerate(lines):
             where = f"{path}:{number + 1}"
             try:
-                fields = json.loads(line)
+                fields = json_object(line)
                 row_id, answer = fields["id"], fields["prediction"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
+            except (ValueError, KeyError) as error:
                 raise ValueError(f"{where}: no JSON object with an id and a prediction ({error})") from None
             if row_id != str(number):
                 raise ValueError(

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from corpus.source import Source
 from corpus.store import Store
-from corpus.text import Source
 from engine.card import Card, Score
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import tokenizer_hash

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerFast
 
+from corpus.source import Source
 from corpus.store import Store
-from corpus.text import Source
 from pretrain.examples import ChapterExamples, fixed_batches
 from pretrain.objective import Objective
 
@@ -23,17 +23,47 @@ def data_report(
     lines = [
         "# Data",
         "",
-        *(f"- {source}" for source in sources),
+        *(f"- {source}: {how_read(source)}" for source in sources),
         "",
         "| | documents | sentences | tokens |",
         "|---|---|---|---|",
     ]
     for name, store in stores.items():
         lines.append(f"| {name} | {len(store):,} | {store.num_sentences:,} | {store.num_tokens:,} |")
+    lines += left_out(stores) + held_out_how(stores)
     lines += ["", *examples.units.report(), "", *_batch_lines(examples), "", "## Ten examples", ""]
     ten = fixed_batches(examples, 10, 1)
     lines += [line for batch in ten for line in objective.in_words(batch, tokenizer)]
     return "\n".join(lines) + "\n"
+
+
+def how_read(source: Source) -> str:
+    """What is a document, and what became of the whitespace."""
+    kinds = {"file": "a file", "line": "a line", "blank_line": "what blank lines part"}
+    of_kind = {"text": kinds[source.documents], "books": "a file less its title", "docstrings": "a module"}
+    unit = of_kind.get(source.kind, "a row")
+    if source.whitespace == "keep":
+        return f"{unit} is a document, its text as it is, indentation, line breaks and blank lines included"
+    sentences = "each line is a sentence" if source.sentences == "line" else "sentences are looked for"
+    return (
+        f"{unit} is a document, {sentences}; indentation and blank lines are left out, and so are line breaks but for "
+        "those between paragraphs (`whitespace: keep` keeps all)"
+    )
+
+
+def left_out(stores: dict[str, Store]) -> list[str]:
+    """What did not become text, of all stores: a prepared corpus counts it once."""
+    skipped = next(iter(stores.values())).manifest.get("skipped", {})
+    counted = ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
+    return ["", f"Left out: {counted}."] if counted else []
+
+
+def held_out_how(stores: dict[str, Store]) -> list[str]:
+    """A word where the text held out is not the share of documents that was asked for."""
+    divided = stores["held out"].manifest.get("division", {})
+    if divided.get("ends"):
+        return ["", "There are too few documents to hold any out: the end of each is held out instead."]
+    return []
 
 
 def _batch_lines(examples: ChapterExamples) -> list[str]:

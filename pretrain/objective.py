@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from corpus.chapters import Chapter
+from corpus.source import Whitespace
 from engine.batch import Batch
 from engine.curves import Panels
 from pretrain.vocabulary import Vocabulary
@@ -32,6 +33,7 @@ class Objective(ABC):
     panels: ClassVar[Panels]  # which curves are worth a look, by panel
     pipeline: ClassVar[Literal["fill-mask", "text-generation"]]  # transformers' pipeline for such a model
     special_tokens: ClassVar[tuple[str, ...]]  # that a tokenizer must have
+    whitespace: ClassVar[Whitespace] = "clean"  # how it is treated where a source does not say
 
     @staticmethod
     def from_section(name: str) -> type["Objective"]:
@@ -49,6 +51,11 @@ class Objective(ABC):
             for found in vars(module).values()
             if isinstance(found, type) and issubclass(found, Objective) and found.__module__ == module.__name__
         )
+
+    @property
+    def needs_sentences(self) -> bool:
+        """Whether its examples are made of sentences."""
+        return False
 
     @abstractmethod
     def units(self, chapter: Chapter, length: int, vocabulary: Vocabulary, key: int) -> Any:

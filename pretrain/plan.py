@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from corpus.text import Source, parts
+from corpus.source import Source, parts
 from engine.finite import strict_json
 from engine.flops import CARDS, Card, card, measured_peak
 from engine.forecast import Memory

@@ -1,10 +1,10 @@
 """What does a pretraining recipe say?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from corpus.source import Source
 from corpus.store import Deduplicate, Filter
-from corpus.text import Source
 from engine.architecture import check_sizes
 from engine.hub import NOWHERE, Hub
 from engine.optimizer import Optimizer
@@ -85,6 +85,13 @@ class PretrainRecipe:
         check_seed(self.seed)
         check_sizes(self.model, "model")
         check_least(self, 1, "evaluation_examples")
+        sources = tuple(source.wanting(self.objective.whitespace) for source in self.corpus.sources)
+        object.__setattr__(self, "corpus", replace(self.corpus, sources=sources))  # a run's recipe says what was chosen
+        if self.objective.needs_sentences and any(source.whitespace == "keep" for source in sources):
+            raise ValueError(
+                "a source says whitespace: keep, where no sentences are looked for, but sentence pairs are made of "
+                "them: leave it out, or say objective.next_sentence: false"
+            )
         positions = int(self.model.get("n_positions") or self.model.get("max_position_embeddings") or 0)
         positions = positions or (1024 if self.model.get("model_type") == "gpt2" else 512)
         for length in [phase.length for phase in self.phases]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corpus.chapters import StoredText, Text
+from corpus.source import Source
 from corpus.store import Store, is_prepared, origin_of, prepare
 from corpus.stream import HELD_OUT_TOKENS, StreamedText
-from corpus.text import Source
 from engine.agreement import agree
 from engine.folders import STORE, refuse_inside
 from pretrain.recipe import Corpus

@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
+from corpus.source import Whitespace
 from engine.recipe import check_least
 from tokenizer.load import BERT_SPECIAL_TOKENS
 
@@ -28,6 +29,7 @@ class Learner(ABC):
     name: str
     size: int  # tokens, the special ones included
     min_frequency: int = 2  # a pair of neighbours seen less often is not merged
+    whitespace: ClassVar[Whitespace] = "clean"  # how it is treated where a source does not say
 
     def __post_init__(self) -> None:
         check_least(self, 1, "size", "min_frequency")
@@ -97,6 +99,8 @@ class BytePairs(Learner):
     """GPT-2's tokenizer: any text can be written in it, so nothing is unknown."""
 
     size: int = 50_257
+
+    whitespace: ClassVar = "keep"  # it has pieces for line breaks and indentation
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.document import Document, Tally, draw
-from corpus.text import Source, documents
+from corpus.source import Source
+from corpus.text import documents
 
 _JUDGED_BYTES = 8_000_000  # held-out text kept in memory; more does not make the figures better
 
@@ -60,7 +61,7 @@ def survey(sources: tuple[Source, ...], held_out: float, max_bytes: int | None) 
     if not num_bytes:
         raise ValueError(
             f"the sources give no text to learn from: {len(places)} documents to read, {len(kept.heap)} held out "
-            f"(held_out: {held_out}), max_bytes: {max_bytes}"
+            f"(held_out: {held_out}), max_bytes: {max_bytes}; say held_out: 0, and leave out max_bytes"
         )
     return Sample(sources, held_out, last, num_documents, num_bytes, characters.counts(), kept.documents(), dict(tally))
 
@@ -105,13 +106,15 @@ class _Kept:
 
     def __init__(self, most_bytes: int) -> None:
         self.room = most_bytes
-        self.heap: list[tuple[float, int, Document]] = []  # the last place on top
+        self.heap: list[tuple[float, int, int, Document]] = []  # place (the last on top), size, number, document
+        self.number = 0  # of documents offered: two may have the same place and size
 
     def offer(self, here: float, size: int, document: Document) -> None:
-        heapq.heappush(self.heap, (-here, size, document))
+        self.number += 1
+        heapq.heappush(self.heap, (-here, size, self.number, document))
         self.room -= size
         while self.room < 0:
             self.room += heapq.heappop(self.heap)[1]
 
     def documents(self) -> tuple[Document, ...]:
-        return tuple(document for _, _, document in sorted(self.heap, key=lambda entry: -entry[0]))
+        return tuple(document for *_, document in sorted(self.heap, key=lambda entry: (-entry[0], entry[2])))

@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
-from corpus.text import Source, fingerprint, pinned
+from corpus.source import Source, fingerprint, pinned
 from engine.disk import read_json, whole_folder
 from engine.folders import TOKENIZER, mark, refuse_others, visible
 from engine.recipe import check_least, check_name, read, resolved
@@ -46,6 +46,8 @@ class Recipe:
         check_name(self.name)
         if not self.sources:
             raise ValueError("sources is empty; name at least one")
+        sources = tuple(source.wanting(self.vocabulary.whitespace) for source in self.sources)
+        object.__setattr__(self, "sources", sources)  # the result's recipe says what was chosen
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out is {self.held_out}; it is a share of the documents, from 0 to below 1")
         check_least(self, 1, "max_length")

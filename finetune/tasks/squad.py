@@ -74,10 +74,14 @@ def load(version: Version, source: DataSource) -> Rows:
 
 def questions(path: Path) -> Iterator[dict[str, Any]]:
     """The questions of an official file, a row each."""
+    text = read_text(path)
     try:
-        layout = json.loads(read_text(path))
+        layout = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError):
+        problem = "it is nested too deeply, or a whole number has thousands of digits"
+        raise ValueError(f"{path}: not JSON that can be read: {problem}") from None
     place = "the file"
     try:
         for a, article in enumerate(layout["data"]):

@@ -58,6 +58,10 @@ class Bert(Objective):
         if not 0 <= self.short_seq_rate <= 1:
             raise ValueError(f"short_seq_rate is {self.short_seq_rate}; it is a share from 0 to 1, such as 0.1")
 
+    @property
+    def needs_sentences(self) -> bool:
+        return self.next_sentence
+
     def units(self, chapter: Chapter, length: int, vocabulary: Vocabulary, key: int) -> SegmentPairs | Blocks:
         if self.next_sentence:
             return SegmentPairs(chapter, length, self.short_seq_rate, key)

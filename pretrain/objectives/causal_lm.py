@@ -38,6 +38,7 @@ class CausalLM(Objective):
     across_documents: bool = True  # a token sees the documents before its own in the block, as in GPT-2
 
     special_tokens: ClassVar = ("eos",)
+    whitespace: ClassVar = "keep"  # code and verse are nothing without it
     pipeline = "text-generation"
     panels = (
         (

@@ -11,9 +11,11 @@ from transformers import PreTrainedTokenizerFast
 from corpus import joining
 from corpus.document import Document, Tally
 from corpus.encoding import Encoder
+from corpus.held_out import Division
 from corpus.joining import join
+from corpus.source import Source
 from corpus.store import SPLITS, Store, Writer, batches, home_of, origin_of, prepare
-from corpus.text import Source, documents
+from corpus.text import documents
 from tokenizer.load import load_tokenizer
 
 
@@ -30,10 +32,10 @@ def source(corpus) -> Source:
 def write_shard(folder: Path, part: list[Document], tokenizer: PreTrainedTokenizerFast, held_out: float) -> Path:
     encoder = Encoder(tokenizer.backend_tokenizer.to_str())
     writers = {split: Writer(folder / split, "uint16") for split in SPLITS}
-    for split, batch in batches(part, held_out):
+    for split, batch in batches(part, Division(held_out)):
         writers[split].append(encoder.encode(batch))
     for writer in writers.values():
-        writer.close({"skipped": Tally({"empty documents": 1}), "read": {"0": len(part)}})
+        writer.close({"division": {}, "skipped": Tally({"empty documents": 1}), "read": {"0": len(part)}})
     return folder
 
 

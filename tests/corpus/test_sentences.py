@@ -4,7 +4,8 @@ import pytest
 
 from corpus.document import Tally
 from corpus.sentences import sentences
-from corpus.text import Source, documents
+from corpus.source import Source
+from corpus.text import documents
 
 
 def test_a_sentence_ends_where_a_reader_would_end_it():

@@ -22,8 +22,9 @@ from corpus.document import Tally
 from corpus.encoding import encode_all
 from corpus.manifest import write_manifest
 from corpus.sentences import sentences
+from corpus.source import Source
 from corpus.store import Store, is_prepared, prepare
-from corpus.text import Source, documents
+from corpus.text import documents
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +146,7 @@ def test_the_split_is_by_document_and_stable_as_the_corpus_grows(tmp_path, sourc
 
 
 def test_no_document_left_to_train_on_is_an_error(tmp_path, source, characters):
-    with pytest.raises(ValueError, match="no document left to train on: held_out is 1"):
+    with pytest.raises(ValueError, match=r"no document left to train on: corpus\.held_out is 1"):
         prepare([source], characters, "hash", tmp_path, held_out=1)
 
 

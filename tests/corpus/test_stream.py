@@ -32,9 +32,10 @@ from corpus.chapters import Chapter
 from corpus.document import Tally, draw
 from corpus.interleaving import Reading, num_characters
 from corpus.sentences import sentences
+from corpus.source import Source, parts
 from corpus.stream import StreamedText
 from corpus.stream_writer import AHEAD, FEWEST_DOCUMENTS
-from corpus.text import Source, documents, parts
+from corpus.text import documents
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "saw", "some", "dogs")
 
@@ -498,7 +499,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from corpus.stream import StreamedText
-from corpus.text import Source
+from corpus.source import Source
 from transformers import PreTrainedTokenizerFast
 
 if __name__ == "__main__":

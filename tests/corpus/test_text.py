@@ -18,9 +18,12 @@ import pytest
 import zstandard
 
 from corpus import docstrings
+from corpus import rows as rows_module
+from corpus import source as source_module
 from corpus import text as text_module
 from corpus.document import Document, Tally
-from corpus.text import Kind, Source, documents, fingerprint, parts, pinned
+from corpus.source import Kind, Source, fingerprint, parts, pinned
+from corpus.text import documents
 
 ARTICLES = [
     {"id": "12", "title": "Anarchism", "text": "Anarchism is a philosophy.\nEtymology.\nThe term is Greek."},
@@ -196,14 +199,14 @@ def test_a_part_read_from_the_middle_goes_on_where_the_reading_from_its_start_wa
 def test_row_groups_that_are_skipped_are_not_turned_into_rows(tmp_path):
     texts = [f"Row {row} of a table." for row in range(1000)]
     pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "a.parquet", row_group_size=100)
-    part, left = text_module.without_row_groups(parts(Source("parquet", str(tmp_path)))[0], 730)
+    part, left = rows_module.without_row_groups(parts(Source("parquet", str(tmp_path)))[0], 730)
     assert (part.row_group, left) == (7, 30)
     assert next(text_module.read(part, Tally(), left)).id == "parquet:a.parquet:730"
 
 
 def test_every_character_that_makes_no_document_is_seen_as_such_in_a_table():
     letters = [chr(code) for code in range(0x3100)]
-    has_text = pyarrow.compute.match_substring_regex(pyarrow.array(letters), text_module.VISIBLE).to_pylist()
+    has_text = pyarrow.compute.match_substring_regex(pyarrow.array(letters), rows_module.VISIBLE).to_pylist()
     assert has_text == [bool(text_module.cleaned(Document("", (letter,)), Tally()).paragraphs) for letter in letters]
     assert not any(chr(code).isspace() for code in range(0x3100, sys.maxunicode + 1))
 
@@ -264,15 +267,16 @@ def test_bytes_that_are_not_utf8_are_named(tmp_path):
 
 def test_an_overlong_line_is_named_in_little_memory(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"Fine.\n\n" + b"long " * 10_000_000 + b"\n\nFine too.\n")
-    with pytest.raises(ValueError, match=r"a\.txt:3: the line is longer than 1 MB"):
-        read("text", tmp_path)
+    with pytest.raises(ValueError, match=r"a\.txt:3: the line is longer than 1 MB; .* raise max_mb of this source"):
+        read("text", tmp_path, max_mb=1)
     script = f"""
 import resource
 from corpus.document import Tally
-from corpus.text import Kind, Source, documents
+from corpus.source import Kind, Source
+from corpus.text import documents
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 tally = Tally()
-(document,) = documents(Source("text", {str(tmp_path)!r}, on_error="skip"), tally)
+(document,) = documents(Source("text", {str(tmp_path)!r}, on_error="skip", max_mb=1), tally)
 assert document.paragraphs == ("Fine.", "Fine too."), document
 assert tally == {{"lines over 1 MB": 1}}, tally
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -337,7 +341,7 @@ def test_a_file_that_looks_untouched_is_not_read_again_for_the_fingerprint(tmp_p
     assert not (tmp_path / "runs").exists()  # it could still change within one tick of the clock
     os.utime(file, (1, 1))
     assert fingerprint(source) == fresh
-    monkeypatch.setattr(text_module, "sha256", None)
+    monkeypatch.setattr(source_module, "sha256", None)
     assert fingerprint(source) == fresh
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)

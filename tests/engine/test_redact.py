@@ -69,5 +69,5 @@ def test_a_server_that_echoes_what_it_was_sent(monkeypatch, tmp_path, launch_pro
 
 def test_what_a_server_in_trouble_writes_is_left_out():
     error = OSError("<html>a page of the server's</html>")
-    error.response = type("Response", (), {"status_code": 502})()  # type: ignore[attr-defined]
+    error.response = type("Response", (), {"status_code": 502})()
     assert in_words(error) == "its server is in trouble (502)"

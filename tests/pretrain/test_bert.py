@@ -142,8 +142,8 @@ def test_masks_differ_between_epochs_and_not_between_batchings(store, objective,
 @pytest.fixture
 def trio(corpus, tokenizer_folder, objective, tmp_path):
     """A vocabulary of words, a model and a batch of the small text."""
+    from corpus.source import Source
     from corpus.store import prepare
-    from corpus.text import Source
 
     tokenizer = load_tokenizer(tokenizer_folder)
     text, _ = prepare([Source(kind="text", path=str(corpus))], tokenizer, "hash", tmp_path, 0.1, processes=1)

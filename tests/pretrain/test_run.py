@@ -126,7 +126,10 @@ def test_a_process_of_its_own_gives_the_same_run_and_overwrite_makes_it_anew(tmp
         ({"tokenizer": "no/such"}, "no/such"),
         ({"model": {"num_hiden_layers": 2}}, "unknown key 'model.num_hiden_layers'"),
         ({"plan": {"device_batch": 0}}, "device_batch is 0; it must be 1 or more"),
-        ({"corpus": {"held_out": 0.0001}}, "sentence pairs need two or more"),
+        (
+            {"corpus": {"sources": [{"kind": "docstrings", "whitespace": "keep"}]}},
+            "leave it out, or say objective.next_sentence: false",
+        ),
     ],
 )
 def test_a_mistake_ends_with_status_2_and_one_line(tmp_path, launch, write_recipe, changes, complaint):

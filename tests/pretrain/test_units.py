@@ -154,7 +154,11 @@ def test_an_example_is_the_same_in_any_batch(store_of):
 
 
 @pytest.mark.parametrize(
-    ("shape", "complaint"), [([[3, 3]], "has 1 document"), ([[3], [3]], "no document of two sentences")]
+    ("shape", "complaint"),
+    [
+        ([[3, 3]], "the training text has 1: say objective.next_sentence: false, or"),
+        ([[3], [3]], "each document of the training text is one sentence: say objective.next_sentence: false, or"),
+    ],
 )
 def test_text_that_makes_no_pairs_is_refused(store_of, shape, complaint):
     with pytest.raises(ValueError, match=complaint):

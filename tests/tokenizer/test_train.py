@@ -12,7 +12,7 @@ import yaml
 from transformers import AutoTokenizer
 
 from corpus.document import draw
-from corpus.text import Source
+from corpus.source import Source
 from tokenizer.load import BERT_SPECIAL_TOKENS, load_tokenizer, tokenizer_hash
 from tokenizer.sample import survey
 from tokenizer.train import main
@@ -272,6 +272,18 @@ def test_learning_never_reads_held_out_documents(tmp_path):
     assert len(learned_from) + len(judged) == 200
     assert 20 < len(judged) < 60
     assert not learned_from & judged
+
+
+def test_documents_of_one_name_and_size_can_be_held_out(tmp_path):
+    name = next(f"{number}.txt" for number in range(1000) if draw(f"text:{number}.txt") < 0.05)
+    for folder in ("first", "second", "third"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(f"The {folder:<6} text.")
+        (tmp_path / folder / "a.txt").write_text("Other text.")
+    sources = tuple(Source(kind="text", path=str(tmp_path / folder)) for folder in ("first", "second", "third"))
+    sample = survey(sources, held_out=0.05, max_bytes=None)
+    judged = [document.paragraphs[0].split()[1] for document in sample.held_out]
+    assert [place for place in judged if place in ("first", "second", "third")] == ["first", "second", "third"]
 
 
 def test_nothing_left_to_learn_from_is_an_error(tmp_path, corpus):
