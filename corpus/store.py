@@ -15,7 +15,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +25,7 @@ from tokenizers import Tokenizer
 
 from corpus.document import Document, Tally, draw
 from corpus.encoding import Encoded, encode_all
+from corpus.sentences import SPLITTER
 from corpus.text import Source, documents, fingerprint, pinned
 from engine.disk import whole_folder
 
@@ -198,7 +198,7 @@ def origin_of(
         "fingerprint": digest([fingerprint(source) for source in sources]),
         "tokenizer": tokenizer_hash,
         "held_out": held_out,
-        "splitter": f"nupunkt {version('nupunkt')}",
+        "splitter": SPLITTER,
         "dtype": "uint16" if max(tokenizer.get_vocab().values()) < 1 << 16 else "uint32",
     }
     cleaning = {"filters": list(filters), "deduplicate": deduplicate}

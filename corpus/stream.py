@@ -18,13 +18,13 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
 from corpus.chapters import Chapter
+from corpus.sentences import SPLITTER
 from corpus.store import Store
 from corpus.stream_job import Job, chapter_name, chapters_in, is_at_work, is_past, raise_what_was_told, wanted_path
 from corpus.text import Source, parts, pinned
@@ -92,7 +92,7 @@ class StreamedText:
         """SHA-256 (hex) of what decides over the chapters: how they are cut and the sources, at their commit or by
         their files' names and sizes, since the files are not all read for it. A cursor is good for one fingerprint."""
         found = [(part.name, part.num_bytes) for source in self._job.sources for part in parts(source)]
-        return hashlib.sha256(json.dumps([self._stamp, found, version("nupunkt")]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self._stamp, found, SPLITTER]).encode()).hexdigest()
 
     def chapter(self, epoch: int, number: int, cursor: dict[str, Any]) -> Chapter:
         """Open a chapter, as soon as it is there. `cursor` says where its sources stand: that of a saved position, or
