@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from corpus.document import Tally
-from corpus.store import SPLITS, check_something_is_left, home_of, locked, write_manifest
+from corpus.store import COUNTED, SPLITS, check_something_is_left, home_of, locked, write_manifest
 from corpus.text import Source, refuse_empty
 from engine.disk import whole_folder
 
@@ -42,8 +42,7 @@ def join_split(shards: list[Path], origin: dict[str, Any], folder: Path) -> None
     folder.mkdir()
     manifests = [json.loads((shard / "manifest.json").read_text()) for shard in shards]
     skipped: Tally = sum((Tally(manifest["skipped"]) for manifest in manifests), Tally())
-    names = ("documents", "sentences", "tokens", "bytes")
-    counts = {name: sum(manifest["counts"][name] for manifest in manifests) for name in names}
+    counts = {name: sum(manifest["counts"][name] for manifest in manifests) for name in COUNTED}
     if folder.name == "train":
         check_something_is_left(counts, origin, skipped)
         for number, source in enumerate(origin["sources"]):

@@ -38,6 +38,8 @@ Deduplicate = Literal["minhash"]
 
 LAYOUT = 2  # of the files: a store of another one is built again, under another key
 SPLITS = ("train", "held_out")
+LETTERS = ("unknown tokens", "characters", "unknown characters")  # blanks are not counted
+COUNTED = ("documents", "sentences", "tokens", "bytes", *LETTERS)  # of what is in a split
 BATCH_CHARACTERS = 1 << 20  # of text a worker is handed at a time
 RESIDENT = 1 << 28  # bytes of a split's ids, and again of its tables, that a process has in memory at most
 AROUND = 1 << 21  # bytes that come into memory with a byte that is read: Linux 6 maps 2 MB at once
@@ -250,7 +252,7 @@ class Writer:
         folder.mkdir(parents=True)
         self.folder, self.dtype = folder, dtype
         self.files = {name: (folder / f"{name}.bin").open("wb") for name in ("ids-00000", "sentences", "documents")}
-        self.counts = {"documents": 0, "sentences": 0, "tokens": 0, "bytes": 0}
+        self.counts = dict.fromkeys(COUNTED, 0)
         self.write("sentences", numpy.zeros(1, numpy.int64))
         self.write("documents", numpy.zeros(1, numpy.int64))
 
@@ -262,6 +264,8 @@ class Writer:
         self.counts["sentences"] += len(encoded.sentences)
         self.counts["documents"] += len(encoded.documents)
         self.counts["bytes"] += encoded.num_bytes
+        for name, count in zip(LETTERS, encoded.letters, strict=True):
+            self.counts[name] += count
 
     def write(self, name: str, array: NDArray[Any]) -> None:
         self.files[name].write(array.tobytes())
