@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.chapters import Chapter
+from corpus.doubles import contents
 from engine import draws
 
 Ints = npt.NDArray[np.int64]
@@ -40,7 +41,7 @@ class SegmentPairs:
     """
 
     def __init__(self, chapter: Chapter, length: int, short_seq_rate: float, key: int):
-        self.store, self.length = chapter.store, length
+        self.chapter, self.store, self.length = chapter, chapter.store, length
         if len(chapter.documents) < 2:
             raise ValueError(
                 f"{chapter.store.folder} has {len(chapter.store)} document(s); sentence pairs need two or more, since "
@@ -68,6 +69,21 @@ class SegmentPairs:
             f"Of the {self.num_tokens:,} tokens of the first chapter, an epoch shows {shown}. Not shown: {cut} cut off "
             f"where a pair was too long, {alone} in sentences left alone at a document's end. An objective without "
             "next_sentence shows all.",
+            *self.false_strangers(strangers),
+        ]
+
+    def false_strangers(self, strangers: int) -> list[str]:
+        """Say how many strangers are from a document that is word for word that of A, if any is."""
+        sentences, first = self.store.offsets(self.chapter.documents)
+        begin = sentences[first[:-1]]
+        order, content = np.argsort(begin), contents(self.store, self.chapter.documents)
+        a, b = (content[order[np.searchsorted(begin[order], self.rows[:, place], "right") - 1]] for place in (0, 2))
+        if not (number := int((self.rows[:, 4] * (a == b)).sum())):
+            return []
+        return [
+            f"**Warning: {number:,} of the strangers ({number / strangers:.2%}) are from another document that is word "
+            "for word the same, so their label is wrong.** corpus.deduplicate: minhash leaves doubles out (with mode: "
+            "store, and prepared by  python -m pretrain.prepare)."
         ]
 
     def count_tokens(self) -> tuple[int, int, int]:

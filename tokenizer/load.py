@@ -34,6 +34,13 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> PreTrainedT
     return tokenizer
 
 
+def num_ids(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The largest id that a text can become, plus one: so many embeddings does a model need. An id may have no token,
+    so the tokens may be fewer, and what frames a text may have an id of its own."""
+    framed = tokenizer("", ""), tokenizer("")
+    return 1 + max(*tokenizer.get_vocab().values(), *(number for one in framed for number in one["input_ids"]))
+
+
 def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
     """Return the SHA-256 (hex) of all that decides which ids a text becomes: equal hashes, equal ids.
 
