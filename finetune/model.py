@@ -11,6 +11,7 @@ from transformers.utils.hub import resolve_revision
 from finetune.decoder import num_new
 from finetune.head import Head
 from finetune.task import Task
+from tokenizer.load import refuse_strange_ids
 
 UNLIMITED = 10**9  # tokens, of models without a table of positions
 
@@ -35,7 +36,7 @@ def open_model(
 
     A head that the folder brings along stays if it was learnt for the same labels. Return the network with the names of
     the weights that start random. Errors: ValueError if a weight of the encoder is missing or of another shape, if the
-    tokenizer has more entries than the embeddings, or if `changes` names a key that the config has not.
+    tokenizer has ids beyond the embeddings, or if `changes` names a key that the config has not.
     """
     config = AutoConfig.from_pretrained(folder, revision=revision or "main")
     _change(config, changes, folder)
@@ -44,11 +45,7 @@ def open_model(
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id  # GPT-2 reads the label before the padding
     new = num_new(tokenizer, config.vocab_size)
-    if len(tokenizer) - new > config.vocab_size:
-        raise ValueError(
-            f"{folder}: the tokenizer has {len(tokenizer)} entries, the model's embeddings only {config.vocab_size}; "
-            "they do not belong together"
-        )
+    refuse_strange_ids(tokenizer, config.vocab_size + new, folder)
     if fresh:
         config.vocab_size += new
         return made(head, config, folder), ["all"]

@@ -114,7 +114,7 @@ def test_a_setting_that_does_not_fit_is_refused(folder, changes, complaint):
 
 def test_a_tokenizer_of_another_model_is_refused(folder):
     edit_config(folder, vocab_size=20)
-    with pytest.raises(ValueError, match=r"the tokenizer has \d+ entries, the model's embeddings only 20"):
+    with pytest.raises(ValueError, match=r"the tokenizer's ids go up to \d+, the model has embeddings for 20"):
         opened(folder)
 
 
