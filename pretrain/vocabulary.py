@@ -121,7 +121,8 @@ def in_a_word(token: str, marks: Marks) -> tuple[bool, bool]:
         text = bytes(BYTES.get(letter, 0x20) for letter in token).decode(errors="replace")  # "�", a part of a letter
     begins = token.startswith(marks) or text[:1].isspace()
     text = text.strip().lstrip("▁")
-    return bool(text) and not begins and is_letter(text[0]), bool(text) and is_letter(text[-1])
+    goes_on = bool(text) and not begins and is_letter(text[0])
+    return goes_on, is_letter(text[-1]) if text else token.endswith(marks)  # the mark alone: its word comes next
 
 
 def is_letter(character: str) -> bool:

@@ -28,7 +28,7 @@ TEXTS = {
     "hindi": "यह एक वाक्य है। वह घर गया। क्या आप ठीक हैं? " * 20,
     "thai": "เขาไปบ้านแล้วก็กลับมา แม่ของเขาไม่อยู่ " * 20,
     "thai without blanks": "เขาไปบ้านแล้วก็กลับมาแม่ของเขาไม่อยู่" * 20,
-    "english": "The old man sat by the sea. It's naïve, said Dr. Who. " * 20,
+    "english": "The old man sat by the sea. It's here, said Dr. Who. " * 20,
 }
 
 
@@ -63,7 +63,7 @@ def test_no_entry_of_a_chinese_vocabulary_is_dead(tmp_path):
 
 def test_a_small_alphabet_is_told_and_what_is_told_mends_it(tmp_path):
     run = learn(tmp_path, TEXTS["chinese"], alphabet=300)
-    assert unknown_rate(run) > 0.2
+    assert unknown_rate(run) > 0.1
     told = re.search(
         r"vocabulary.alphabet: (\d+) keeps .* vocabulary.size must then be (\d+)", (run / "report.md").read_text()
     )
