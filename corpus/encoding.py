@@ -32,6 +32,7 @@ class Encoded:
     documents: NDArray[numpy.int64]  # (d,) sentences of each document, at least 1
     num_bytes: int  # of UTF-8 text
     skipped: Tally
+    letters: tuple[int, int, int] = (0, 0, 0)  # unknown tokens; characters other than blanks; the unknown ones of them
 
 
 def encode_all(
@@ -92,7 +93,7 @@ class Encoder:
     def encode(self, batch: list[Document]) -> Encoded:
         """Ids of the documents' sentences, without special tokens; a sentence without any token is dropped."""
         texts = [pieces(document) for document in batch]
-        ids, lengths = self.words.encode(list(chain.from_iterable(texts)))
+        ids, lengths, letters = self.words.encode(list(chain.from_iterable(texts)))
         firsts = numpy.cumsum([0, *map(len, texts[:-1])])
         document_lengths = numpy.add.reduceat(lengths > 0, firsts, dtype=numpy.int64)
         return Encoded(
@@ -101,6 +102,7 @@ class Encoder:
             document_lengths[document_lengths > 0],
             sum(len("\n".join(document.paragraphs).encode()) for document in batch),
             Tally({"sentences without tokens": int((lengths == 0).sum())}),
+            tuple(letters.tolist()),
         )
 
 

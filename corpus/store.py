@@ -15,7 +15,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +27,7 @@ from corpus.document import Document, Tally
 from corpus.encoding import Encoded, encode_all
 from corpus.held_out import Division, division
 from corpus.manifest import Mapped, read_manifest, write_manifest
+from corpus.sentences import SPLITTER
 from corpus.source import Source, fingerprint, pinned
 from corpus.text import documents
 from engine.disk import whole_folder
@@ -41,6 +41,8 @@ Deduplicate = Literal["minhash"]
 
 LAYOUT = 3  # of the files: a store of another one is built again, under another key
 SPLITS = ("train", "held_out")
+LETTERS = ("unknown tokens", "characters", "unknown characters")  # blanks are not counted
+COUNTED = ("documents", "sentences", "tokens", "bytes", *LETTERS)  # of what is in a split
 BATCH_CHARACTERS = 1 << 20  # of text a worker is handed at a time
 RESIDENT = 1 << 28  # bytes of a split's ids, and again of its tables, that a process has in memory at most
 AROUND = 1 << 21  # bytes that come into memory with a byte that is read: Linux 6 maps 2 MB at once
@@ -167,7 +169,7 @@ def prepare(
                 )
             with whole_folder(home) as aside:
                 build(origin, tokenizer.backend_tokenizer, aside, processes or len(os.sched_getaffinity(0)))
-    train, held = (Store(home / split, num_ids(tokenizer)) for split in SPLITS)
+    train, held = (Store(home / split, vocabulary_size(tokenizer)) for split in SPLITS)
     return train, held
 
 
@@ -200,14 +202,14 @@ def origin_of(
         "fingerprint": digest([fingerprint(source) for source in sources]),
         "tokenizer": tokenizer_hash,
         "held_out": held_out,
-        "splitter": f"nupunkt {version('nupunkt')}",
-        "dtype": "uint16" if num_ids(tokenizer) <= 1 << 16 else "uint32",
+        "splitter": SPLITTER,
+        "dtype": "uint16" if vocabulary_size(tokenizer) <= 1 << 16 else "uint32",
     }
     cleaning = {"filters": list(filters), "deduplicate": deduplicate}
     return {**origin, "cleaning": cleaning} if filters or deduplicate else origin
 
 
-def num_ids(tokenizer: "PreTrainedTokenizerFast") -> int:
+def vocabulary_size(tokenizer: "PreTrainedTokenizerFast") -> int:
     """The tokenizer's largest id, and one."""
     return max(tokenizer.get_vocab().values()) + 1
 
@@ -264,7 +266,7 @@ class Writer:
         folder.mkdir(parents=True)
         self.folder, self.dtype = folder, dtype
         self.files = {name: (folder / f"{name}.bin").open("wb") for name in ("ids-00000", "sentences", "documents")}
-        self.counts = {"documents": 0, "sentences": 0, "tokens": 0, "bytes": 0}
+        self.counts = dict.fromkeys(COUNTED, 0)
         self.write("sentences", numpy.zeros(1, numpy.int64))
         self.write("documents", numpy.zeros(1, numpy.int64))
 
@@ -276,6 +278,8 @@ class Writer:
         self.counts["sentences"] += len(encoded.sentences)
         self.counts["documents"] += len(encoded.documents)
         self.counts["bytes"] += encoded.num_bytes
+        for name, count in zip(LETTERS, encoded.letters, strict=True):
+            self.counts[name] += count
 
     def write(self, name: str, array: NDArray[Any]) -> None:
         self.files[name].write(array.tobytes())

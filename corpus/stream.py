@@ -18,15 +18,15 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
 from corpus.chapters import Chapter
+from corpus.sentences import SPLITTER
 from corpus.source import Source, parts, pinned
-from corpus.store import Store, num_ids
+from corpus.store import Store, vocabulary_size
 from corpus.stream_job import Job, chapter_name, chapters_in, is_at_work, is_past, raise_what_was_told, wanted_path
 from engine import draws
 
@@ -60,7 +60,7 @@ class StreamedText:
             name="held_out",
             sources=tuple(pinned(source) for source in sources),
             tokenizer=tokenizer.backend_tokenizer.to_str(),
-            dtype="uint16" if num_ids(tokenizer) <= 1 << 16 else "uint32",
+            dtype="uint16" if vocabulary_size(tokenizer) <= 1 << 16 else "uint32",
             held_out=held_out,
             held_out_tokens=held_out_tokens,
             chapter_tokens=chapter_tokens,
@@ -73,7 +73,7 @@ class StreamedText:
         self._stamp = hashlib.sha256(job.to_json().encode()).hexdigest()[:16]
         home = folder.absolute() / self._stamp
         self._job = replace(job, folder=home, processes=processes, parent=os.getpid())
-        self._num_ids = num_ids(tokenizer)
+        self._num_ids = vocabulary_size(tokenizer)
         self._owner = os.getpid() if builds else None
         self._writers: dict[str, subprocess.Popen[str]] = {}
         self._coming: tuple[int, int] | None = None  # the writer's next chapter that was not opened here
@@ -93,7 +93,7 @@ class StreamedText:
         """SHA-256 (hex) of what decides over the chapters: how they are cut and the sources, at their commit or by
         their files' names and sizes, since the files are not all read for it. A cursor is good for one fingerprint."""
         found = [(part.name, part.num_bytes) for source in self._job.sources for part in parts(source)]
-        return hashlib.sha256(json.dumps([self._stamp, found, version("nupunkt")]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self._stamp, found, SPLITTER]).encode()).hexdigest()
 
     def chapter(self, epoch: int, number: int, cursor: dict[str, Any]) -> Chapter:
         """Open a chapter, as soon as it is there. `cursor` says where its sources stand: that of a saved position, or

@@ -3,8 +3,8 @@
 `SegmentPairs` is BERT's unit: two spans of text, the second either what follows or a stranger (Devlin et al. 2019,
 appendix A.2; `create_pretraining_data.py` of the paper's code for the filling and the truncation). The paper's code is
 followed except where it is careless: the stranger is from another document by construction (the code keeps a wrong
-label when ten draws hit the same document), and exactly half of the examples are true (there, a group of one sentence
-is always a stranger).
+label when ten draws hit the same document), exactly half of the examples are true (there, a group of one sentence is
+always a stranger), and a sentence that is longer than an example is used in pieces (there, its tail is never seen).
 
 `Blocks` is GPT's, and that of a masked LM without pairs: documents one behind the other, cut every `length` tokens.
 """
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.chapters import Chapter
+from corpus.doubles import contents
 from engine import draws
 
 Ints = npt.NDArray[np.int64]
@@ -50,16 +51,18 @@ class SegmentPairs:
     """
 
     def __init__(self, chapter: Chapter, length: int, short_seq_rate: float, key: int):
-        self.store, self.length = chapter.store, length
+        self.chapter, self.store, self.length = chapter, chapter.store, length
         if len(chapter.documents) < 2:
             raise ValueError(
                 f"sentence pairs need two documents or more, since a stranger comes from another one, and the "
                 f"{side_of(chapter)} text has {len(chapter.store)}: {REMEDIES}"
             )
         sentences, first = chapter.store.offsets(chapter.documents)
-        text = _Text.of(sentences, first)
-        self.rows, self.tokens_left_out = _paired(text, length - NUM_SPECIAL, short_seq_rate, key)
+        room = length - NUM_SPECIAL
+        text = _Text.of(*_in_pieces(sentences, first, room))
+        self.rows, self.alone = _paired(text, room, short_seq_rate, key)
         self.num_tokens = int(text.sentences[-1])
+        self.num_long = int((np.diff(sentences)[_is_sentence(sentences, first)] > room).sum())
         if not len(self.rows):
             raise ValueError(
                 "sentence pairs need documents of two sentences or more, and each document of the "
@@ -72,11 +75,36 @@ class SegmentPairs:
     def report(self) -> list[str]:
         """Say, in Markdown lines, what the division of the text came to."""
         strangers = int(self.rows[:, 4].sum())
-        share = self.tokens_left_out / max(1, self.num_tokens)
+        shown, cut, alone = (f"{count:,} ({count / self.num_tokens:.2%})" for count in self.count_tokens())
         return [
             f"Sentence pairs: {len(self):,}, of which {strangers:,} with a stranger as B ({strangers / len(self):.2%})."
-            f" In no pair: {self.tokens_left_out:,} tokens ({share:.2%}), sentences left alone at a document's end."
+            f" Sentences longer than an example, used in pieces: {self.num_long:,}.",
+            f"Of the {self.num_tokens:,} tokens of the first chapter, an epoch shows {shown}. Not shown: {cut} cut off "
+            f"where a pair was too long, {alone} in sentences left alone at a document's end. An objective without "
+            "next_sentence shows all.",
+            *self.false_strangers(strangers),
         ]
+
+    def false_strangers(self, strangers: int) -> list[str]:
+        """Say how many strangers are from a document that is word for word that of A, if any is."""
+        sentences, first = self.store.offsets(self.chapter.documents)
+        begin = sentences[first[:-1]]
+        order, content = np.argsort(begin), contents(self.store, self.chapter.documents)
+        a, b = (content[order[np.searchsorted(begin[order], self.rows[:, place], "right") - 1]] for place in (0, 2))
+        if not (number := int((self.rows[:, 4] * (a == b)).sum())):
+            return []
+        return [
+            f"**Warning: {number:,} of the strangers ({number / strangers:.2%}) are from another document that is word "
+            "for word the same, so their label is wrong.** corpus.deduplicate: minhash leaves doubles out (with mode: "
+            "store, and prepared by  python -m pretrain.prepare)."
+        ]
+
+    def count_tokens(self) -> tuple[int, int, int]:
+        """How many of the chapter's tokens stand in an example; were cut off from one; and were left alone, in none."""
+        spans = np.concatenate([self.rows[:, :2], self.rows[:, 2:4]])
+        shown = _covered(spans)
+        reached = _covered(np.concatenate([spans, self.alone]))
+        return shown, self.num_tokens - reached, reached - shown
 
     def take(self, index: Ints) -> Segments:
         """Read the examples `index` (B,) from the store in one gather."""
@@ -169,10 +197,35 @@ class _Text:
         return document, first, self.first[document] + size[document] * (place + 1) // number[document]
 
 
-def _paired(text: _Text, room: int, short_seq_rate: float, key: int) -> tuple[Ints, int]:
+def _is_sentence(offsets: Ints, first: Ints) -> npt.NDArray[np.bool_]:
+    """Which of the steps from one offset to the next are sentences, and not from a document's end to the next one."""
+    found = np.ones(len(offsets) - 1, bool)
+    found[first[1:-1] - 1] = False
+    return found
+
+
+def _in_pieces(offsets: Ints, first: Ints, room: int) -> tuple[Ints, Ints]:
+    """What `Store.offsets` gives, with each sentence of more than `room` tokens in pieces of half that, of which two
+    fill an example."""
+    half = (room + 1) // 2
+    length = np.append(np.where(_is_sentence(offsets, first), np.diff(offsets), 0), 0)
+    number = np.where(length > room, -(-length // half), 1)  # of pieces, of each sentence
+    after = np.cumsum(number)
+    place = np.arange(after[-1]) - np.repeat(after - number, number)
+    return np.repeat(offsets, number) + half * place, np.append(0, after)[first]
+
+
+def _covered(spans: Ints) -> int:
+    """How many tokens stand in one of the `spans` (N, 2), which may overlap."""
+    start, end = spans[np.argsort(spans[:, 0], kind="stable")].T
+    reached = np.maximum.accumulate(end)
+    return int(np.maximum(0, end - np.maximum(start, np.append(0, reached[:-1]))).sum())
+
+
+def _paired(text: _Text, room: int, short_seq_rate: float, key: int) -> tuple[Ints, Ints]:
     """Divide every document into pairs; return rows (N, 5) of a_start, a_end, b_start, b_end, is_stranger.
 
-    Also return the tokens that stand in no example: sentences left alone at a section's end.
+    Also return the spans (S, 2) of the sentences left alone, one of a section at most: no example is made of them.
     """
     sentences, draw, rows = text.sentences, _Draws(key), []
     document, first, last = text.sections()
@@ -196,8 +249,8 @@ def _paired(text: _Text, room: int, short_seq_rate: float, key: int) -> tuple[In
         first[active] = np.where(is_stranger, cut, end)  # what would have followed a stranger's A is not used up
         active = active[last[active] - first[active] >= 2]
         turn += 1
-    left_alone = int((sentences[last] - sentences[first]).sum())
-    return np.concatenate(rows) if rows else np.zeros((0, 5), np.int64), left_alone
+    alone = np.stack([sentences[first], sentences[last]], axis=1) + text.shift[document][:, None]
+    return np.concatenate(rows) if rows else np.zeros((0, 5), np.int64), alone
 
 
 class _Draws:

@@ -34,6 +34,7 @@ class Words:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.cut: Callable[[str], list[str]] = words_of if parts_at_blanks(tokenizer) else whole
+        self.unknown, self.drops = unknown_id(tokenizer), drops_letters(tokenizer)
         self.forget()
 
     def forget(self) -> None:
@@ -41,19 +42,20 @@ class Words:
         self.ids: Ids = numpy.empty(0, numpy.uint32)  # of all words, in the order of their numbers
         self.ends: Lengths = numpy.zeros(1, numpy.int64)  # word n is ids[ends[n] : ends[n + 1]]
         self.characters = 0  # of all words
+        self.letters: Lengths = numpy.zeros((0, 3), numpy.int64)  # of each word: see `encode`
 
-    def encode(self, texts: list[str]) -> tuple[Ids, Lengths]:
-        """The ids of all texts, one text after the other, without special tokens; and how many each text has."""
-        ids, counts = [], []
+    def encode(self, texts: list[str]) -> tuple[Ids, Lengths, Lengths]:
+        """The ids of all texts, one text after the other, without special tokens; and how many each text has.
+
+        Also, of all texts together: unknown tokens, characters other than blanks, and those of them that the tokenizer
+        does not know (3,).
+        """
         cut = [slabs(text) for text in texts]
-        for some in portions(chain.from_iterable(cut)):
-            found, lengths = self.encode_portion(some)
-            ids.append(found)
-            counts.append(lengths)
+        ids, counts, letters = zip(*map(self.encode_portion, portions(chain.from_iterable(cut))), strict=True)
         firsts = numpy.cumsum([0, *map(len, cut[:-1])])
-        return numpy.concatenate(ids), numpy.add.reduceat(numpy.concatenate(counts), firsts)
+        return numpy.concatenate(ids), numpy.add.reduceat(numpy.concatenate(counts), firsts), numpy.sum(letters, 0)
 
-    def encode_portion(self, texts: list[str]) -> tuple[Ids, Lengths]:
+    def encode_portion(self, texts: list[str]) -> tuple[Ids, Lengths, Lengths]:
         if len(self.numbers) > MOST_WORDS or self.characters > MOST_CHARACTERS:
             self.forget()
         words, word_counts = [], []
@@ -66,20 +68,36 @@ class Words:
         begin, end = self.ends[number], self.ends[number + 1]
         after = numpy.cumsum(end - begin)
         place = numpy.arange(after[-1]) + numpy.repeat(end - after, end - begin)
-        return self.ids[place], numpy.diff(after[numpy.cumsum(word_counts) - 1], prepend=0)
+        lengths = numpy.diff(after[numpy.cumsum(word_counts) - 1], prepend=0)
+        return self.ids[place], lengths, self.letters[number].sum(0)
 
     def learn(self) -> None:
         """Ask the tokenizer for the words that have a number and no ids yet."""
         unknown = islice(self.numbers, len(self.ends) - 1, None)
         while words := list(islice(unknown, AT_A_TIME)):
             self.characters += sum(map(len, words))
-            found, lengths = array("I"), []
-            for encoding in self.tokenizer.encode_batch_fast(words, add_special_tokens=False):
+            found, lengths, letters = array("I"), [], []
+            encodings = self.tokenizer.encode_batch_fast(words, add_special_tokens=False)
+            for word, encoding in zip(words, encodings, strict=True):
                 ids = encoding.ids
                 found.fromlist(ids)
                 lengths.append(len(ids))
+                lost = self.lost(word) if self.drops or self.unknown in ids else 0
+                letters.append((ids.count(self.unknown), len("".join(word.split())), lost))
             self.ids = numpy.concatenate([self.ids, numpy.frombuffer(found, numpy.uint32)])
             self.ends = numpy.concatenate([self.ends, self.ends[-1] + numpy.cumsum(lengths)])
+            self.letters = numpy.concatenate([self.letters, letters])
+
+    def lost(self, word: str) -> int:
+        """How many letters of the word, blanks aside, no token stands for but the unknown one."""
+        encoding = self.tokenizer.encode(word, add_special_tokens=False)
+        kept = {
+            place
+            for number, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+            if number != self.unknown
+            for place in range(start, end)
+        }
+        return sum(not letter.isspace() for place, letter in enumerate(word) if place not in kept)
 
 
 def slabs(text: str) -> list[str]:
@@ -114,6 +132,21 @@ def words_of(text: str) -> list[str]:
 
 def whole(text: str) -> list[str]:
     return [text]
+
+
+def unknown_id(tokenizer: Tokenizer) -> int:
+    """The id of what stands for letters that are not in the vocabulary; -1 if nothing does."""
+    model: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
+    token = model.get("unk_token")
+    found = model.get("unk_id") if token is None else tokenizer.token_to_id(token)
+    return -1 if found is None else int(found)
+
+
+def drops_letters(tokenizer: Tokenizer) -> bool:
+    """Whether letters that are not in the vocabulary leave no trace: BPE of letters without an unknown token."""
+    made: dict[str, Any] = json.loads(tokenizer.to_str())
+    is_bpe = made["model"]["type"] == "BPE" and not made["model"].get("byte_fallback")
+    return is_bpe and '"ByteLevel"' not in json.dumps(made["pre_tokenizer"]) and unknown_id(tokenizer) < 0
 
 
 def parts_at_blanks(tokenizer: Tokenizer) -> bool:

@@ -1,6 +1,7 @@
 """How does something appear on disk whole or not at all?  It is written aside, forced to disk, and renamed."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -35,6 +36,27 @@ def whole_folder(target: Path, needed: int = 0) -> Iterator[Path]:
         finally:
             for left in (aside, old):
                 remove(left)
+
+
+@contextmanager
+def alone(target: Path, doing: str) -> Iterator[None]:
+    """Exclude other processes that would make `target` meanwhile. Errors: FileExistsError if one is `doing` so already,
+    which names what it does."""
+    path = target.with_name(f".{target.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                raise BlockingIOError  # another one ended just now, and took its lock away
+        except BlockingIOError:
+            raise FileExistsError(
+                f"another process is {doing} {target}; wait for it and give the command again, or give another name"
+            ) from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def whole_file(path: Path, content: bytes) -> None:

@@ -16,6 +16,7 @@ from engine.saved import config_of, load_weights
 from finetune.decoder import num_new
 from finetune.head import Head
 from finetune.task import Task
+from tokenizer.load import refuse_strange_ids
 
 UNLIMITED = 10**9  # tokens, of models without a table of positions
 
@@ -40,8 +41,8 @@ def open_model(
 
     What the folder brings along stays, but for the outputs of a head that was learnt for other labels. Return the
     network with the names of the weights that start random. Errors: ValueError if a weight of the encoder is missing or
-    of another shape, if the tokenizer has more entries than the embeddings, or if `changes` names a key that the config
-    has not.
+    of another shape, if the tokenizer has ids beyond the embeddings, or if `changes` names a key that the config has
+    not.
     """
     config = config_of(folder, revision)
     _change(config, changes, folder)
@@ -50,11 +51,7 @@ def open_model(
     if config.pad_token_id is None or config.pad_token_id < 0:
         config.pad_token_id = tokenizer.pad_token_id  # GPT-2 reads the label before the padding
     new = num_new(tokenizer, config.vocab_size)
-    if len(tokenizer) - new > config.vocab_size:
-        raise ValueError(
-            f"{folder}: the tokenizer has {len(tokenizer)} entries, the model's embeddings only {config.vocab_size}; "
-            "they do not belong together"
-        )
+    refuse_strange_ids(tokenizer, config.vocab_size + new, folder)
     if fresh:
         config.vocab_size += new
         return made(head, config, folder), ["all"]

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerFast
 
+from corpus.doubles import doubles_report
 from corpus.source import Source
-from corpus.store import Store
+from corpus.store import LETTERS, Store
+from engine.batch import Batch
 from pretrain.examples import ChapterExamples, fixed_batches
 from pretrain.objective import Objective
+from pretrain.vocabulary import Vocabulary
 
 SAMPLE = 2048  # examples that lengths, padding and balance are read from
+TOO_MANY_UNKNOWN = 0.005  # of the characters
 
 
 def data_report(
@@ -19,7 +23,12 @@ def data_report(
     objective: Objective,
     tokenizer: PreTrainedTokenizerFast,
 ) -> str:
-    """Describe a corpus, its `stores` by name, and the first examples of a chapter, as Markdown."""
+    """Describe a corpus, its `stores` by name, and the first examples of a chapter, as Markdown.
+
+    Errors: ValueError for a setting of the objective that can do nothing with this text.
+    """
+    batches = fixed_batches(examples, SAMPLE, 32)
+    read = {"training": examples.units.store, **stores}  # of a stream, the first chapter
     lines = [
         "# Data",
         "",
@@ -31,7 +40,9 @@ def data_report(
     for name, store in stores.items():
         lines.append(f"| {name} | {len(store):,} | {store.num_sentences:,} | {store.num_tokens:,} |")
     lines += left_out(stores) + held_out_how(stores)
-    lines += ["", *examples.units.report(), "", *_batch_lines(examples), "", "## Ten examples", ""]
+    lines += ["", *(line for name, store in read.items() for line in unknown_lines(name, store)), *doubles_report(read)]
+    lines += ["", *examples.units.report(), *objective.remarks(batches, Vocabulary.of(tokenizer))]
+    lines += ["", *_batch_lines(batches, len(examples.order)), "", "## Ten examples", ""]
     ten = fixed_batches(examples, 10, 1)
     lines += [line for batch in ten for line in objective.in_words(batch, tokenizer)]
     return "\n".join(lines) + "\n"
@@ -66,15 +77,32 @@ def held_out_how(stores: dict[str, Store]) -> list[str]:
     return []
 
 
-def _batch_lines(examples: ChapterExamples) -> list[str]:
-    batches = fixed_batches(examples, SAMPLE, 32)
+def unknown_lines(name: str, store: Store) -> list[str]:
+    """How much of the text the tokenizer does not know; a warning that says what mends it where that is much."""
+    tokens, letters, lost = (store.manifest["counts"][key] for key in LETTERS)
+    share = lost / max(1, letters)
+    lines = [
+        f"- {name}: unknown to the tokenizer are {tokens:,} tokens ({tokens / max(1, store.num_tokens):.2%}), that is, "
+        f"{lost:,} of {letters:,} characters ({share:.2%})"
+    ]
+    if share > TOO_MANY_UNKNOWN:
+        lines.append(
+            "- **Warning: what is unknown is neither read nor learnt.** In the tokenizer's recipe, raise "
+            "vocabulary.alphabet (its report says to what), and learn it from this text; or, for causal_lm, say "
+            "vocabulary.name: byte-bpe, which knows any text. WordPiece also knows no word of over 100 characters, "
+            "which matters where no blanks part words"
+        )
+    return lines
+
+
+def _batch_lines(batches: list[Batch], number: int) -> list[str]:
     places = sum(batch.num_places for batch in batches)
     tokens = sum(batch.num_tokens for batch in batches)
     lengths = sorted(length for batch in batches for length in batch.lengths)
     tenths = ", ".join(str(lengths[int(share * (len(lengths) - 1))]) for share in (0, 0.05, 0.25, 0.5, 1))
     asked = {name: sum(batch.counts[name] for batch in batches) for name in batches[0].counts}
     return [
-        f"Examples of the first chapter: {len(examples.order):,}. Of the first {len(lengths):,}: "
+        f"Examples of the first chapter: {number:,}. Of the first {len(lengths):,}: "
         f"padding {1 - tokens / places:.1%}; "
         f"lengths at 0, 5, 25, 50, 100 %: {tenths}; answers asked: "
         + ", ".join(f"{name} {count:,} ({count / tokens:.1%} of the tokens)" for name, count in asked.items())

@@ -124,7 +124,8 @@ def vocabulary_of(recipe: PretrainRecipe) -> Vocabulary:
         if size is None:
             raise ValueError(f"{error}; to plan without it, say model.vocab_size in the recipe") from None
         special = {name: place for place, name in enumerate(("pad", "cls", "sep", "mask", "eos"))}
-        return Vocabulary(size, special, np.arange(len(special), size), np.zeros(size, bool))
+        goes_on = np.arange(size) % 2 == 1
+        return Vocabulary(size, special, np.arange(len(special), size), goes_on, np.ones(size, bool))
 
 
 def parameters_by_part(model: nn.Module) -> dict[str, int]:

@@ -92,6 +92,11 @@ class Objective(ABC):
     def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
         """Show each example of a batch to a person: a Markdown line or more for each."""
 
+    def remarks(self, batches: list[Batch], vocabulary: Vocabulary) -> list[str]:
+        """What a reader must know of a text that becomes such batches, in Markdown lines. Errors: ValueError for a
+        setting that can do nothing with it."""
+        return []
+
     def samples(
         self, model: nn.Module, tokenizer: PreTrainedTokenizerFast, seed: int, unseen: list[Batch]
     ) -> list[str]:

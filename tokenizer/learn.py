@@ -20,6 +20,7 @@ from engine.recipe import check_least
 from tokenizer.load import BERT_SPECIAL_TOKENS
 
 END_OF_TEXT = "<|endoftext|>"
+TOO_MANY = 0.001  # of a text's characters, to be lost without a word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +50,18 @@ class Learner(ABC):
         no room for the single letters.
         """
 
+    def remarks(self, characters: Counter[str]) -> list[str]:
+        """Say what of such a text the tokenizer loses, if that is much, and which key mends it."""
+        return []
+
 
 @dataclass(frozen=True, kw_only=True)
 class WordPiece(Learner):
     """BERT's tokenizer."""
 
     size: int = 30_522
-    lowercase: bool = True  # also drops accents
+    lowercase: bool = True
+    strip_accents: bool | None = None  # ü becomes u, and vowel signs of Hindi or Thai go; None: as lowercase says
     alphabet: int = 1_000  # the commonest characters are kept, a rarer one makes its word [UNK]
 
     def __post_init__(self) -> None:
@@ -65,9 +71,8 @@ class WordPiece(Learner):
 
     def learn(self, texts: Iterator[list[str]], characters: Counter[str], max_length: int) -> PreTrainedTokenizerFast:
         """See `Learner.learn`. The ids: special tokens, letters, letters within a word, pieces as they were found."""
-        blank = BertTokenizer(do_lower_case=self.lowercase).backend_tokenizer
-        letters = commonest(normalized(characters, blank.normalizer), self.alphabet)
-        within = ["##" + letter for letter in letters if joins_words(letter, blank.pre_tokenizer)]
+        blank = self._blank
+        letters, within = self._letters(characters, self.alphabet)
         given = [*BERT_SPECIAL_TOKENS, *letters, *within]
         self._check_room(given)
         # The trainer numbers the letters within words in the order of a hash map, and equal counts are decided by
@@ -84,7 +89,42 @@ class WordPiece(Learner):
         learned = blank.get_vocab()
         grown = sorted(learned.keys() - set(given), key=learned.__getitem__)
         numbered = {token: number for number, token in enumerate([*given, *grown])}
-        return BertTokenizer(vocab=numbered, do_lower_case=self.lowercase, model_max_length=max_length)
+        return BertTokenizer(
+            vocab=numbered,
+            do_lower_case=self.lowercase,
+            strip_accents=self.strip_accents,
+            model_max_length=max_length,
+        )
+
+    def remarks(self, characters: Counter[str]) -> list[str]:
+        counts, notes = normalized(characters, self._blank.normalizer), []
+        missing = 1 - sum(counts[letter] for letter in commonest(counts, self.alphabet)) / max(1, counts.total())
+        if missing > TOO_MANY:
+            room = len(BERT_SPECIAL_TOKENS) + sum(map(len, self._letters(characters, len(counts))))
+            notes.append(
+                f"Warning: {missing:.2%} of the characters are beyond the alphabet, and make whole words unknown: "
+                f"vocabulary.alphabet: {len(counts)} keeps all letters; vocabulary.size must then be {room} or more."
+            )
+        kept = BertTokenizer(do_lower_case=self.lowercase, strip_accents=False).backend_tokenizer.normalizer
+        ask = self._blank.normalizer.normalize_str
+        changed = sum(count for letter, count in characters.items() if ask(letter) != kept.normalize_str(letter))
+        if self.strip_accents is None and changed > TOO_MANY * characters.total():
+            notes.append(
+                f"Warning: {changed / characters.total():.2%} of the characters lose accents or vowel signs, so that "
+                "words such as drücken and drucken become one: vocabulary.strip_accents: false keeps them."
+            )
+        return notes
+
+    @property
+    def _blank(self) -> Tokenizer:
+        """A tokenizer without a vocabulary."""
+        return BertTokenizer(do_lower_case=self.lowercase, strip_accents=self.strip_accents).backend_tokenizer
+
+    def _letters(self, characters: Counter[str], most: int) -> tuple[list[str], list[str]]:
+        """The letters that are kept, and those of them with which a word can go on, as `##x`."""
+        blank = self._blank
+        letters = commonest(normalized(characters, blank.normalizer), most)
+        return letters, ["##" + letter for letter in letters if joins_words(letter, blank)]
 
     def _check_room(self, given: list[str]) -> None:
         if len(given) > self.size:
@@ -144,6 +184,7 @@ def commonest(counts: Counter[str], most: int) -> list[str]:
     return sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:most])
 
 
-def joins_words(letter: str, pre_tokenizer: pre_tokenizers.PreTokenizer) -> bool:
-    """Whether a word can go on with this letter. Punctuation and Chinese characters always stand alone."""
-    return len(pre_tokenizer.pre_tokenize_str("a" + letter)) == 1
+def joins_words(letter: str, blank: Tokenizer) -> bool:
+    """Whether a word can go on with this letter. Punctuation and Chinese characters always stand alone: the one is cut
+    off by the pre-tokenizer, the other are set among blanks by the normaliser."""
+    return len(blank.pre_tokenizer.pre_tokenize_str(blank.normalizer.normalize_str("a" + letter))) == 1

@@ -43,6 +43,22 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> PreTrainedT
     return tokenizer
 
 
+def num_ids(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The largest id that a text can become, plus one: so many embeddings does a model need. An id may have no token,
+    so the tokens may be fewer, and what frames a text may have an id of its own."""
+    framed = tokenizer("", ""), tokenizer("")
+    return 1 + max(*tokenizer.get_vocab().values(), *(number for one in framed for number in one["input_ids"]))
+
+
+def refuse_strange_ids(tokenizer: PreTrainedTokenizerFast, num_embeddings: int, model: str | Path) -> None:
+    """Errors: ValueError if a text can become ids for which the model has no embedding."""
+    if (needed := num_ids(tokenizer)) > num_embeddings:
+        raise ValueError(
+            f"{model}: the tokenizer's ids go up to {needed - 1}, the model has embeddings for {num_embeddings} (0 to "
+            f"{num_embeddings - 1}); they do not belong together: put there the tokenizer of its training"
+        )
+
+
 def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
     """Return the SHA-256 (hex) of all that decides which ids a text becomes: equal hashes, equal ids.
 

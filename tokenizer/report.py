@@ -5,12 +5,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from rich.table import Table
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from corpus.words import Words
 from tokenizer.load import tokenizer_hash
 
-HEADINGS = ("vocabulary", "size", "tokens a word", "characters a token", "unknown tokens")
+HEADINGS = ("vocabulary", "size", "tokens a word", "characters a token", "unknown tokens", "unknown characters")
 _AT_ONCE = 512  # paragraphs
 
 
@@ -25,6 +28,8 @@ class Measure:
     num_characters: int  # blanks included
     num_tokens: int
     num_unknown: int
+    num_letters: int  # characters but blanks
+    num_unknown_letters: int
 
     def figures(self) -> dict[str, float]:
         """Return what readers compare: two ratios and a share. Empty when there was no text."""
@@ -34,19 +39,21 @@ class Measure:
             "tokens_a_word": self.num_tokens / self.num_words,
             "characters_a_token": self.num_characters / self.num_tokens,
             "unknown_rate": self.num_unknown / self.num_tokens,
+            "unknown_letters_rate": self.num_unknown_letters / max(1, self.num_letters),
         }
 
     def row(self) -> tuple[str, ...]:
         """Return the cells under HEADINGS."""
         figures = self.figures()
         if not figures:
-            return (self.label, f"{self.size:,}", "–", "–", "–")
+            return (self.label, f"{self.size:,}", *["–"] * (len(HEADINGS) - 2))
         return (
             self.label,
             f"{self.size:,}",
             f"{figures['tokens_a_word']:.3f}",
             f"{figures['characters_a_token']:.3f}",
             f"{figures['unknown_rate']:.4%}",
+            f"{figures['unknown_letters_rate']:.4%}",
         )
 
 
@@ -68,7 +75,7 @@ class Report:
 
     def markdown(self) -> str:
         """Return report.md."""
-        rows = [HEADINGS, ("---", "---:", "---:", "---:", "---:"), *(one.row() for one in self.measures)]
+        rows = [HEADINGS, ("---", *["---:"] * (len(HEADINGS) - 1)), *(one.row() for one in self.measures)]
         lines = [f"# Tokenizer {self.name}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
         lines += [f"- {note}" for note in self.notes]
         lines += [f"- {name}: {_shown(value)}" for name, value in self.facts.items()]
@@ -86,14 +93,19 @@ class Report:
 
 def measure(label: str, tokenizer: PreTrainedTokenizerFast, paragraphs: Sequence[str]) -> Measure:
     """Write `paragraphs` in the tokenizer's vocabulary, without special tokens or truncation, and count."""
-    num_tokens = num_unknown = 0
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    words, num_tokens, letters = Words(backend), 0, np.zeros(3, np.int64)
     for some in _batches(paragraphs):
-        for ids in tokenizer(some, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]:
-            num_tokens += len(ids)
-            num_unknown += ids.count(tokenizer.unk_token_id)
+        ids, _, found = words.encode(some)
+        num_tokens += len(ids)
+        letters += found
     num_words = sum(len(paragraph.split()) for paragraph in paragraphs)
     num_characters = sum(map(len, paragraphs))
-    return Measure(label, tokenizer_hash(tokenizer), len(tokenizer), num_words, num_characters, num_tokens, num_unknown)
+    about = (label, tokenizer_hash(tokenizer), len(tokenizer))
+    num_unknown, num_letters, num_unknown_letters = letters.tolist()
+    return Measure(*about, num_words, num_characters, num_tokens, num_unknown, num_letters, num_unknown_letters)
 
 
 def _batches(paragraphs: Sequence[str]) -> Iterator[list[str]]:

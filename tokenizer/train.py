@@ -16,13 +16,13 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
 from corpus.source import Source, fingerprint, pinned
-from engine.disk import read_json, whole_folder
+from engine.disk import alone, read_json, whole_folder
 from engine.folders import TOKENIZER, mark, refuse_others, visible
 from engine.recipe import check_least, check_name, read, resolved
 from engine.runtime import commit, hardware, peak_rss_mb, program
 from tokenizer.learn import Learner
 from tokenizer.load import load_tokenizer, tokenizer_hash
-from tokenizer.report import Report, measure
+from tokenizer.report import Measure, Report, measure
 from tokenizer.sample import Sample, survey
 
 WRITTEN = ("tokenizer", "recipe.yaml", "report.json", "report.md")
@@ -59,6 +59,12 @@ class Recipe:
 def main(argv: list[str]) -> None:
     recipe = read(Recipe, argv)
     recipe = replace(recipe, sources=tuple(map(pinned, recipe.sources)))
+    with alone(recipe.runs / recipe.name, "learning"):
+        learn(recipe)
+
+
+def learn(recipe: Recipe) -> None:
+    """Leave the recipe's tokenizer in its folder, unless it is there already."""
     folder = recipe.runs / recipe.name
     stamp = stamp_of(recipe)
     if is_done(folder, stamp, recipe.overwrite):
@@ -70,10 +76,11 @@ def main(argv: list[str]) -> None:
     print(f"learning from {sample.num_documents:,} documents, {sample.num_bytes / 1e6:.1f} MB", flush=True)
     tokenizer = recipe.vocabulary.learn(sample.texts(), sample.characters, recipe.max_length)
     judged = [paragraph for document in sample.held_out for paragraph in document.paragraphs]
+    measures = tuple(measure(label, one, judged) for label, one in [(recipe.name, tokenizer), *other.items()])
     report = Report(
         recipe.name,
-        tuple(measure(label, one, judged) for label, one in [(recipe.name, tokenizer), *other.items()]),
-        tuple(remarks(recipe, tokenizer, sample)),
+        measures,
+        tuple(remarks(recipe, tokenizer, sample, measures[0])),
         facts(tokenizer, sample, time.perf_counter() - start),
         stamp,
     )
@@ -127,9 +134,15 @@ def opened(name: str | None) -> dict[str, PreTrainedTokenizerFast]:
         return {}
 
 
-def remarks(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, sample: Sample) -> list[str]:
+def remarks(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, sample: Sample, found: Measure) -> list[str]:
     """Return what a reader of the figures must know."""
-    notes = []
+    notes = recipe.vocabulary.remarks(sample.characters)
+    if not notes and found.num_unknown_letters > 0.005 * found.num_letters:
+        notes.append(
+            f"Warning: {found.num_unknown_letters / found.num_letters:.2%} of the held-out characters are unknown, in "
+            "words of over 100 characters or of letters that the other documents have not: WordPiece suits no language "
+            "without blanks; vocabulary.name: byte-bpe knows any text."
+        )
     if len(tokenizer) < recipe.vocabulary.size:
         notes.append(
             f"The text fills only {len(tokenizer):,} of the {recipe.vocabulary.size:,} tokens asked for: no pair of "

@@ -15,7 +15,7 @@ from finetune.answering import KINDS, Answering, fine_tuned
 from finetune.asked import ASKED, Fields, refuse_other_texts
 from finetune.model import max_tokens
 from finetune.task import Task
-from tokenizer.load import load_tokenizer
+from tokenizer.load import load_tokenizer, refuse_strange_ids
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -115,7 +115,9 @@ def guest(name: str, source: str, revision: str, accelerator: "Accelerator") -> 
         made = Guest(name, model, tokenizer, (task.head,), accelerator, task)
     else:
         able = next((abilities for suffix, abilities in PRETRAINED.items() if saved_from.endswith(suffix)), ())
-        made = Guest(name, opened(source, revision), load_tokenizer(source, revision), able, accelerator)
+        model, tokenizer = opened(source, revision), load_tokenizer(source, revision)
+        refuse_strange_ids(tokenizer, model.config.vocab_size, source)
+        made = Guest(name, model, tokenizer, able, accelerator)
     made.model.set_attn_implementation("eager")  # the one that tells how much each token looks at each other
     made.model.to(accelerator.device).eval()
     return made

@@ -23,7 +23,7 @@ from pretrain.initialisation import start_locally
 from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum, perplexity, unigram
 from pretrain.vocabulary import Vocabulary
 
-LONGEST_WORD = 100  # pieces: WordPiece takes no word of more letters
+LONG_WORDS = 10  # tokens a word, on average: in such a text the marks are not those of words
 SAMPLES = 8  # held-out examples of which a mask is guessed aloud at each evaluation
 NEAR = 12  # tokens shown on each side of one
 
@@ -34,7 +34,7 @@ class Bert(Objective):
     FULL-SENTENCES of Liu et al. 2019, section 4.2)."""
 
     mask_rate: float = 0.15  # share of the real tokens that are hidden; special tokens never are
-    whole_words: bool = False  # hide all pieces of a word or none
+    whole_words: bool = False  # hide all pieces of a word or none, by the tokenizer's marks: ## or Ġ or ▁
     next_sentence: bool = True
     short_seq_rate: float = 0.1  # share of the pairs that aim at a random shorter length
     start: Literal["paper", "local"] = "paper"  # local: the first layer looks at neighbours (pretrain.initialisation)
@@ -57,6 +57,11 @@ class Bert(Objective):
             raise ValueError(f"mask_rate is {self.mask_rate}; it is a share between 0 and 1, such as 0.15")
         if not 0 <= self.short_seq_rate <= 1:
             raise ValueError(f"short_seq_rate is {self.short_seq_rate}; it is a share from 0 to 1, such as 0.1")
+        if not self.next_sentence and self.short_seq_rate != Bert.short_seq_rate:
+            raise ValueError(
+                f"short_seq_rate is {self.short_seq_rate}, but it shortens pairs, which next_sentence: false does not "
+                "make: leave it out"
+            )
 
     @property
     def needs_sentences(self) -> bool:
@@ -86,6 +91,11 @@ class Bert(Objective):
         return Batch(x, y, counts)
 
     def build(self, model: dict[str, Any], vocabulary: Vocabulary) -> PreTrainedModel:
+        if self.whole_words and not vocabulary.continues.any():
+            raise ValueError(
+                "objective.whole_words can do nothing: the tokenizer does not mark which of its tokens begin a word or "
+                "go on one (with ## or Ġ or ▁); say whole_words: false"
+            )
         settings = {"pad_token_id": vocabulary.pad, **model}
         architecture = BertForPreTraining if self.next_sentence else BertForMaskedLM
         bert = architecture(configuration(settings, self.name, "bert", vocabulary))
@@ -133,6 +143,24 @@ class Bert(Objective):
             found |= {"next_sentence_loss": math.log(2), "next_sentence_accuracy": max(stranger, 1 - stranger)}
         return found
 
+    def remarks(self, batches: list[Batch], vocabulary: Vocabulary) -> list[str]:
+        """How long the words are that are hidden whole. Errors: ValueError where the marks do not part a text so."""
+        if not self.whole_words:
+            return []
+        num_tokens = num_words = 0
+        for batch in batches:
+            ids = restored(batch).numpy()
+            maskable = ~np.isin(ids, [vocabulary.pad, vocabulary.cls, vocabulary.sep])
+            begins = words(ids, maskable, True, vocabulary) == np.arange(ids.shape[1])
+            num_tokens, num_words = num_tokens + int(maskable.sum()), num_words + int((maskable & begins).sum())
+        a_word = num_tokens / num_words
+        if num_words == num_tokens or a_word > LONG_WORDS:
+            raise ValueError(
+                f"objective.whole_words can do nothing of use: by the tokenizer's marks, a word of this text has "
+                f"{a_word:.4g} token(s) on average; say whole_words: false"
+            )
+        return [f"Whole words: {num_words:,} of {a_word:.3f} tokens on average are hidden whole or not at all."]
+
     def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
         """Each hidden token stands as `shown<hidden>`, as in `the [MASK]<cat> sat`."""
         shown = batch.x["input_ids"].clone()
@@ -161,6 +189,13 @@ class Bert(Objective):
             sample(x["input_ids"], place, answers[place], list(zip(*guess, strict=True)), tokenizer)
             for place, *guess in zip(asked.tolist(), likely.tolist(), share.tolist(), strict=True)
         ]
+
+
+def restored(batch: Batch) -> Tensor:
+    """The ids (B, T) of a batch before any was hidden."""
+    ids = batch.x["input_ids"].clone()
+    ids.view(-1)[batch.y["positions"]] = batch.y["tokens"]
+    return ids
 
 
 @torch.inference_mode()
@@ -229,7 +264,8 @@ def words(
     column = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
     if not whole:
         return column
-    goes_on = vocabulary.continues[ids] & np.pad(maskable[:, :-1], ((0, 0), (1, 0)))
+    before = np.pad(maskable & vocabulary.open[ids], ((0, 0), (1, 0)))[:, :-1]
+    goes_on = vocabulary.continues[ids] & before
     return np.maximum.accumulate(np.where(goes_on, 0, column), axis=1)
 
 
@@ -242,7 +278,7 @@ def chosen(
     """
     lot = np.where(maskable, lot, np.inf)
     wanted = np.maximum(1, np.rint(rate * maskable.sum(1, keepdims=True)).astype(np.int64))  # (B, 1)
-    most = min(int(wanted.max()) + LONGEST_WORD * whole, lot.shape[1])
+    most = lot.shape[1] if whole else int(wanted.max())
     smallest = np.sort(np.partition(lot, most - 1, axis=1)[:, :most], axis=1)  # (B, most)
     last = _nearest_end(smallest, wanted) if whole else wanted - 1
     return (lot <= np.take_along_axis(smallest, last, axis=1)) & maskable

@@ -112,7 +112,9 @@ def test_the_tokenizers_truncation_does_not_cut_the_corpus(tmp_path, characters)
 def test_the_manifest_counts_what_is_in_and_what_was_left_out(tmp_path, characters):
     texts = ["One. Two.", "", "\u200b\nThree\0."]
     train, held_out = prepare([rows_source(tmp_path, texts)], characters, "hash of it", tmp_path, held_out=0)
-    assert train.manifest["counts"] == {"documents": 2, "sentences": 3, "tokens": 14, "bytes": 19}
+    counts = {"documents": 2, "sentences": 3, "tokens": 14, "bytes": 19}
+    letters = {"unknown tokens": 0, "characters": 15, "unknown characters": 0}
+    assert train.manifest["counts"] == {**counts, **letters}
     assert train.manifest["skipped"] == {"empty documents": 1, "NUL characters": 1, "sentences without tokens": 1}
     assert train.manifest["tokenizer"] == "hash of it"
     assert train.manifest["sources"][0]["path"] == str(tmp_path / "rows.jsonl")

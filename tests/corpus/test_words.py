@@ -52,7 +52,7 @@ WORDS = {kind: Words(tokenizer) for kind, tokenizer in KINDS.items()}
 
 
 def by_words(words: Words, texts: list[str]) -> list[list[int]]:
-    ids, lengths = words.encode(texts)
+    ids, lengths, _ = words.encode(texts)
     ends = [0, *lengths.cumsum().tolist()]
     return [ids[start:end].tolist() for start, end in pairwise(ends)]
 

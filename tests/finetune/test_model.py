@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from finetune.heads import HEADS
 from finetune.model import open_model
+from finetune.playground.guests import guests
 from finetune.task import find_task
 from tokenizer.load import load_tokenizer
 
@@ -112,9 +113,22 @@ def test_a_setting_that_does_not_fit_is_refused(folder, changes, complaint):
         opened(folder, changes=changes)
 
 
+def test_an_id_beyond_the_embeddings_is_refused_though_the_count_is_right(folder):
+    path = folder / "tokenizer.json"
+    made = json.loads(path.read_text())
+    last = max(made["model"]["vocab"], key=made["model"]["vocab"].get)
+    made["model"]["vocab"][last] += 7000
+    path.write_text(json.dumps(made))
+    wanted = r"the tokenizer's ids go up to \d+, the model has embeddings for \d+ \(0 to \d+\); they do not belong"
+    with pytest.raises(ValueError, match=wanted):
+        opened(folder)
+    with pytest.raises(ValueError, match=wanted):
+        guests([str(folder)])
+
+
 def test_a_tokenizer_of_another_model_is_refused(folder):
     edit_config(folder, vocab_size=20)
-    with pytest.raises(ValueError, match=r"the tokenizer has \d+ entries, the model's embeddings only 20"):
+    with pytest.raises(ValueError, match=r"the tokenizer's ids go up to \d+, the model has embeddings for 20"):
         opened(folder)
 
 

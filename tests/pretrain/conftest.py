@@ -37,7 +37,7 @@ def vocabulary_of() -> Callable[[Store], Vocabulary]:
     def make(store: Store) -> Vocabulary:
         size = NUM_SPECIAL + store.num_tokens
         special = {"pad": 0, "cls": 1, "sep": 2, "mask": 3, "eos": 2}
-        return Vocabulary(size, special, np.arange(NUM_SPECIAL, size), np.zeros(size, bool))
+        return Vocabulary(size, special, np.arange(NUM_SPECIAL, size), np.zeros(size, bool), np.ones(size, bool))
 
     return make
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from corpus.chapters import StoredText
+from corpus.source import Source
+from corpus.store import prepare
 from corpus.units import SegmentPairs
+from tokenizer.load import load_tokenizer, tokenizer_hash
 
 LENGTH = 64
 
@@ -35,6 +38,11 @@ def document_of(store, tokens):
     """The documents that positions in the store belong to."""
     flat, first = store.offsets(np.arange(len(store)))
     return np.searchsorted(flat[first[:-1]], tokens, side="right") - 1
+
+
+def shown(store, units):
+    """The positions in the store that stand in some example."""
+    return {int(token) for a, b, _ in rows(store, units) for token in (*a, *b)}
 
 
 @pytest.mark.parametrize("epoch", range(4))
@@ -77,11 +85,52 @@ def test_no_token_is_shown_twice_as_a_document_goes_on(store_of):
 
 
 def test_every_sentence_starts_some_example_or_is_counted(store_of):
-    # Without truncation (a sentence a side), what is in no pair is exactly what the report says.
+    # Without truncation (a sentence a side), nothing is cut.
     store = store_of([[2, 2]] * 30 + [[2]] * 5)
     units = pairs(store, short_seq_rate=0)
-    shown = {int(token) for a, b, odd in rows(store, units) for token in (*a, *(() if odd else b))}
-    assert store.num_tokens - len(shown) == units.tokens_left_out
+    assert units.count_tokens() == (len(shown(store, units)), 0, store.num_tokens - len(shown(store, units)))
+    assert units.count_tokens()[2] > 0
+
+
+def test_the_tokens_that_an_epoch_shows_are_counted_one_by_one(store_of):
+    store = store_of(documents(60, (1, 40), (1, 90)))  # of which some are longer than an example
+    for epoch in range(3):
+        units = pairs(store, epoch=epoch)
+        num_shown, num_cut, num_alone = units.count_tokens()
+        assert num_shown == len(shown(store, units))
+        assert num_shown + num_cut + num_alone == store.num_tokens
+        assert min(num_cut, num_alone) > 0
+        assert f"an epoch shows {num_shown:,} ({num_shown / store.num_tokens:.2%})" in "\n".join(units.report())
+
+
+@pytest.mark.parametrize(("sentence", "least"), [(62, 0.95), (100, 0.85), (122, 0.75), (1000, 0.95), (5000, 0.95)])
+def test_sentences_longer_than_an_example_are_used_in_pieces(store_of, sentence, least):
+    store = store_of([[sentence] * 30] * 8)
+    units = pairs(store, short_seq_rate=0)
+    assert len(shown(store, units)) > least * store.num_tokens
+    assert units.num_long == 240
+    for a, b, _ in rows(store, units):
+        assert len(a) + len(b) + 3 <= LENGTH
+
+
+def test_a_document_that_is_one_long_sentence_makes_pairs(store_of):
+    store = store_of([[700]] * 20)  # as in Thai, which has no mark that ends a sentence
+    units = pairs(store, short_seq_rate=0)
+    assert len(shown(store, units)) > 0.95 * store.num_tokens
+
+
+def test_real_text_is_counted_as_its_examples_show_it(data, tmp_path):
+    tokenizer = load_tokenizer("vocab/bert-base-uncased")
+    sources = [Source("wikipedia", "wikipedia/wiki-00.jsonl.gz"), Source("books", "books/[a-b]*.txt")]
+    store, _ = prepare(sources, tokenizer, tokenizer_hash(tokenizer), tmp_path)
+    units = pairs(store, length=128)
+    seen = np.zeros(store.num_tokens, bool)
+    for a_start, a_end, b_start, b_end, _ in units.rows:
+        seen[a_start:a_end] = seen[b_start:b_end] = True
+    num_shown, num_cut, num_alone = units.count_tokens()
+    assert (num_shown, num_shown + num_cut + num_alone) == (int(seen.sum()), store.num_tokens)
+    assert 0.85 < num_shown / store.num_tokens < 0.95
+    assert num_cut > 10 * num_alone
 
 
 def test_examples_of_long_documents_are_full(store_of):
@@ -109,16 +158,16 @@ def test_the_length_does_not_give_the_label_away(store_of):
 
 
 def test_both_ends_and_both_spans_are_cut_alike(store_of):
-    store = store_of([[100] * 50] * 40)  # two sentences of 100 tokens, cut to 61
+    store = store_of([[60] * 50] * 40)  # two sentences of 60 tokens, cut to 61
     gone = []
     for a, b, _ in rows(store, pairs(store, short_seq_rate=0)):
         assert {len(a), len(b)} == {30, 31}
-        if a[0] // 100 % 50 > 46:
+        if a[0] // 60 % 50 > 46:
             continue  # the document's last three sentences make one pair
-        gone += [span[0] % 100 / (100 - len(span)) for span in (a, b)]
+        gone += [span[0] % 60 / (60 - len(span)) for span in (a, b)]
     assert np.mean(gone) == pytest.approx(0.5, abs=0.01)  # the share that was cut off in front
-    assert min(gone) > 0.2
-    assert max(gone) < 0.8
+    assert min(gone) > 0.15
+    assert max(gone) < 0.85
 
 
 def test_strangers_come_from_all_over_the_corpus(store_of):
