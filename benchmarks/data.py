@@ -2,7 +2,8 @@
 
     python -m benchmarks.data [--megabytes 20] [--rounds 5]
 
-preparation   `corpus.store.prepare` (reading, sentences, ids, writing) beside `tokenizers.encode_batch_fast` alone,
+preparation   `corpus.text.store.prepare` (reading, sentences, ids, writing) beside `tokenizers.encode_batch_fast`
+alone,
               which is handed the same paragraphs from memory; both on all cores. `ratio`: ours over theirs.
 examples      SegmentPairs and the BERT objective's split, from the store, the division of a whole chapter included,
               beside DataCollatorForLanguageModeling in a DataLoader over run_mlm's blocks in a `datasets.Dataset` on
@@ -34,12 +35,12 @@ from transformers import PreTrainedTokenizerFast
 from benchmarks import plain, sample
 from benchmarks.first_batch import LENGTH, batches_of
 from benchmarks.measuring import cpu_seconds, finish, ratio, seconds, spent, turn_by_turn
-from corpus.document import Tally
-from corpus.encoding import Encoded
-from corpus.source import Source
-from corpus.store import Store, Writer, prepare
-from corpus.text import documents
-from engine.runtime import program
+from corpus.text.document import Tally
+from corpus.text.encoding import Encoded
+from corpus.text.readers import documents
+from corpus.text.source import Source
+from corpus.text.store import Store, Writer, prepare
+from engine.run.runtime import program
 from tokenizer.load import tokenizer_hash
 
 BATCH = 256

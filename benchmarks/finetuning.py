@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.measuring import finish, ratio
-from engine.runtime import program
+from engine.run.runtime import program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TASKS = ("rte", "mrpc", "cola", "stsb")
@@ -132,10 +132,10 @@ def plain(task: str, seed: int, asked: argparse.Namespace, bf16: bool) -> Found:
         set_seed,
     )
 
-    from engine.recipe import data_path
-    from engine.runtime import choose_cpu_matmul
-    from finetune.score import score
-    from finetune.task import DataSource, find_task
+    from engine.run.recipe import data_path
+    from engine.run.runtime import choose_cpu_matmul
+    from finetune.tasks.metrics import score
+    from finetune.tasks.task import DataSource, find_task
 
     torch.set_num_threads(1)
     if bf16:

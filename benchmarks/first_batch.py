@@ -12,10 +12,10 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from corpus.chapters import StoredText
-from corpus.store import Store
-from engine.batch import Batch
-from engine.batches import Position
+from corpus.text.chapters import StoredText
+from corpus.text.store import Store
+from engine.train.batch import Batch
+from engine.train.batches import Position
 from pretrain.examples import open_chapters
 from pretrain.objectives.bert import Bert
 from pretrain.recipe import Corpus

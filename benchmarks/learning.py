@@ -7,7 +7,8 @@ An hour is `--minutes` of CPU time of this process on one thread, so that other 
 either way; evaluations are not counted, nor is the preparation of the text. Both ways are judged on the very same
 blocks of documents that neither trains on, with the very same masks. A line of the output is one evaluation.
 
-ours    the recipe bert-mini-cpu-hour or gpt2-mini, whole, in bf16, by `engine.loop.train`; a first few steps, thrown
+ours    the recipe bert-mini-cpu-hour or gpt2-mini, whole, in bf16, by `engine.train.loop.train`; a first few steps,
+thrown
         away, tell how many the budget holds, and the recipe's schedule is that of so many steps
 plain   benchmarks.plain: the library's model, initialisation and dropout, blocks that cross documents, fp32; a linear
         warm-up and a linear decay to 0 follow the share of the budget that is used up
@@ -34,15 +35,15 @@ from benchmarks import plain
 from benchmarks.measuring import machine
 from benchmarks.plain import Family, Plain
 from benchmarks.settings import CPU
-from corpus.document import Document, Tally, draw
-from corpus.source import Source
-from corpus.text import documents
-from engine.batches import Batches
-from engine.checkpoint import Run
-from engine.loop import train
-from engine.recipe import load
-from engine.runtime import make_accelerator, program, seed_weights, speak_plainly
-from engine.tracking import Tracker
+from corpus.text.document import Document, Tally, draw
+from corpus.text.readers import documents
+from corpus.text.source import Source
+from engine.run.checkpoint import Run
+from engine.run.recipe import load
+from engine.run.runtime import make_accelerator, program, seed_weights, speak_plainly
+from engine.run.tracking import Tracker
+from engine.train.batches import Batches
+from engine.train.loop import train
 from pretrain.examples import open_chapters
 from pretrain.recipe import PretrainRecipe
 from pretrain.text import opened

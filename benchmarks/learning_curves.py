@@ -11,8 +11,8 @@ from typing import Any
 from matplotlib import pyplot
 from matplotlib.ticker import EngFormatter
 
-from engine.curves import INK
-from engine.runtime import program
+from engine.publish.curves import INK
+from engine.run.runtime import program
 
 COLOURS = {"ours": "#2f80d8", "plain": "#c06a3a"}
 SIDES = {"tokens": "tokens", "cpu_minutes": "CPU minutes, one core"}

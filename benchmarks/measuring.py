@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from engine.runtime import commit, hardware
+from engine.run.runtime import commit, hardware
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate")
 

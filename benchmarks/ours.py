@@ -11,10 +11,10 @@ from accelerate import Accelerator
 
 from benchmarks import sample
 from benchmarks.settings import Setting
-from corpus.source import Source
-from engine.batch import Batch
-from engine.batches import Batches, Position
-from engine.plan import Phase, Plan
+from corpus.text.source import Source
+from engine.train.batch import Batch
+from engine.train.batches import Batches, Position
+from engine.train.plan import Phase, Plan
 from pretrain.examples import ChapterExamples, fixed_batches, open_chapters
 from pretrain.objective import Objective
 from pretrain.recipe import Corpus

@@ -3,10 +3,10 @@
     python -m benchmarks.pretraining                 BERT-mini and GPT-2 mini on the CPU, two processes beside one
     python -m benchmarks.pretraining --gpu           bert-base at 128 and 512, gpt2-small at 1,024, on a GPU in bf16
 
-Ours is `engine.loop.train` itself, with the objectives that `pretrain.run` takes from a recipe, in bf16. It trains
-beside `BertForMaskedLM` or `GPT2LMHeadModel` in benchmarks.plain: from the same weights, on the same blocks in the same
-order, with the same optimizer, schedule and dropout. They take turns of a few steps each; the first turn is left out,
-for it compiles and warms up.
+Ours is `engine.train.loop.train` itself, with the objectives that `pretrain.run` takes from a recipe, in bf16. It
+trains beside `BertForMaskedLM` or `GPT2LMHeadModel` in benchmarks.plain: from the same weights, on the same blocks in
+the same order, with the same optimizer, schedule and dropout. They take turns of a few steps each; the first turn is
+left out, for it compiles and warms up.
 
 ratio_default          our tokens a second over the plain way's in fp32, its default
 ratio_equal_precision  over the plain way's in bf16
@@ -40,17 +40,17 @@ from benchmarks.measuring import finish, ratio, seconds, spent, turn_by_turn
 from benchmarks.ours import WARMUP, Parts, parts, write_recipe
 from benchmarks.plain import Plain
 from benchmarks.settings import CPU, GPU, TINY, Setting
-from engine.batch import Batch
-from engine.batches import Position
-from engine.checkpoint import Run
-from engine.evaluation import measure
-from engine.flops import count_flops, peak_flops
-from engine.loop import train
-from engine.optimizer import Optimizer
-from engine.plan import Plan
-from engine.runtime import make_accelerator, program, seed_weights
-from engine.schedule import Schedule
-from engine.tracking import Tracker
+from engine.run.checkpoint import Run
+from engine.run.runtime import make_accelerator, program, seed_weights
+from engine.run.tracking import Tracker
+from engine.train.batch import Batch
+from engine.train.batches import Position
+from engine.train.evaluation import measure
+from engine.train.flops import count_flops, peak_flops
+from engine.train.loop import train
+from engine.train.optimizer import Optimizer
+from engine.train.plan import Plan
+from engine.train.schedule import Schedule
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PLAIN = ("plain_fp32", "plain_bf16")
@@ -189,7 +189,7 @@ def turn(way: Plain, steps: int) -> None:
 
 @contextmanager
 def as_torch_comes() -> Iterator[None]:
-    """Without the matmul kernels that `engine.runtime` chooses: a user has torch's."""
+    """Without the matmul kernels that `engine.run.runtime` chooses: a user has torch's."""
     switch: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     chosen, switch.fp32_precision = switch.fp32_precision, "none"
     try:

@@ -14,10 +14,10 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.plain import Family
-from corpus.document import Tally
-from corpus.source import Source
-from corpus.text import documents
-from engine.recipe import data_path
+from corpus.text.document import Tally
+from corpus.text.readers import documents
+from corpus.text.source import Source
+from engine.run.recipe import data_path
 from tokenizer.learn import BytePairs, Learner, WordPiece
 from tokenizer.load import load_tokenizer
 

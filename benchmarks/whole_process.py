@@ -20,7 +20,7 @@ from benchmarks import sample
 from benchmarks.measuring import Spent, finish, ratio, spent
 from benchmarks.ours import write_recipe
 from benchmarks.settings import CPU
-from engine.runtime import program
+from engine.run.runtime import program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTING = CPU["bert_mini"]

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from demo.report import write_report
-from engine.disk import read_json, whole_file
-from engine.folders import DEMO, mark, refuse_others
-from engine.processes import STOPPED
-from engine.runtime import maxrss_mb, program
-from engine.starting import INTERRUPTED
-from finetune.results import read_all
-from finetune.score import score
-from finetune.shortcuts import shortcuts
-from finetune.task import DataSource, find_task
+from engine.run.disk import read_json, whole_file
+from engine.run.folders import DEMO, mark, refuse_others
+from engine.run.processes import STOPPED
+from engine.run.runtime import maxrss_mb, program
+from engine.run.starting import INTERRUPTED
+from finetune.table.results import read_all
+from finetune.tasks.metrics import score
+from finetune.tasks.shortcuts import shortcuts
+from finetune.tasks.task import DataSource, find_task
 
 FOLDER = Path("runs/demo")
 RECIPE = Path("recipes/pretrain/demo.yaml")

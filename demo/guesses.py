@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
-from corpus.chapters import StoredText
-from corpus.store import prepare
-from engine.batches import Position
-from engine.recipe import load
-from engine.runtime import speak_plainly
-from engine.saved import opened
+from corpus.text.chapters import StoredText
+from corpus.text.store import prepare
+from engine.run.recipe import load
+from engine.run.runtime import speak_plainly
+from engine.run.saved import opened
+from engine.train.batches import Position
 from pretrain.examples import fixed_batches, open_chapters
 from pretrain.objectives.bert import guesses
 from pretrain.recipe import PretrainRecipe

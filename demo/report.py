@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from demo.guesses import guess
-from engine.curves import read_metrics
-from engine.page import template
+from engine.publish.curves import read_metrics
+from engine.publish.page import template
 from engine.report import drawn
-from engine.runtime import hardware
-from engine.tracking import read_lines
+from engine.run.runtime import hardware
+from engine.run.tracking import read_lines
 from pretrain.objectives.bert import Bert
 
 

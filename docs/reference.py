@@ -14,12 +14,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tokenizer", "corpus", "pretrain", "finetune", "engine")
 SECTIONS = {  # what a recipe may hold: the classes that say so
     "Pretraining": (
-        "pretrain.recipe:PretrainRecipe", "pretrain.recipe:Corpus", "corpus.source:Source", "pretrain.recipe:LastPhase",
-        "engine.plan:Plan", "pretrain.objectives.bert:Bert", "pretrain.objectives.causal_lm:CausalLM",
+        "pretrain.recipe:PretrainRecipe", "pretrain.recipe:Corpus", "corpus.text.source:Source",
+        "pretrain.recipe:LastPhase", "engine.train.plan:Plan", "pretrain.objectives.bert:Bert",
+        "pretrain.objectives.causal_lm:CausalLM",
     ),
-    "Fine-tuning": ("finetune.recipe:FinetuneRecipe", "finetune.recipe:Passes", "finetune.task:DataSource"),
+    "Fine-tuning": ("finetune.recipe:FinetuneRecipe", "finetune.recipe:Passes", "finetune.tasks.task:DataSource"),
     "Both": (
-        "engine.optimizer:Optimizer", "engine.schedule:Schedule", "engine.hub:Hub",
+        "engine.train.optimizer:Optimizer", "engine.train.schedule:Schedule", "engine.publish.hub:Hub",
     ),
     "Tokenizers": ("tokenizer.train:Recipe", "tokenizer.learn:WordPiece", "tokenizer.learn:BytePairs"),
 }  # fmt: skip

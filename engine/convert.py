@@ -25,9 +25,9 @@ import tyro
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 
-from engine.disk import whole_folder
-from engine.runtime import program, speak_plainly
-from engine.saved import config_of, first_line, load_weights, located, opened
+from engine.run.disk import whole_folder
+from engine.run.runtime import program, speak_plainly
+from engine.run.saved import config_of, first_line, load_weights, located, opened
 
 Dtype = Literal["fp32", "fp16", "bf16"]
 Form = Literal["fp32", "fp16", "bf16", "onnx"]

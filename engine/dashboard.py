@@ -20,8 +20,8 @@ from typing import Any
 
 import tyro
 
-from engine.runtime import program
-from engine.tracking import PROJECT, group_of, read_lines, recipe_of
+from engine.run.runtime import program
+from engine.run.tracking import PROJECT, group_of, read_lines, recipe_of
 
 PAUSE = 2  # seconds between two looks at the runs
 SECTIONS = ("eval_", "baseline_")  # trackio lays plots out by what stands before a `/`

@@ -13,9 +13,9 @@ from pathlib import Path
 import tyro
 from huggingface_hub import HfApi
 
-from engine.hub import check_repo, claim, in_words, patiently, push, refuse_not_finite
-from engine.runtime import program
-from engine.states import states
+from engine.publish.hub import check_repo, claim, in_words, patiently, push, refuse_not_finite
+from engine.run.runtime import program
+from engine.run.states import states
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ import tyro
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from engine.card import Journey, energy
-from engine.curves import SHARES, Points, as_svg, draw, read_metrics
-from engine.disk import whole_file
-from engine.folders import read_finished
-from engine.page import template
-from engine.runtime import hardware, program
-from engine.tracking import name_of
+from engine.publish.card import Journey, energy
+from engine.publish.curves import SHARES, Points, as_svg, draw, read_metrics
+from engine.publish.page import template
+from engine.run.disk import whole_file
+from engine.run.folders import read_finished
+from engine.run.runtime import hardware, program
+from engine.run.tracking import name_of
 
 PACE = {
     "tokens_per_second": "tokens a second",

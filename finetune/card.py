@@ -4,8 +4,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from engine.card import Card, Score
-from finetune.task import Head, Task
+from engine.publish.card import Card, Score
+from finetune.tasks.task import Head, Task
 
 PIPELINES: dict[Head, str] = {
     "classification": "text-classification",

@@ -18,11 +18,11 @@ from tokenizers import processors
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from engine.batch import Batch
-from engine.cross_entropy import projected_cross_entropy
-from finetune.encoding import Columns, Encoded, Predictions
-from finetune.head import Head
-from finetune.task import Task
+from engine.train.batch import Batch
+from engine.train.cross_entropy import projected_cross_entropy
+from finetune.questions.encoding import Columns, Encoded, Predictions
+from finetune.questions.question import Head
+from finetune.tasks.task import Task
 
 START, DELIMITER, EXTRACT = FRAME = ("<|start|>", "<|delimiter|>", "<|extract|>")
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.disk import whole_file
-from engine.finite import strict_json
-from engine.folders import JOB, read_finished, refuse_strangers
-from engine.recipe import changed
+from engine.run.disk import whole_file
+from engine.run.finite import strict_json
+from engine.run.folders import JOB, read_finished, refuse_strangers
+from engine.run.recipe import changed
 from finetune.recipe import FinetuneRecipe
-from finetune.task import Task, find_task
+from finetune.tasks.task import Task, find_task
 
 RUNS = Path("runs")
 

@@ -11,11 +11,11 @@ import transformers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.hub import resolve_revision
 
-from engine.finite import not_finite, not_finite_in
-from engine.saved import config_of, load_weights
+from engine.run.finite import not_finite, not_finite_in
+from engine.run.saved import config_of, load_weights
 from finetune.decoder import num_new
-from finetune.head import Head
-from finetune.task import Task
+from finetune.questions.question import Head
+from finetune.tasks.task import Task
 from tokenizer.load import refuse_strange_ids
 
 UNLIMITED = 10**9  # tokens, of models without a table of positions

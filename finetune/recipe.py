@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from engine.architecture import check_sizes
-from engine.hub import NOWHERE, Hub
-from engine.optimizer import Optimizer
-from engine.plan import Plan
-from engine.recipe import check_least, check_name, check_seed, how
-from engine.schedule import Schedule
-from engine.tracking import TrackerName
-from finetune.task import DataSource
+from engine.publish.hub import NOWHERE, Hub
+from engine.run.architecture import check_sizes
+from engine.run.recipe import check_least, check_name, check_seed, how
+from engine.run.tracking import TrackerName
+from engine.train.optimizer import Optimizer
+from engine.train.plan import Plan
+from engine.train.schedule import Schedule
+from finetune.tasks.task import DataSource
 
 
 @dataclass(frozen=True)

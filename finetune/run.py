@@ -20,41 +20,41 @@ from typing import TYPE_CHECKING, Any
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from engine.agreement import Apart, agree, contents, surroundings, weights
-from engine.batches import Batches
-from engine.checkpoint import Run
-from engine.disk import read_json, whole_file
-from engine.finite import not_finite_in, strict_json
-from engine.folders import JOB, Taken, refuse_strangers
-from engine.hub import Publisher
-from engine.loop import train
-from engine.recipe import read, resolved
+from engine.publish.hub import Publisher
 from engine.report import write_report
-from engine.runtime import alone, commit, forget_peak, hardware, make_accelerator, program, seed_weights
-from engine.saved import located
-from engine.tracking import Tracker
-from finetune import analysis
-from finetune.answer import Encodings, answer, answers
-from finetune.baselines import majority
+from engine.run.agreement import Apart, agree, contents, surroundings, weights
+from engine.run.checkpoint import Run
+from engine.run.disk import read_json, whole_file
+from engine.run.finite import not_finite_in, strict_json
+from engine.run.folders import JOB, Taken, refuse_strangers
+from engine.run.recipe import read, resolved
+from engine.run.runtime import alone, commit, forget_peak, hardware, make_accelerator, program, seed_weights
+from engine.run.saved import located
+from engine.run.tracking import Tracker
+from engine.train.batches import Batches
+from engine.train.loop import train
+from finetune.ask.predict_split import Encodings, answer, answers
+from finetune.batches import epochs
 from finetune.card import card
 from finetune.decoder import WithLanguageModel, framed, refuse_encoder
-from finetune.encoding import Encoded, Predictions
-from finetune.examples import epochs
-from finetune.heads import HEADS
 from finetune.jobs import RUNS, Job, jobs, ready, start, write_asked, write_results
-from finetune.layout import write
 from finetune.model import commit_of, max_tokens, open_model
-from finetune.predictions import degenerate, write_predictions
+from finetune.questions import HEADS
+from finetune.questions.encoding import Encoded, Predictions
 from finetune.recipe import FinetuneRecipe
-from finetune.results import read_what_is_there
-from finetune.score import score
-from finetune.task import Rows, Task, all_tasks, checksums, find_task, opened, provenance
+from finetune.table import analysis
+from finetune.table.pages import write
+from finetune.table.predictions import degenerate, write_predictions
+from finetune.table.results import read_what_is_there
+from finetune.tasks.baselines import majority
+from finetune.tasks.metrics import score
+from finetune.tasks.task import Rows, Task, all_tasks, checksums, find_task, opened, provenance
 from tokenizer.load import load_tokenizer, tokenizer_hash
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Agree = Callable[..., None]  # compares facts with the other processes of the run, see engine.agreement
+Agree = Callable[..., None]  # compares facts with the other processes of the run, see engine.run.agreement
 PATIENCE = 5  # seconds between two looks at a job that waits for another process's
 
 

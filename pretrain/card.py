@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from corpus.source import Source
-from corpus.store import Store
-from engine.card import Card, Score
+from corpus.text.source import Source
+from corpus.text.store import Store
+from engine.publish.card import Card, Score
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import tokenizer_hash
 

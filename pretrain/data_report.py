@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerFast
 
-from corpus.doubles import doubles_report
-from corpus.source import Source
-from corpus.store import LETTERS, Store
-from engine.batch import Batch
+from corpus.text.doubles import doubles_report
+from corpus.text.source import Source
+from corpus.text.store import LETTERS, Store
+from engine.train.batch import Batch
 from pretrain.examples import ChapterExamples, fixed_batches
 from pretrain.objective import Objective
 from pretrain.vocabulary import Vocabulary

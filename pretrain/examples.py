@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from corpus.chapters import Chapter, Text
-from engine import draws
-from engine.batch import Batch
-from engine.batches import Position
+from corpus.text.chapters import Chapter, Text
+from engine.train import draws
+from engine.train.batch import Batch
+from engine.train.batches import Position
 from pretrain.objective import Objective
 from pretrain.vocabulary import Vocabulary
 

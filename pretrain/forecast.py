@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
-from corpus.chapters import Chapter
-from corpus.store import Store
-from engine.batch import Batch
-from engine.flops import count_flops
-from engine.forecast import Memory, foreseen_memory, measured_seconds
-from engine.plan import Phase
+from corpus.text.chapters import Chapter
+from corpus.text.store import Store
+from engine.train.batch import Batch
+from engine.train.flops import count_flops
+from engine.train.forecast import Memory, foreseen_memory, measured_seconds
+from engine.train.plan import Phase
 from pretrain.recipe import PretrainRecipe
 from pretrain.vocabulary import Vocabulary
 from tokenizer.load import load_tokenizer
@@ -94,7 +94,7 @@ class Stage:
 
 
 class MadeUp:
-    """A store (corpus.store) of documents that are nowhere: all alike, of sentences of SENTENCE tokens."""
+    """A store (corpus.text.store) of documents that are nowhere: all alike, of sentences of SENTENCE tokens."""
 
     folder = Path("a made-up text")
 

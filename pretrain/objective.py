@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from corpus.chapters import Chapter
-from corpus.source import Whitespace
-from engine.batch import Batch
-from engine.curves import Panels
+from corpus.text.chapters import Chapter
+from corpus.text.source import Whitespace
+from engine.publish.curves import Panels
+from engine.train.batch import Batch
 from pretrain.vocabulary import Vocabulary
 
 

@@ -15,13 +15,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from corpus.source import Source, parts
-from engine.finite import strict_json
-from engine.flops import CARDS, Card, card, measured_peak
-from engine.forecast import Memory
-from engine.plan import divided
-from engine.recipe import check_least, read
-from engine.runtime import choose_cpu_matmul, hardware, peak_rss_mb, program, speak_plainly
+from corpus.text.source import Source, parts
+from engine.run.finite import strict_json
+from engine.run.recipe import check_least, read
+from engine.run.runtime import choose_cpu_matmul, hardware, peak_rss_mb, program, speak_plainly
+from engine.train.flops import CARDS, Card, card, measured_peak
+from engine.train.forecast import Memory
+from engine.train.plan import divided
 from pretrain.forecast import SENTENCE, Stage, parameters_by_part, vocabulary_of
 from pretrain.recipe import PretrainRecipe
 

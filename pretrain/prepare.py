@@ -13,10 +13,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from corpus.store import Store, home_of, locked, origin_of
-from engine.folders import STORE, refuse_inside
-from engine.recipe import check_least, read
-from engine.runtime import program
+from corpus.text.store import Store, home_of, locked, origin_of
+from engine.run.folders import STORE, refuse_inside
+from engine.run.recipe import check_least, read
+from engine.run.runtime import program
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import load_tokenizer, tokenizer_hash
 
@@ -51,8 +51,8 @@ def main(argv: list[str]) -> None:
 
 def run(options: argparse.Namespace, origin: dict[str, Any], tokenizer_json: str, stores: Path, work: Path) -> None:
     try:
-        from corpus.executors import RUNNERS, Machines
-        from corpus.stages import forget_lost_work, stages
+        from corpus.text.executors import RUNNERS, Machines
+        from corpus.text.stages import forget_lost_work, stages
     except ImportError as error:
         raise ValueError(
             f"preparing at scale needs datatrove ({error}): say  pip install -r requirements-scale.txt"

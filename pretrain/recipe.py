@@ -3,15 +3,15 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from corpus.source import Source
-from corpus.store import Deduplicate, Filter
-from engine.architecture import check_sizes
-from engine.hub import NOWHERE, Hub
-from engine.optimizer import Optimizer
-from engine.plan import Phase, Plan
-from engine.recipe import check_least, check_name, check_seed, how
-from engine.schedule import Schedule
-from engine.tracking import TrackerName
+from corpus.text.source import Source
+from corpus.text.store import Deduplicate, Filter
+from engine.publish.hub import NOWHERE, Hub
+from engine.run.architecture import check_sizes
+from engine.run.recipe import check_least, check_name, check_seed, how
+from engine.run.tracking import TrackerName
+from engine.train.optimizer import Optimizer
+from engine.train.plan import Phase, Plan
+from engine.train.schedule import Schedule
 from pretrain.objective import Objective
 
 

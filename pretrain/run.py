@@ -11,18 +11,18 @@ from pathlib import Path
 
 from torch import nn
 
-from engine.agreement import agree, surroundings, weights
-from engine.batches import Batches, Position
-from engine.checkpoint import Run
-from engine.curves import curves
-from engine.evaluation import measure
-from engine.flops import count_flops
-from engine.hub import Publisher
-from engine.loop import train
-from engine.recipe import read
+from engine.publish.curves import curves
+from engine.publish.hub import Publisher
 from engine.report import write_report
-from engine.runtime import make_accelerator, program
-from engine.tracking import Tracker
+from engine.run.agreement import agree, surroundings, weights
+from engine.run.checkpoint import Run
+from engine.run.recipe import read
+from engine.run.runtime import make_accelerator, program
+from engine.run.tracking import Tracker
+from engine.train.batches import Batches, Position
+from engine.train.evaluation import measure
+from engine.train.flops import count_flops
+from engine.train.loop import train
 from pretrain.card import card
 from pretrain.data_report import data_report
 from pretrain.examples import ChapterExamples, fixed_batches, open_chapters

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpus.chapters import StoredText, Text
-from corpus.source import Source
-from corpus.store import Store, is_prepared, origin_of, prepare
-from corpus.stream import HELD_OUT_TOKENS, StreamedText
-from engine.agreement import agree
-from engine.folders import STORE, refuse_inside
+from corpus.text.chapters import StoredText, Text
+from corpus.text.source import Source
+from corpus.text.store import Store, is_prepared, origin_of, prepare
+from corpus.text.stream import HELD_OUT_TOKENS, StreamedText
+from engine.run.agreement import agree
+from engine.run.folders import STORE, refuse_inside
 from pretrain.recipe import Corpus
 from tokenizer.load import tokenizer_hash
 
@@ -46,7 +46,7 @@ def opened(
 ) -> Iterator[Opened]:
     """Open a corpus on every process. A stream has no end in sight, and holds out `held_out_tokens` of its beginning.
 
-    Errors: what `corpus.store.prepare` and `corpus.stream` raise.
+    Errors: what `corpus.text.store.prepare` and `corpus.text.stream` raise.
     """
     if corpus.mode == "store":
         yield _stored(corpus, tokenizer, seed, accelerator)

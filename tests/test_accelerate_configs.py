@@ -19,8 +19,8 @@ REPORT = """
 import json, sys
 import torch
 from torch import nn
-from engine.runtime import make_accelerator, program
-from engine.sharding import parallel
+from engine.run.runtime import make_accelerator, program
+from engine.train.sharding import parallel
 
 class Net(nn.Module):
     def __init__(self):

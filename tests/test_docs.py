@@ -17,7 +17,7 @@ import pytest
 import tyro
 from accelerate.commands.launch import launch_command_parser
 
-from engine.recipe import read
+from engine.run.recipe import read
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "corpus", "demo", "engine", "finetune", "pretrain", "tokenizer")

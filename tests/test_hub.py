@@ -43,8 +43,8 @@ for revision in sys.argv[1:]:
 
 PLAY = """
 import sys
-from finetune.playground.guests import guests
-from finetune.playground.views import VIEWS
+from finetune.ask.playground.guests import guests
+from finetune.ask.playground.views import VIEWS
 for guest in guests(sys.argv[1:]):
     print(*VIEWS["fill"].ask(guest, "rala [MASK] .", 3))
 """

@@ -10,8 +10,8 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from engine.convert import main as convert
-from finetune.playground.__main__ import main as playground
-from finetune.predict import main as predict
+from finetune.ask.playground.__main__ import main as playground
+from finetune.ask.predict import main as predict
 from finetune.run import main as finetune
 from pretrain.plan import main as plan
 from tests.finetune.conftest import (  # noqa: F401, fixtures

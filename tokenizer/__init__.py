@@ -1,1 +1,1 @@
-import engine.starting  # noqa: F401, before anything that takes long
+import engine.run.starting  # noqa: F401, before anything that takes long

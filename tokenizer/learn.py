@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
-from corpus.source import Whitespace
-from engine.recipe import check_least
+from corpus.text.source import Whitespace
+from engine.run.recipe import check_least
 from tokenizer.load import BERT_SPECIAL_TOKENS
 
 END_OF_TEXT = "<|endoftext|>"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from engine.recipe import data_path
-from engine.saved import OWN_CODE, first_line
+from engine.run.recipe import data_path
+from engine.run.saved import OWN_CODE, first_line
 
 BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _BERT_LENGTH, _GPT2_LENGTH = 512, 1024  # positions of the published models, which a bare vocabulary does not tell

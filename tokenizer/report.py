@@ -10,7 +10,7 @@ from rich.table import Table
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from corpus.words import Words
+from corpus.text.words import Words
 from tokenizer.load import tokenizer_hash
 
 HEADINGS = ("vocabulary", "size", "tokens a word", "characters a token", "unknown tokens", "unknown characters")

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from corpus.document import Document, Tally, draw
-from corpus.source import Source
-from corpus.text import documents
+from corpus.text.document import Document, Tally, draw
+from corpus.text.readers import documents
+from corpus.text.source import Source
 
 _JUDGED_BYTES = 8_000_000  # held-out text kept in memory; more does not make the figures better
 

@@ -15,11 +15,11 @@ import yaml
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
-from corpus.source import Source, fingerprint, pinned
-from engine.disk import alone, read_json, whole_folder
-from engine.folders import TOKENIZER, mark, refuse_others, visible
-from engine.recipe import check_least, check_name, read, resolved
-from engine.runtime import commit, hardware, peak_rss_mb, program
+from corpus.text.source import Source, fingerprint, pinned
+from engine.run.disk import alone, read_json, whole_folder
+from engine.run.folders import TOKENIZER, mark, refuse_others, visible
+from engine.run.recipe import check_least, check_name, read, resolved
+from engine.run.runtime import commit, hardware, peak_rss_mb, program
 from tokenizer.learn import Learner
 from tokenizer.load import load_tokenizer, tokenizer_hash
 from tokenizer.report import Measure, Report, measure

@@ -1,14 +1,14 @@
 """What can be asked of the docstrings of the installed packages, with answers that are known by construction?
 
 Four small tasks that need no download, in the shapes of the published ones, so that every head and metric can be tried
-on real English. They are cut from the default corpus (`corpus.docstrings`) as its store is: the modules that are held
-out from pretraining at a rate of HELD_OUT give dev and test, every other module gives train. No module, sentence or
-description stands in two of these parts, so a model that was pretrained on the default corpus with `held_out: 0.15` has
-met the text of the train rows, as text, and nothing of dev and test.
+on real English. They are cut from the default corpus (`corpus.text.docstrings`) as its store is: the modules that are
+held out from pretraining at a rate of HELD_OUT give dev and test, every other module gives train. No module, sentence
+or description stands in two of these parts, so a model that was pretrained on the default corpus with `held_out: 0.15`
+has met the text of the train rows, as text, and nothing of dev and test.
 
 They compare models, above all pretrained weights with random ones at the same budget; they are no measure of English.
 Documentation repeats itself, near-copies in other words are not looked for, and each task has a rule of one line that a
-small model may well not reach: `finetune.shortcuts` has it, to be printed beside the model's score.
+small model may well not reach: `finetune.tasks.shortcuts` has it, to be printed beside the model's score.
 """
 
 import re
@@ -19,14 +19,14 @@ from typing import Any, TypeVar
 import numpy as np
 from datasets import ClassLabel, Features, List, Value
 
-from corpus.docstrings import Docstring, Module, read, term
-from corpus.document import draw
-from corpus.names import KINDS, namespace, tag
-from corpus.numpydoc import Parameter, plain
-from corpus.sentences import sentences
-from engine.draws import permutation, stream
-from finetune.origin import table
-from finetune.task import DataSource, Rows, Task
+from corpus.text.docstrings import Docstring, Module, read, term
+from corpus.text.document import draw
+from corpus.text.names import KINDS, namespace, tag
+from corpus.text.numpydoc import Parameter, plain
+from corpus.text.sentences import sentences
+from engine.train.draws import permutation, stream
+from finetune.tasks.rows import table
+from finetune.tasks.task import DataSource, Rows, Task
 
 HELD_OUT = 0.15  # share of the documents; half of them give dev, the other half test
 EXCHANGED = 3  # little words of a wrong wording
@@ -147,9 +147,9 @@ LITTLE_WORD = re.compile(rf"(?<![\w.'-])(?:{'|'.join(LITTLE_WORDS.split())})(?![
 def taggings(modules: Sequence[Module], size: int) -> list[Row]:
     """Make `size` rows: the words of a sentence, and in IOB2 which of them name what.
 
-    Measures how well names in running text are known by form and company. See `corpus.names` for where the answers come
-    from; a name that its author did not mark, and that looks like an ordinary word, counts as no name. Shortcuts: a
-    lexicon of the training words; their form (underscores, capitals) with their neighbours.
+    Measures how well names in running text are known by form and company. See `corpus.text.names` for where the answers
+    come from; a name that its author did not mark, and that looks like an ordinary word, counts as no name. Shortcuts:
+    a lexicon of the training words; their form (underscores, capitals) with their neighbours.
     """
     return [
         {"id": place, "words": words, "label": [TAGS.index(tag) for tag in tags]}

@@ -18,8 +18,8 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, Value
 
-from finetune.origin import find_files, hub_rows, read_text, said, table, unknown_source
-from finetune.task import DataSource, Head, HubData, Rows, Task
+from finetune.tasks.rows import find_files, hub_rows, read_text, said, table, unknown_source
+from finetune.tasks.task import DataSource, Head, HubData, Rows, Task
 
 REPO = "nyu-mll/glue"
 PAIR = ("sentence1", "sentence2")  # our names for the two texts of a pair, whatever the files call them

@@ -11,9 +11,9 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from finetune.origin import find_files, hub_rows, read_text, said, table, unknown_source
-from finetune.task import DataSource, HubData, Rows, Task
-from finetune.word_lines import read_sentences
+from finetune.tasks.rows import find_files, hub_rows, read_text, said, table, unknown_source
+from finetune.tasks.task import DataSource, HubData, Rows, Task
+from finetune.tasks.word_lines import read_sentences
 
 NAME = "conll2003"
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")  # the Hub's order

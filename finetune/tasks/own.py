@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from engine.recipe import data_path
-from finetune.fields import choices_of, is_empty, label_of, text_of, words_of
-from finetune.held_out import held_out
-from finetune.inputs import Row, opened
-from finetune.origin import said, table, unknown_source
-from finetune.task import DataSource, Head, Rows, Task
+from engine.run.recipe import data_path
+from finetune.tasks.fields import choices_of, is_empty, label_of, text_of, words_of
+from finetune.tasks.files import Row, opened
+from finetune.tasks.held_out import held_out
 from finetune.tasks.ner import iob2
+from finetune.tasks.rows import said, table, unknown_source
+from finetune.tasks.task import DataSource, Head, Rows, Task
 
 LARGEST = 1_000_000  # characters of one field
 LARGEST_SCORE = float(np.finfo(np.float32).max)  # that a network can hold

@@ -15,9 +15,9 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from finetune.fields import shown
-from finetune.origin import find_files, hub_rows, read_text, said, table, unknown_source
-from finetune.task import DataSource, HubData, Rows, Task
+from finetune.tasks.fields import shown
+from finetune.tasks.rows import find_files, hub_rows, read_text, said, table, unknown_source
+from finetune.tasks.task import DataSource, HubData, Rows, Task
 
 HUB_SPLITS = {"train": "train", "dev": "validation"}
 ANSWER = ("text", "answer_start")

@@ -9,9 +9,9 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from finetune.inputs import from_csv
-from finetune.origin import find_files, hub_rows, said, table, unknown_source
-from finetune.task import DataSource, HubData, Rows, Task
+from finetune.tasks.files import from_csv
+from finetune.tasks.rows import find_files, hub_rows, said, table, unknown_source
+from finetune.tasks.task import DataSource, HubData, Rows, Task
 
 NAME = "swag"
 FILES = {"train": "train.csv", "dev": "val.csv", "test": "test.csv"}

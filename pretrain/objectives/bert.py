@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from transformers import BertForMaskedLM, BertForPreTraining, PreTrainedModel, PreTrainedTokenizerFast
 
-from corpus.chapters import Chapter
-from corpus.units import Block, Blocks, SegmentPairs, Segments
-from engine import draws
-from engine.batch import Batch
-from engine.cross_entropy import projected_cross_entropy
+from corpus.text.chapters import Chapter
+from corpus.text.units import Block, Blocks, SegmentPairs, Segments
+from engine.train import draws
+from engine.train.batch import Batch
+from engine.train.cross_entropy import projected_cross_entropy
 from pretrain.initialisation import start_locally
 from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum, perplexity, unigram
 from pretrain.vocabulary import Vocabulary

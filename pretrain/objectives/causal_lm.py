@@ -16,10 +16,10 @@ from torch import Tensor
 from transformers import AttentionInterface, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from corpus.chapters import Chapter
-from corpus.units import Block, Blocks
-from engine.batch import Batch
-from engine.cross_entropy import projected_cross_entropy
+from corpus.text.chapters import Chapter
+from corpus.text.units import Block, Blocks
+from engine.train.batch import Batch
+from engine.train.cross_entropy import projected_cross_entropy
 from pretrain.objective import Objective, configuration, perplexity, unigram
 from pretrain.vocabulary import Vocabulary
 

@@ -7,7 +7,7 @@ from benchmarks.ours import parts
 from benchmarks.plain import architecture
 from benchmarks.pretraining import main, original, plain_rows
 from benchmarks.settings import TINY
-from engine.plan import Plan
+from engine.train.plan import Plan
 
 TINY_FORM = ("--tiny", "--turns", "2", "--steps", "2", "--megabytes", "0.2")
 

@@ -12,9 +12,9 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from corpus.document import Document, Tally
-from corpus.source import Source, fingerprint
-from corpus.text import documents
+from corpus.text.document import Document, Tally
+from corpus.text.readers import documents
+from corpus.text.source import Source, fingerprint
 
 PACK = {".gz": gzip.compress, ".zst": zstandard.compress}
 
@@ -251,9 +251,9 @@ def memory_for(kind, path: Path) -> int:
     script = f"""
 import resource
 import pyarrow.parquet
-from corpus.document import Tally
-from corpus.source import Source
-from corpus.text import documents
+from corpus.text.document import Tally
+from corpus.text.source import Source
+from corpus.text.readers import documents
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 tally = Tally()
 (document,) = documents(Source({kind!r}, {str(path)!r}, on_error="skip", max_mb=4), tally)

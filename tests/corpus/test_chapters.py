@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from corpus.chapters import StoredText
-from corpus.encoding import Encoded
-from corpus.store import Store, Writer
+from corpus.text.chapters import StoredText
+from corpus.text.encoding import Encoded
+from corpus.text.store import Store, Writer
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from corpus import docstrings, names
-from corpus.docstrings import Docstring, Module
-from corpus.document import draw
-from corpus.numpydoc import Parameter
-from corpus.sentences import sentences
+from corpus.text import docstrings, names
+from corpus.text.docstrings import Docstring, Module
+from corpus.text.document import draw
+from corpus.text.numpydoc import Parameter
+from corpus.text.sentences import sentences
 
-ROOT = Path(docstrings.__file__).parents[1]
+ROOT = Path(docstrings.__file__).parents[2]
 
 IN_A_FRESH_PROCESS = """
 import sys
-from corpus import docstrings
+from corpus.text import docstrings
 docstrings.PACKAGES = {"evaluate": "evaluate", "accelerate": "accelerate", "torch.fx": "torch"}
 del docstrings.PACKAGES["torch.fx"]
 print(docstrings.fingerprint())

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from corpus import words
-from corpus.document import Document, Tally, draw
-from corpus.held_out import Division, division
-from corpus.source import Source
-from corpus.store import Store, prepare
-from corpus.stream import StreamedText
-from corpus.text import documents
+from corpus.text import words
+from corpus.text.document import Document, Tally, draw
+from corpus.text.held_out import Division, division
+from corpus.text.readers import documents
+from corpus.text.source import Source
+from corpus.text.store import Store, prepare
+from corpus.text.stream import StreamedText
 from tokenizer.learn import BytePairs, WordPiece
 from tokenizer.load import load_tokenizer
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from corpus import joining
-from corpus.document import Document, Tally
-from corpus.encoding import Encoder
-from corpus.held_out import Division
-from corpus.joining import join
-from corpus.source import Source
-from corpus.store import SPLITS, Store, Writer, batches, home_of, origin_of, prepare
-from corpus.text import documents
+from corpus.text import joining
+from corpus.text.document import Document, Tally
+from corpus.text.encoding import Encoder
+from corpus.text.held_out import Division
+from corpus.text.joining import join
+from corpus.text.readers import documents
+from corpus.text.source import Source
+from corpus.text.store import SPLITS, Store, Writer, batches, home_of, origin_of, prepare
 from tokenizer.load import load_tokenizer
 
 

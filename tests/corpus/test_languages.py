@@ -2,7 +2,7 @@
 
 import pytest
 
-from corpus.sentences import sentences
+from corpus.text.sentences import sentences
 
 TEXTS = {
     "chinese": "你好吗？|我很好。|2015年他来了！！|他走了……|真的？！|然后他又回来了。",

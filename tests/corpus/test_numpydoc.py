@@ -2,7 +2,7 @@
 
 import pytest
 
-from corpus.numpydoc import Parameter, plain, read, tidy
+from corpus.text.numpydoc import Parameter, plain, read, tidy
 
 NUMPYDOC = """
     Sum the elements of an array over a given axis.

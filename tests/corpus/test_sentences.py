@@ -2,10 +2,10 @@
 
 import pytest
 
-from corpus.document import Tally
-from corpus.sentences import sentences
-from corpus.source import Source
-from corpus.text import documents
+from corpus.text.document import Tally
+from corpus.text.readers import documents
+from corpus.text.sentences import sentences
+from corpus.text.source import Source
 
 
 def test_a_sentence_ends_where_a_reader_would_end_it():

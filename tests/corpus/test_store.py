@@ -17,14 +17,14 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from corpus import store as store_module
-from corpus.document import Tally
-from corpus.encoding import encode_all
-from corpus.manifest import write_manifest
-from corpus.sentences import sentences
-from corpus.source import Source
-from corpus.store import Store, is_prepared, prepare
-from corpus.text import documents
+from corpus.text import store as store_module
+from corpus.text.document import Tally
+from corpus.text.encoding import encode_all
+from corpus.text.manifest import write_manifest
+from corpus.text.readers import documents
+from corpus.text.sentences import sentences
+from corpus.text.source import Source
+from corpus.text.store import Store, is_prepared, prepare
 
 
 @pytest.fixture(scope="session")
@@ -270,7 +270,7 @@ def write_store(folder: Path, num_files: int, num_documents: int, repeated: int 
 READ_ALL_OVER = """
 import sys, numpy as np
 from pathlib import Path
-from corpus.store import Store
+from corpus.text.store import Store
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 before = resident()
@@ -319,7 +319,7 @@ def test_a_damaged_file_is_named(tmp_path, source, characters, name):
 def write_large(folder: Path, monkeypatch, num_files: int = 2) -> Store:
     """A store of many blocks that is read as one too large for memory: not checked when it is opened."""
     write_store(folder / "home/train", num_files, num_documents=9000)
-    monkeypatch.setattr("corpus.manifest.BLOCK", 1 << 14)
+    monkeypatch.setattr("corpus.text.manifest.BLOCK", 1 << 14)
     write_manifest(folder / "home/train", {"dtype": "uint16"})
     monkeypatch.setattr(store_module, "RESIDENT", 1 << 14)
     monkeypatch.setattr(store_module, "AROUND", 1 << 12)

@@ -27,15 +27,15 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from corpus import stream as stream_module
-from corpus.chapters import Chapter
-from corpus.document import Tally, draw
-from corpus.interleaving import Reading, num_characters
-from corpus.sentences import sentences
-from corpus.source import Source, parts
-from corpus.stream import StreamedText
-from corpus.stream_writer import AHEAD, FEWEST_DOCUMENTS
-from corpus.text import documents
+from corpus.text import stream as stream_module
+from corpus.text.chapters import Chapter
+from corpus.text.document import Tally, draw
+from corpus.text.interleaving import Reading, num_characters
+from corpus.text.readers import documents
+from corpus.text.sentences import sentences
+from corpus.text.source import Source, parts
+from corpus.text.stream import StreamedText
+from corpus.text.stream_writer import AHEAD, FEWEST_DOCUMENTS
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "saw", "some", "dogs")
 
@@ -498,8 +498,8 @@ def test_a_signal_to_all_processes_does_not_keep_training_from_its_next_chapter(
 PROGRAM = """
 import sys
 from pathlib import Path
-from corpus.stream import StreamedText
-from corpus.source import Source
+from corpus.text.stream import StreamedText
+from corpus.text.source import Source
 from transformers import PreTrainedTokenizerFast
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from corpus import docstrings
-from corpus import rows as rows_module
-from corpus import source as source_module
-from corpus import text as text_module
-from corpus.document import Document, Tally
-from corpus.source import Kind, Source, fingerprint, parts, pinned
-from corpus.text import documents
+from corpus.text import docstrings
+from corpus.text import readers as text_module
+from corpus.text import rows as rows_module
+from corpus.text import source as source_module
+from corpus.text.document import Document, Tally
+from corpus.text.readers import documents
+from corpus.text.source import Kind, Source, fingerprint, parts, pinned
 
 ARTICLES = [
     {"id": "12", "title": "Anarchism", "text": "Anarchism is a philosophy.\nEtymology.\nThe term is Greek."},
@@ -271,9 +271,9 @@ def test_an_overlong_line_is_named_in_little_memory(tmp_path):
         read("text", tmp_path, max_mb=1)
     script = f"""
 import resource
-from corpus.document import Tally
-from corpus.source import Kind, Source
-from corpus.text import documents
+from corpus.text.document import Tally
+from corpus.text.source import Kind, Source
+from corpus.text.readers import documents
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 tally = Tally()
 (document,) = documents(Source("text", {str(tmp_path)!r}, on_error="skip", max_mb=1), tally)

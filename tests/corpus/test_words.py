@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from corpus import words as words_module
-from corpus.words import Words, parts_at_blanks
+from corpus.text import words as words_module
+from corpus.text.words import Words, parts_at_blanks
 
 # What could go wrong: blanks of all kinds and runs of them, contractions, marks, letters without case, and surrogates.
 LETTERS = " \n\t\r\u00a0\u3000\u200b\u2028\x1c\x85'sStrevmld,.!?\"([-1²½é\u0301ßİςΣ中한א\u202b😀"

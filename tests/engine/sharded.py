@@ -13,9 +13,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from engine.average import Average
-from engine.optimizer import Optimizer, build_optimizers
-from engine.shards import local
+from engine.train.average import Average
+from engine.train.optimizer import Optimizer, build_optimizers
+from engine.train.shards import local
 
 STEPS, BATCH = 4, 16
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import engine.agreement
-import engine.checkpoint
-from engine.checkpoint import Run
+import engine.run.agreement
+import engine.run.checkpoint
+from engine.run.checkpoint import Run
 from pretrain.run import main as pretrain
 
 STEPS = {"steps": 2, "evaluate_every": 0}
@@ -89,11 +89,11 @@ class TestPretraining:
 
     def test_another_version_or_other_code(self, tmp_path, write_recipe, launch_together):
         write_recipe(tmp_path, plan=STEPS)
-        here = engine.agreement.version
+        here = engine.run.agreement.version
 
         def act():
-            engine.agreement.version = lambda name: "1.2.3" if name == "torch" else here(name)
-            engine.agreement.CODE = ("engine",)
+            engine.run.agreement.version = lambda name: "1.2.3" if name == "torch" else here(name)
+            engine.run.agreement.CODE = ("engine",)
 
         ended = launch_together(differing(pretrain, act=act), tmp_path, "recipe.yaml")
         assert_refused(ended, tmp_path, "packages.torch is ", "1.2.3 on process 1", "code is ")
@@ -111,7 +111,7 @@ class TestPretraining:
         (state,) = sorted((tmp_path / "runs/small/state").iterdir())[-1:]
 
         def act():
-            engine.checkpoint.sha256 = lambda path: "another"
+            engine.run.checkpoint.sha256 = lambda path: "another"
 
         ended = launch_together(differing(pretrain, act=act), tmp_path, "recipe.yaml")
         assert [one.status for one in ended] == [2, 2]

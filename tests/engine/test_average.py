@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.average import Average
+from engine.train.average import Average
 
 
 class Net(nn.Module):

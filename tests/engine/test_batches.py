@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine import draws
-from engine.batch import Batch
-from engine.batches import Batches, Position
-from engine.plan import Phase, Plan
+from engine.train import draws
+from engine.train.batch import Batch
+from engine.train.batches import Batches, Position
+from engine.train.plan import Phase, Plan
 
 START = Position()
 SIZE, GLOBAL = 21, 8  # two full global batches an epoch, and one of five

@@ -16,11 +16,11 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import nn
 
-from engine import tensors
-from engine.batches import Position
-from engine.checkpoint import Run
-from engine.disk import room
-from engine.states import damage
+from engine.run import tensors
+from engine.run.checkpoint import Run
+from engine.run.disk import room
+from engine.run.states import damage
+from engine.train.batches import Position
 
 DAMAGES = {
     "flipped bit": lambda path: path.write_bytes(flipped(path.read_bytes())),
@@ -354,7 +354,7 @@ def test_a_folder_in_which_a_process_is_training_is_refused(run, accelerator):
     """A launcher that is killed may leave its training behind; a second one beside it would spoil both."""
     code = (
         "import sys, pathlib\n"
-        "from engine.folders import locked\n"
+        "from engine.run.folders import locked\n"
         "held = locked(pathlib.Path(sys.argv[1]))\n"
         "print('held', flush=True)\n"
         "sys.stdin.read()"

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from engine.convert import answers_of, convert, main, most_different
-from engine.saved import opened
+from engine.run.saved import opened
 
 SIZES = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,

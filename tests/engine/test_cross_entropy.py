@@ -8,8 +8,8 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from engine import cross_entropy
-from engine.cross_entropy import projected_cross_entropy
+from engine.train import cross_entropy
+from engine.train.cross_entropy import projected_cross_entropy
 
 N, H, V = 20, 8, 50
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from engine.convert import main as convert
-from engine.saved import opened
-from finetune.playground.__main__ import main as playground
-from finetune.predict import main as predict
+from engine.run.saved import opened
+from finetune.ask.playground.__main__ import main as playground
+from finetune.ask.predict import main as predict
 from tests.finetune.conftest import small_model  # noqa: F401, a fixture
 
 

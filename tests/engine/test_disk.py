@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.disk import whole_file
+from engine.run.disk import whole_file
 
 WRITE = (
-    "import sys; from pathlib import Path; from engine.disk import whole_file; whole_file(Path(sys.argv[1]), b'new\\n')"
+    "import sys; from pathlib import Path; from engine.run.disk import whole_file; "
+    "whole_file(Path(sys.argv[1]), b'new\\n')"
 )
 
 

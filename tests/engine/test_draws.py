@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engine import draws
+from engine.train import draws
 
 ROWS, COLUMNS = np.arange(400)[:, None], np.arange(250)
 # A fixed key gives fixed draws, so these bounds never flicker: they say how unlikely such draws would be.

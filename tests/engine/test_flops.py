@@ -9,9 +9,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadModel
 
-from engine.batch import Batch
-from engine.cross_entropy import projected_cross_entropy
-from engine.flops import UncountableError, card, count_flops, measured_peak, peak_flops, shape_of
+from engine.train.batch import Batch
+from engine.train.cross_entropy import projected_cross_entropy
+from engine.train.flops import UncountableError, card, count_flops, measured_peak, peak_flops, shape_of
 
 B, T, M, V, H, WIDE, LAYERS = 4, 64, 37, 1000, 64, 256, 3  # M masked positions of B x T
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from engine.checkpoint import Run
-from engine.folders import DEMO, JOB, RUN, STORE, TOKENIZER, kind_of, mark, refuse_inside, refuse_others
+from engine.run.checkpoint import Run
+from engine.run.folders import DEMO, JOB, RUN, STORE, TOKENIZER, kind_of, mark, refuse_inside, refuse_others
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
-from engine.batch import Batch
-from engine.forecast import foreseen_memory, measured_seconds
-from engine.optimizer import Optimizer, build_optimizers
+from engine.train.batch import Batch
+from engine.train.forecast import foreseen_memory, measured_seconds
+from engine.train.optimizer import Optimizer, build_optimizers
 
 V, H, B, T, M = 2000, 128, 16, 64, 150
 
@@ -104,7 +104,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 import test_forecast as t
-from engine.optimizer import Optimizer, build_optimizers
+from engine.train.optimizer import Optimizer, build_optimizers
 
 def taken(most):
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -10,8 +10,8 @@ import pytest
 from accelerate import Accelerator
 from huggingface_hub import HfApi, constants
 
-from engine import hub as engine_hub
-from engine.hub import Hub, Publisher, claim, push
+from engine.publish import hub as engine_hub
+from engine.publish.hub import Hub, Publisher, claim, push
 from engine.push import main as push_program
 from tests.hub_server import HubServer
 

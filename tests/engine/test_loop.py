@@ -14,17 +14,17 @@ from accelerate import Accelerator
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from engine import draws
-from engine.batch import Batch
-from engine.batches import Batches, Position
-from engine.checkpoint import Run
-from engine.loop import train
-from engine.optimizer import Optimizer
-from engine.plan import Plan
-from engine.processes import Stopped
-from engine.schedule import Schedule
-from engine.tracking import Tracker
-from engine.window import PACE
+from engine.run.checkpoint import Run
+from engine.run.processes import Stopped
+from engine.run.tracking import Tracker
+from engine.train import draws
+from engine.train.batch import Batch
+from engine.train.batches import Batches, Position
+from engine.train.loop import train
+from engine.train.optimizer import Optimizer
+from engine.train.plan import Plan
+from engine.train.schedule import Schedule
+from engine.train.window import PACE
 
 SIZE, LENGTH = 21, 6  # examples an epoch: two global batches of eight and one of five
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
-from engine.optimizer import Optimizer, build_optimizers, hidden_matrices, set_rate
-from engine.recipe import read
-from engine.schedule import Schedule
+from engine.run.recipe import read
+from engine.train.optimizer import Optimizer, build_optimizers, hidden_matrices, set_rate
+from engine.train.schedule import Schedule
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from engine.profiling import PHASES, phase, profiled
+from engine.train.profiling import PHASES, phase, profiled
 
 
 def train(folder: Path | None, steps: int) -> list[str]:

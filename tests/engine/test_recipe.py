@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from engine.recipe import data_path, how, identity, load, read, resolved
+from engine.run.recipe import data_path, how, identity, load, read, resolved
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 CLASSES = {
@@ -128,7 +128,7 @@ def test_a_bad_option_ends_with_status_2(tmp_path, options, capsys):
     path = str(written(tmp_path, "name: a"))
     with pytest.raises((SystemExit, ValueError)) as raised:
         read(Recipe, [path, *options])
-    if raised.type is SystemExit:  # a ValueError becomes status 2 in `engine.runtime.program`
+    if raised.type is SystemExit:  # a ValueError becomes status 2 in `engine.run.runtime.program`
         assert raised.value.code == 2
         assert options[0].lstrip("-").split(".")[-1] in capsys.readouterr().err
     else:

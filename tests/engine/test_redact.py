@@ -5,9 +5,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from engine.hub import in_words
+from engine.publish.hub import in_words
+from engine.publish.redact import redacted
 from engine.push import main as push
-from engine.redact import redacted
 
 TOKEN = "hf_canaryBird"
 

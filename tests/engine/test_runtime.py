@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.processes import Lost, Stopped
-from engine.runtime import commit, commit_of, forget_peak, peak_rss_mb, program
+from engine.run.processes import Lost, Stopped
+from engine.run.runtime import commit, commit_of, forget_peak, peak_rss_mb, program
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.saved import located
+from engine.run.saved import located
 
 
 def test_a_run_stands_for_its_model(tmp_path, monkeypatch):

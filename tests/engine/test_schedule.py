@@ -11,7 +11,7 @@ from transformers import (
     get_wsd_schedule,
 )
 
-from engine.schedule import Schedule
+from engine.train.schedule import Schedule
 
 
 def factors(schedule: Schedule, steps: int) -> list[float]:

@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from engine.average import Average
-from engine.batches import Position
-from engine.checkpoint import Run
-from engine.optimizer import Optimizer, build_optimizers
-from engine.runtime import make_accelerator, program
-from engine.sharding import accumulating, parallel, shards_asked_for, whole
+from engine.run.checkpoint import Run
+from engine.run.runtime import make_accelerator, program
+from engine.train.average import Average
+from engine.train.batches import Position
+from engine.train.optimizer import Optimizer, build_optimizers
+from engine.train.sharding import accumulating, parallel, shards_asked_for, whole
 from tests.shards import SHARDS, ZERO_2
 
 

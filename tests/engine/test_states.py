@@ -9,11 +9,11 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from engine.batches import Position
-from engine.checkpoint import Run
-from engine.curves import read_metrics
-from engine.disk import sha256
+from engine.publish.curves import read_metrics
 from engine.report import write_report
+from engine.run.checkpoint import Run
+from engine.run.disk import sha256
+from engine.train.batches import Position
 
 
 @pytest.fixture(scope="module")

@@ -165,7 +165,7 @@ TELL = """
 from pathlib import Path
 from typing import Any
 from accelerate import Accelerator
-from engine.tracking import Tracker
+from engine.run.tracking import Tracker
 
 folder = Path("runs/small")
 folder.mkdir(parents=True, exist_ok=True)

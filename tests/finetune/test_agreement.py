@@ -8,7 +8,7 @@ import time
 import pytest
 from safetensors.torch import load_file, save_file
 
-import engine.agreement
+import engine.run.agreement
 from finetune.run import main
 from tests.engine.test_agreement import assert_refused, differing
 
@@ -109,16 +109,16 @@ class TestJobsOfTheirOwn:
     def test_once_all_have_ended_another_word_may_be_given(self, tmp_path):
         child = os.fork()
         if child == 0:
-            engine.agreement.Apart(tmp_path).agree(data="one", seed=0)
+            engine.run.agreement.Apart(tmp_path).agree(data="one", seed=0)
             time.sleep(60)
             os._exit(0)
         while not (tmp_path / ".agreed.json").exists():
             time.sleep(0.01)
-        here = engine.agreement.Apart(tmp_path)
+        here = engine.run.agreement.Apart(tmp_path)
         here.agree(data="one", other=3)
         with pytest.raises(ValueError, match="data is one there and two here"):
             here.agree(data="two")
         here._at_work.close()
         os.kill(child, 9)
         os.waitpid(child, 0)
-        engine.agreement.Apart(tmp_path).agree(data="two")
+        engine.run.agreement.Apart(tmp_path).agree(data="two")

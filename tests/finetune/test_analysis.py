@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from finetune.analysis import calibration, errors_in, write
-from finetune.encoding import Predictions
-from finetune.metrics.entity_scores.entity_scores import entities
-from finetune.score import score
-from finetune.task import find_task
+from finetune.questions.encoding import Predictions
+from finetune.table.analysis import calibration, errors_in, write
+from finetune.tasks.metrics import score
+from finetune.tasks.metrics.entity_scores.entity_scores import entities
+from finetune.tasks.task import find_task
 
 
 class Page(HTMLParser):

@@ -3,8 +3,8 @@
 import pytest
 from datasets import Dataset
 
-from finetune.baselines import majority
-from finetune.task import DataSource, find_task
+from finetune.tasks.baselines import majority
+from finetune.tasks.task import DataSource, find_task
 
 
 def test_the_commonest_label_is_of_train():

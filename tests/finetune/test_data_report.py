@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from datasets import Dataset
 
-from finetune.answer import Encodings
-from finetune.task import find_task
+from finetune.ask.predict_split import Encodings
+from finetune.tasks.task import find_task
 from tokenizer.load import load_tokenizer
 
 
@@ -69,7 +69,7 @@ def test_what_is_cut_off_a_pair_is_counted(report):
 
 
 def test_every_row_is_counted_not_a_sample(report, monkeypatch):
-    monkeypatch.setattr("finetune.data_report.SAMPLE", 2)
+    monkeypatch.setattr("finetune.tasks.data_report.SAMPLE", 2)
     train = pairs(*[("cat " * 40, "dog", 1)] * 5)
     assert cells(report("glue/rte", train, train), "train")[0] == "5 of 5 (100.00%)"
 

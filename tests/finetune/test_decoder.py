@@ -6,13 +6,13 @@ import torch
 from datasets import Dataset
 from transformers import GPT2LMHeadModel, pipeline
 
-from engine.batch import Batch
-from finetune.answer import encode
+from engine.train.batch import Batch
+from finetune.ask.predict_split import encode
+from finetune.batches import padded
 from finetune.decoder import FRAME, WithLanguageModel, framed, refuse_encoder
-from finetune.examples import padded
-from finetune.heads import HEADS
 from finetune.model import open_model
-from finetune.task import find_task
+from finetune.questions import HEADS
+from finetune.tasks.task import find_task
 from tokenizer.load import load_tokenizer
 
 RTE = find_task("glue/rte")

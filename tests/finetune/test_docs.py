@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score
 
-from corpus import docstrings
-from corpus.docstrings import wording
-from corpus.document import draw
-from finetune.shortcuts import after_best_match, shortcuts
-from finetune.task import DataSource, find_task
+from corpus.text import docstrings
+from corpus.text.docstrings import wording
+from corpus.text.document import draw
 from finetune.tasks import docs
+from finetune.tasks.shortcuts import after_best_match, shortcuts
+from finetune.tasks.task import DataSource, find_task
 
 NAMES = sorted(docs.TASKS)
 SPLITS = ("train", "dev", "test")

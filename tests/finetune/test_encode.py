@@ -8,10 +8,10 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from finetune.answer import encode
-from finetune.encoding import NO_LABEL
-from finetune.heads import HEADS
-from finetune.task import DataSource, find_task
+from finetune.ask.predict_split import encode
+from finetune.questions import HEADS
+from finetune.questions.encoding import NO_LABEL
+from finetune.tasks.task import DataSource, find_task
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.?$"
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from finetune.examples import LabelledEpoch, evaluation_batches, padded
-from finetune.heads import HEADS
+from finetune.batches import LabelledEpoch, evaluation_batches, padded
+from finetune.questions import HEADS
 
 NUM_ROWS, BATCH = 1003, 16
 LENGTHS = np.random.default_rng(0).geometric(0.03, NUM_ROWS) + 3

@@ -9,14 +9,14 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel
 
-from engine.batch import Batch
-from finetune.answer import encode
+from engine.train.batch import Batch
+from finetune.ask.predict_split import encode
+from finetune.batches import padded
 from finetune.decoder import framed
-from finetune.examples import padded
-from finetune.heads import HEADS
 from finetune.model import max_tokens, open_model
+from finetune.questions import HEADS
 from finetune.run import main
-from finetune.task import find_task
+from finetune.tasks.task import find_task
 from tests.shards import SHARDS
 from tokenizer.load import load_tokenizer
 

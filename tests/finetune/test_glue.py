@@ -3,7 +3,7 @@
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from finetune.task import DataSource, find_task, provenance
+from finetune.tasks.task import DataSource, find_task, provenance
 
 HEADER = "index\tsentence1\tsentence2\tlabel\n"
 COMMIT = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
@@ -200,7 +200,7 @@ class TestHub:
                 asked.update(repo=repo, **options)
                 return builder
 
-            monkeypatch.setattr("finetune.origin.load_dataset_builder", load)
+            monkeypatch.setattr("finetune.tasks.rows.load_dataset_builder", load)
             return asked
 
         return answer

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 import pytest
 from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-from finetune.playground.guests import guests
-from finetune.playground.page import filled, page, show
-from finetune.playground.views import PAIR, VIEWS, text_or_pair
-from finetune.predict import main as predict
+from finetune.ask.playground.guests import guests
+from finetune.ask.playground.page import filled, page, show
+from finetune.ask.playground.views import PAIR, VIEWS, text_or_pair
+from finetune.ask.predict import main as predict
 from tokenizer.load import load_tokenizer
 
 

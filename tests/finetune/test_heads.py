@@ -5,10 +5,10 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from engine.batch import Batch
-from finetune.examples import padded
-from finetune.heads import HEADS
-from finetune.task import find_task
+from engine.train.batch import Batch
+from finetune.batches import padded
+from finetune.questions import HEADS
+from finetune.tasks.task import find_task
 
 LENGTHS = (7, 12, 9)
 TASKS = {"classification": "glue/mnli", "regression": "glue/stsb", "tagging": "conll2003", "span": "squad/v1.1"}

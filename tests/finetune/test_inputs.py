@@ -7,11 +7,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from finetune.asked import ASKED
-from finetune.inputs import opened
-from finetune.predict import Question, Questions
-from finetune.task import DataSource
+from finetune.ask.predict import Question, Questions
+from finetune.questions.asked import ASKED
 from finetune.tasks import own
+from finetune.tasks.files import opened
+from finetune.tasks.task import DataSource
 
 BAD_LINES = [
     ('{"text": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),

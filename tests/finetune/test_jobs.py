@@ -14,13 +14,13 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from engine.recipe import load
-from finetune.encoding import Predictions
+from engine.run.recipe import load
 from finetune.jobs import jobs
-from finetune.predictions import degenerate
+from finetune.questions.encoding import Predictions
 from finetune.recipe import FinetuneRecipe
 from finetune.run import main
-from finetune.task import find_task
+from finetune.table.predictions import degenerate
+from finetune.tasks.task import find_task
 from tests.shards import SHARDS
 
 ROOT = Path(__file__).parents[2]

@@ -12,9 +12,9 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from finetune.heads import HEADS
 from finetune.model import open_model
-from finetune.task import find_task
+from finetune.questions import HEADS
+from finetune.tasks.task import find_task
 from tests.finetune.test_families import FAMILIES, USUAL
 from tokenizer.load import load_tokenizer
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMultipleChoice
 
-from engine.batch import Batch
-from finetune.answer import encode
-from finetune.examples import padded
-from finetune.heads import HEADS
-from finetune.playground.guests import guests
-from finetune.predict import main as predict
-from finetune.task import DataSource, find_task, opened
+from engine.train.batch import Batch
+from finetune.ask.playground.guests import guests
+from finetune.ask.predict import main as predict
+from finetune.ask.predict_split import encode
+from finetune.batches import padded
+from finetune.questions import HEADS
+from finetune.tasks.task import DataSource, find_task, opened
 from tokenizer.load import load_tokenizer
 
 SUFFIXES = ("csv", "tsv", "jsonl", "parquet")
@@ -78,8 +78,8 @@ class TestOrder:
         tags = ["B-b", "B-a", "O", "I-c", "B-d", "I-A"]
         write(tmp_path / "words.jsonl", [{"words": [f"w{n}", "x"], "tags": [tags[n % 6], "O"]} for n in range(60)])
         code = (
-            "import os, sys; from finetune.data_report import repeat_lines; "
-            "from finetune.task import *\n"
+            "import os, sys; from finetune.tasks.data_report import repeat_lines; "
+            "from finetune.tasks.task import *\n"
             "for kind, file, columns in (('classification', 'rows', ['text', 'label']), ('tags', 'words', ['words', "
             "'tags']), ('entities', 'words', ['words', 'tags'])):\n"
             "    source = DataSource('folder', sys.argv[1], files={'train': file + '.jsonl'}, hold_out=0.3, "

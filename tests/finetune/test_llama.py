@@ -17,11 +17,11 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from finetune.ask.predict import main as predict
 from finetune.decoder import with_padding
-from finetune.heads import HEADS
 from finetune.model import open_model
-from finetune.predict import main as predict
-from finetune.task import find_task
+from finetune.questions import HEADS
+from finetune.tasks.task import find_task
 from tests.finetune.conftest import EVERY_WORD
 from tokenizer.learn import BytePairs
 from tokenizer.load import load_tokenizer

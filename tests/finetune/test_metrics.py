@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
-from finetune.score import metric, score
-from finetune.task import find_task
+from finetune.tasks.metrics import metric, score
+from finetune.tasks.task import find_task
 
 
 def compute(name, references, predictions):

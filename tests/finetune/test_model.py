@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from finetune.heads import HEADS
+from finetune.ask.playground.guests import guests
 from finetune.model import open_model
-from finetune.playground.guests import guests
-from finetune.task import find_task
+from finetune.questions import HEADS
+from finetune.tasks.task import find_task
 from tokenizer.load import load_tokenizer
 
 RTE, HEAD = find_task("glue/rte"), HEADS["classification"]

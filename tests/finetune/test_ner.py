@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from finetune.answer import encode
-from finetune.task import DataSource, find_task
+from finetune.ask.predict_split import encode
 from finetune.tasks.ner import TAGS, from_hub, iob2
+from finetune.tasks.task import DataSource, find_task
 from tokenizer.load import load_tokenizer
 
 LINES = "-DOCSTART- -X- O O\n\nEU NNP I-NP I-ORG\nrejects VBZ I-VP O\n\n\nGerman JJ I-NP I-MISC\n"

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 from transformers import AutoModelForMultipleChoice, pipeline
 
-from finetune.task import DataSource, find_task, opened
+from finetune.tasks.task import DataSource, find_task, opened
 
 WORDS = {"0": "bad", "5": "good", "10": "high"}
 FILLERS = ["the", "cat", "dog", "sat", "on", "old", "red"]

@@ -22,10 +22,10 @@ from transformers import (
     pipeline,
 )
 
-from finetune.playground import inside
-from finetune.playground.__main__ import main
-from finetune.playground.guests import guests, short
-from finetune.playground.views import VIEWS, made_up
+from finetune.ask.playground import inside
+from finetune.ask.playground.__main__ import main
+from finetune.ask.playground.guests import guests, short
+from finetune.ask.playground.views import VIEWS, made_up
 
 ROOT = Path(__file__).parents[2]
 LABELS, TAGS = {0: "never", 1: "maybe", 2: "so"}, dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))

@@ -20,9 +20,9 @@ from transformers import (
     pipeline,
 )
 
-from finetune import predict
-from finetune.metrics.entity_scores.entity_scores import entities
-from finetune.predict import main
+from finetune.ask import predict
+from finetune.ask.predict import main
+from finetune.tasks.metrics.entity_scores.entity_scores import entities
 
 WORDS = [
     "the",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.recipe import load
+from engine.run.recipe import load
 from finetune.jobs import jobs
 from finetune.recipe import FinetuneRecipe
 

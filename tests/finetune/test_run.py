@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, pipeline
 
-from engine.window import PACE
-from finetune.results import read_all
-from finetune.table import main as print_table
+from engine.train.window import PACE
+from finetune.table.__main__ import main as print_table
+from finetune.table.results import read_all
 from tests.shards import SHARDS
 
 CONFIGS = Path(__file__).parents[2] / "accelerate_configs"

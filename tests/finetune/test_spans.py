@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from finetune.spans import Windows, best_spans, best_threshold, chosen, most_central, null_odds
+from finetune.questions.windows import Windows, best_spans, best_threshold, chosen, most_central, null_odds
 
 
 def texts(start, end, windows, rows):

@@ -7,8 +7,8 @@ import pytest
 from datasets import Dataset
 from transformers import AutoConfig
 
-from finetune.score import score
-from finetune.task import DataSource, find_task
+from finetune.tasks.metrics import score
+from finetune.tasks.task import DataSource, find_task
 
 CONTEXT = "The cat sat on the mat."
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from finetune.submit import main
+from finetune.table.submission import main
 
 # The official test files' rows and the labels that the server takes, in the order of the names that finetune.run gives.
 ROWS = {

@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMultipleChoice
 
-from engine.batch import Batch
-from finetune.answer import encode
-from finetune.examples import padded
-from finetune.heads import HEADS
-from finetune.task import DataSource, find_task
+from engine.train.batch import Batch
+from finetune.ask.predict_split import encode
+from finetune.batches import padded
+from finetune.questions import HEADS
+from finetune.tasks.task import DataSource, find_task
 from tokenizer.load import load_tokenizer
 
 HEADER = [

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from finetune.comparison import GLUE, tables
-from finetune.layout import FORMATS, shown, shown_average
-from finetune.results import parse, read_all
-from finetune.table import main
+from finetune.table.__main__ import main
+from finetune.table.pages import FORMATS, shown, shown_average
+from finetune.table.results import parse, read_all
+from finetune.table.standings import GLUE, tables
 
 NINE = {
     "glue/mnli": {"dev_matched": {"accuracy": 0.70}, "dev_mismatched": {"accuracy": 0.72}},

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from finetune.score import METRICS
-from finetune.task import DataSource, all_tasks, find_task, provenance
+from finetune.tasks.metrics import METRICS
+from finetune.tasks.task import DataSource, all_tasks, find_task, provenance
 
 GLUE = {"cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax"}
 
@@ -72,7 +72,7 @@ class TestSource:
         def out_of_reach(*_, **__):
             raise ConnectionError("no network")
 
-        monkeypatch.setattr("finetune.origin.load_dataset_builder", out_of_reach)
+        monkeypatch.setattr("finetune.tasks.rows.load_dataset_builder", out_of_reach)
         with pytest.raises(FileNotFoundError, match=r"no network.*data\.source: folder"):
             find_task(name).load(DataSource("hub"))
 

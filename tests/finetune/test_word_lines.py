@@ -2,8 +2,8 @@
 
 import pytest
 
-from finetune.task import DataSource, find_task, opened
-from finetune.word_lines import read_sentences
+from finetune.tasks.task import DataSource, find_task, opened
+from finetune.tasks.word_lines import read_sentences
 
 
 def words(text):

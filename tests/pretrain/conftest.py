@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from corpus.encoding import Encoded
-from corpus.store import Store, Writer
+from corpus.text.encoding import Encoded
+from corpus.text.store import Store, Writer
 from pretrain.run import main
 from pretrain.vocabulary import Vocabulary
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
 
-from corpus.chapters import StoredText
-from corpus.units import SegmentPairs
+from corpus.text.chapters import StoredText
+from corpus.text.units import SegmentPairs
 from pretrain.examples import ChapterExamples, fixed_batches
 from pretrain.objectives.bert import Bert
 from pretrain.vocabulary import Vocabulary
@@ -142,8 +142,8 @@ def test_masks_differ_between_epochs_and_not_between_batchings(store, objective,
 @pytest.fixture
 def trio(corpus, tokenizer_folder, objective, tmp_path):
     """A vocabulary of words, a model and a batch of the small text."""
-    from corpus.source import Source
-    from corpus.store import prepare
+    from corpus.text.source import Source
+    from corpus.text.store import prepare
 
     tokenizer = load_tokenizer(tokenizer_folder)
     text, _ = prepare([Source(kind="text", path=str(corpus))], tokenizer, "hash", tmp_path, 0.1, processes=1)

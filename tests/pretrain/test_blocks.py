@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from corpus.chapters import Chapter
-from corpus.units import Blocks
+from corpus.text.chapters import Chapter
+from corpus.text.units import Blocks
 
 SEPARATOR = 2
 

@@ -9,9 +9,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, pipeline
 
-from corpus.chapters import StoredText
-from corpus.units import Block
-from engine.flops import count_flops
+from corpus.text.chapters import StoredText
+from corpus.text.units import Block
+from engine.train.flops import count_flops
 from pretrain.examples import ChapterExamples
 from pretrain.objectives.causal_lm import CausalLM
 from pretrain.vocabulary import Vocabulary

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from engine.batch import Batch
+from engine.train.batch import Batch
 from pretrain.objectives.bert import Bert
 from pretrain.run import main
 from tests.shards import SHARDS

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from engine.batch import Batch
+from engine.train.batch import Batch
 from pretrain.objectives.bert import Bert, words
 from pretrain.vocabulary import Vocabulary
 from tokenizer.learn import BytePairs, WordPiece

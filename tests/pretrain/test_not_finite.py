@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.states import write_manifest
+from engine.run.states import write_manifest
 from pretrain.objective import perplexity
 
 BLOWN_UP = {

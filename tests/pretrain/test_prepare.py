@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from corpus import joining
-from corpus.store import Store, prepare
-from engine.recipe import load
+from corpus.text import joining
+from corpus.text.store import Store, prepare
+from engine.run.recipe import load
 from pretrain.prepare import main
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import load_tokenizer, tokenizer_hash

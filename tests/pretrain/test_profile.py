@@ -4,7 +4,7 @@ import gzip
 import json
 from collections import Counter
 
-from engine.profiling import PHASES
+from engine.train.profiling import PHASES
 
 
 def test_a_run_leaves_a_trace_of_its_steps(tmp_path, launch, write_recipe):

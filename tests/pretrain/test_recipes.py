@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.recipe import load
+from engine.run.recipe import load
 from pretrain.recipe import PretrainRecipe
 from tokenizer.learn import BytePairs
 

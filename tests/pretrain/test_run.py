@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from engine.window import PACE
+from engine.train.window import PACE
 
 CONFIGS = Path(__file__).parents[2] / "accelerate_configs"
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # each process draws its own

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from corpus.chapters import StoredText
-from corpus.source import Source
-from corpus.store import prepare
-from corpus.units import SegmentPairs
+from corpus.text.chapters import StoredText
+from corpus.text.source import Source
+from corpus.text.store import prepare
+from corpus.text.units import SegmentPairs
 from tokenizer.load import load_tokenizer, tokenizer_hash
 
 LENGTH = 64

@@ -119,7 +119,7 @@ def test_two_that_learn_one_name_do_not_meet(tmp_path):
 
 
 def test_the_second_is_told_in_one_line(tmp_path):
-    from engine.disk import alone
+    from engine.run.disk import alone
 
     learn(tmp_path, TEXTS["english"])
     with alone(tmp_path / "runs" / "small", "learning"), pytest.raises(FileExistsError, match="wait for it"):

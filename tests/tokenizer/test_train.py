@@ -11,8 +11,8 @@ import pytest
 import yaml
 from transformers import AutoTokenizer
 
-from corpus.document import draw
-from corpus.source import Source
+from corpus.text.document import draw
+from corpus.text.source import Source
 from tokenizer.load import BERT_SPECIAL_TOKENS, load_tokenizer, tokenizer_hash
 from tokenizer.sample import survey
 from tokenizer.train import main

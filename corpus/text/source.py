@@ -1,0 +1,239 @@
+"""Where does text lie, and what stamps it?  Sources, and the files and shards that are their parts."""
+
+import hashlib
+import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from corpus.text.document import OnError, Tally
+from engine.run.disk import sha256, whole_file
+from engine.run.recipe import data_path
+
+if TYPE_CHECKING:
+    import datasets  # half a second and 100 MB in every process that reads, which only the Hub needs
+
+Kind = Literal["wikipedia", "books", "docstrings", "text", "jsonl", "parquet", "hub"]
+Whitespace = Literal["keep", "clean"]
+PACKINGS = ("", ".gz", ".zst")
+SUFFIXES = {
+    "wikipedia": tuple(".jsonl" + packing for packing in PACKINGS),
+    "jsonl": tuple(suffix + packing for suffix in (".jsonl", ".json") for packing in PACKINGS),
+    "text": tuple(".txt" + packing for packing in PACKINGS),
+    "books": tuple(".txt" + packing for packing in PACKINGS),
+    "parquet": (".parquet",),
+}
+OWN_NAMES = {"wikipedia": re.compile(r"wiki_\d+(\.gz|\.bz2|\.zst)?")}  # WikiExtractor's AA/wiki_00, which has no suffix
+HIDDEN = (".", "~$", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "_temporary")  # how names begin that systems and tools make
+CACHE = Path("runs/.cache")
+SETTLED = 2_000_000_000  # ns: a younger file could change again without a change of its time
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place where text comes from.  `config`, `split` and `revision` are for the Hub alone."""
+
+    kind: Kind
+    path: str = ""  # a file, a folder (searched through) or a glob; for the Hub, the data set's name
+    field: str = "text"
+    documents: Literal["file", "line", "blank_line"] = "file"  # of kind text: what a document is, or what parts them
+    sentences: Literal["found", "line"] = "found"  # line: a line is a sentence, and is not cut further
+    # keep: text as it is; clean: less indentation, blank lines and, in files, line breaks; None: as the objective wants
+    whitespace: Whitespace | None = None
+    max_mb: int = 64  # MB of text that a document, a line or a row may have
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None  # None = the newest; the commit read is recorded either way
+    on_error: OnError = "raise"  # "skip" leaves bad lines, rows and files out, and counts them
+    weight: float | None = None  # its share in an interleaved stream, beside the weights of the others
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not self.weight > 0:
+            raise ValueError(f"the weight of the {self.kind} source {self.path} is {self.weight}; it must be above 0")
+        if self.max_mb < 1:
+            raise ValueError(f"max_mb of the {self.kind} source {self.path} is {self.max_mb}; it must be 1 or more")
+        if self.documents != "file" and self.kind != "text":
+            raise ValueError(
+                f"documents: {self.documents} says how files of kind text are parted; in a {self.kind} source "
+                f"{ELSEWHERE.get(self.kind, 'a row')} is a document: leave `documents` out"
+            )
+        if self.sentences == "line" and self.whitespace == "keep":
+            raise ValueError(
+                "whitespace: keep, as causal_lm and byte-level vocabularies take it, cuts no sentences, so `sentences: "
+                "line` does nothing: leave it out, or say whitespace: clean"
+            )
+
+    def __str__(self) -> str:
+        """As reports and cards name it: wikipedia `wikipedia`, hub `alice/books` at `COMMIT`."""
+        where = f"`{self.path}`" + (f" at `{self.revision}`" if self.revision else "") if self.path else ""
+        return f"{self.kind} {where}".strip()
+
+    def wanting(self, whitespace: Whitespace) -> "Source":
+        """The source, with its whitespace treated so, unless it says how itself."""
+        return self if self.whitespace else replace(self, whitespace=whitespace)
+
+    @property
+    def max_bytes(self) -> int:
+        """Of UTF-8 in a document."""
+        return self.max_mb << 20
+
+
+ELSEWHERE = {"books": "a file", "docstrings": "a module"}  # what is a document
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is read in one go: a file of a source, a shard of a Hub data set, or all docstrings."""
+
+    source: Source
+    name: str  # unique in the source
+    path: Path | None = None  # of the file
+    shard: int = 0  # of the Hub data set
+    row_group: int = 0  # of the Parquet file, at which reading begins
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes on disk, packed as they are; 0 where it is no file."""
+        return self.path.stat().st_size if self.path else 0
+
+
+def parts(source: Source) -> list[Part]:
+    """The parts of a source, in the order in which they are read. Raises FileNotFoundError if there is none."""
+    if source.kind == "docstrings":
+        return [Part(source, "docstrings")]
+    if source.kind == "hub":
+        num_shards = hub_data(source).num_shards
+        return [Part(source, f"{shard} of {num_shards}", shard=shard) for shard in range(num_shards)]
+    return [Part(source, name, path) for name, path in files(source)]
+
+
+def fingerprint(source: Source) -> str:
+    """SHA-256 (hex) of what the source holds and how it is read: the files' names and bytes, or the Hub's commit."""
+    how: list[Any] = [source.kind, source.field, source.config, source.split, source.on_error]
+    ways = {"documents": "file", "sentences": "found", "max_mb": 64}  # as all text was read before there were others
+    how += [[name, getattr(source, name)] for name, usual in ways.items() if getattr(source, name) != usual]
+    how += [["whitespace", "keep"]] if source.whitespace == "keep" else []
+    stamp = json.dumps(how)
+    return hashlib.sha256(f"{stamp}\n{CONTENTS.get(source.kind, of_files)(source)}".encode()).hexdigest()
+
+
+def pinned(source: Source) -> Source:
+    """The source at a Hub commit (40 hex digits), so that what is stamped is what is read; any other as it is."""
+    if source.kind != "hub" or re.fullmatch("[0-9a-f]{40}", source.revision or ""):
+        return source
+    import datasets
+
+    builder = datasets.load_dataset_builder(source.path, source.config, revision=source.revision)
+    return replace(source, revision=builder.hash)
+
+
+# Files
+
+
+def files(source: Source) -> list[tuple[str, Path]]:
+    """(name within the source, path) of every file of the source, sorted by name; hidden ones are left out.
+
+    Errors: FileNotFoundError if there is none.
+    """
+    return shown_and_hidden(source)[0]
+
+
+def hidden_files(source: Source) -> Tally:
+    """How many files of the source are left out because they are hidden, or lie in hidden folders."""
+    return +Tally({"hidden files": len(shown_and_hidden(source)[1])}) if source.kind in SUFFIXES else Tally()
+
+
+def shown_and_hidden(source: Source) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
+    names = ", ".join(SUFFIXES[source.kind])
+    wanted = f"a {source.kind} source is a file, or a folder or glob that has {names}"
+    if not source.path:
+        raise ValueError(f"the {source.kind} source has no path: {wanted}")
+    try:
+        root, pattern = root_and_pattern(source.path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}: {wanted}") from None
+    if root.is_file():  # who names a hidden file means it
+        return [(root.name, root)], []
+    found = sorted(file for file in root.glob(pattern) if is_of_kind(file.name, source.kind) and file.is_file())
+    named = [(file.relative_to(root).as_posix(), file) for file in found]
+    hidden = [(name, file) for name, file in named if is_hidden(name)]
+    if len(hidden) == len(named):
+        but = f" but {len(hidden)} hidden files" if hidden else ""
+        raise FileNotFoundError(f"nothing to read in {root / pattern}{but}: {wanted}")
+    return [(name, file) for name, file in named if not is_hidden(name)], hidden
+
+
+def is_of_kind(name: str, kind: str) -> bool:
+    own = OWN_NAMES.get(kind)
+    return name.endswith(SUFFIXES[kind]) or bool(own and own.fullmatch(name))
+
+
+def is_hidden(name: str) -> bool:
+    return any(part.startswith(HIDDEN) for part in name.split("/"))
+
+
+def root_and_pattern(path: str) -> tuple[Path, str]:
+    """What is there, and the pattern of what is meant in it. A name that exists is no pattern, whatever is in it.
+
+    Errors: FileNotFoundError.
+    """
+    parts = Path(path).parts
+    for size in range(len(parts), -1, -1):
+        if size == len(parts) or is_pattern(parts[size]):
+            try:
+                return data_path(str(Path(*parts[:size]))), str(Path(*parts[size:])) if size < len(parts) else "**/*"
+            except FileNotFoundError:
+                continue
+    first = next((place for place, part in enumerate(parts) if is_pattern(part)), len(parts))
+    return data_path(str(Path(*parts[:first]))), ""  # raises
+
+
+def is_pattern(part: str) -> bool:
+    return bool(set(part) & set("*?["))
+
+
+def file_of(part: Part) -> Path:
+    assert part.path
+    return part.path
+
+
+def of_files(source: Source) -> str:
+    """SHA-256 of the files' names and bytes; files that look untouched since the last time are not read again."""
+    found = files(source)
+    times = [path.stat().st_mtime_ns for _, path in found]
+    looks = [(name, str(path.resolve()), path.stat().st_size) for name, path in found], times
+    memo = CACHE / f"fingerprint-{hashlib.sha256(json.dumps(looks).encode()).hexdigest()[:32]}.txt"
+    if memo.exists():
+        return memo.read_text()
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(sha256, (path for _, path in found)))
+    stamp = hashlib.sha256()
+    for (name, _), digest in zip(found, digests, strict=True):
+        stamp.update(f"{name} {digest}\n".encode())
+    if max(times) < time.time_ns() - SETTLED:
+        whole_file(memo, stamp.hexdigest().encode())
+    return stamp.hexdigest()
+
+
+def of_docstrings(source: Source) -> str:
+    from corpus.text import docstrings
+
+    return docstrings.fingerprint()
+
+
+CONTENTS = {"docstrings": of_docstrings, "hub": lambda source: f"{source.path} {pinned(source).revision}"}
+
+
+# Data sets on the Hub
+
+
+@cache
+def hub_data(source: Source) -> "datasets.IterableDataset":
+    import datasets
+
+    where = {"split": source.split, "revision": source.revision}
+    return datasets.load_dataset(source.path, source.config, streaming=True, **where)

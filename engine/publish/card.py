@@ -1,0 +1,132 @@
+"""What should a stranger know who finds the model?  Its model card, README.md, as the Hub reads it.
+
+After Mitchell et al. 2019, "Model Cards for Model Reporting". The facts are the run's own: its recipe, its log, what it
+was trained on and what it scored; the scores stand in the metadata too, as the Hub's model-index.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from engine.publish.curves import Panels, picture
+
+WATTS_PER_CORE = 10.0  # a busy server core, its share of memory and mainboard included
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number that the model reached, as the Hub's model-index names such things."""
+
+    task: str  # the Hub's name, such as text-classification
+    dataset: str  # its name on the Hub, or what it is
+    name: str  # of the data, in words
+    split: str
+    metric: str
+    value: float
+    config: str | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """What only the kind of training can say. Texts are Markdown; `usage` is Python with {model} for the model."""
+
+    summary: str
+    usage: str
+    data: str
+    limits: str
+    pipeline: str  # the Hub's pipeline_tag
+    tags: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()  # Hub ids
+    base_model: str = ""  # a Hub id
+    scores: tuple[Score, ...] = ()
+    panels: Panels = ()  # the curves worth showing
+    facts: dict[str, str] = field(default_factory=dict)  # such as the hash of the tokenizer
+
+
+@dataclass(frozen=True)
+class Journey:
+    """How the run went: what its folder and its process know."""
+
+    folder: Path
+    hours: float
+    processes: int
+    hardware: str
+    commit: str | None
+
+
+def write_card(target: Path, card: Card, journey: Journey, repo: str = "") -> None:
+    """Write README.md, and curves.png if there are curves, into the model folder `target`."""
+    metrics = journey.folder / "metrics.jsonl"
+    drawn = bool(card.panels) and metrics.exists()
+    if drawn:
+        (target / "curves.png").write_bytes(picture(metrics, card.panels, "png", ink="#5b6470"))
+    recipe = journey.folder / "recipe.yaml"
+    name = repo or journey.folder.as_posix().removeprefix("runs/")
+    template = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
+    )
+    body = template.render(
+        name=name,
+        card=card,
+        usage=card.usage.replace("{model}", repo or "path/to/this/folder"),
+        drawn=drawn,
+        journey=journey,
+        command=command(),
+        recipe=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
+        energy=energy(journey),
+        year=time.gmtime().tm_year,
+    )
+    ModelCard(f"---\n{metadata(card, name).to_yaml()}\n---\n\n{body}").save(target / "README.md")
+
+
+def metadata(card: Card, name: str) -> ModelCardData:
+    """The card's YAML head."""
+    return ModelCardData(
+        model_name=name,
+        library_name="transformers",
+        pipeline_tag=card.pipeline,
+        tags=[*card.tags, "cloze"],
+        datasets=list(card.datasets) or None,
+        base_model=card.base_model or None,
+        eval_results=[result(score) for score in card.scores] or None,
+    )
+
+
+def result(score: Score) -> EvalResult:
+    return EvalResult(
+        task_type=score.task, dataset_type=score.dataset, dataset_name=score.name, dataset_config=score.config,
+        dataset_split=score.split, metric_type=score.metric, metric_value=round(score.value, 4),
+    )  # fmt: skip
+
+
+def command() -> str:
+    """The command that this process is carrying out, as a user would type it."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return " ".join(["accelerate launch -m", spec.name if spec else Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def energy(journey: Journey) -> str:
+    """An estimate in words, with its method."""
+    limits = power_limits()
+    if limits:
+        watts, method = sum(limits[: journey.processes]), "its GPUs at their power limit all the time"
+    else:
+        cores = min(journey.processes * int(os.environ.get("OMP_NUM_THREADS", "0") or 1), os.cpu_count() or 1)
+        watts, method = WATTS_PER_CORE * cores, f"{cores} busy CPU core(s) at {WATTS_PER_CORE:.0f} W each"
+    return f"{watts * journey.hours / 1000:.3g} kWh: {method}, for {journey.hours:.3g} hours, without cooling"
+
+
+def power_limits() -> list[float]:
+    """The power limit of each NVIDIA GPU, watts; none without them."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    asked = ["nvidia-smi", "--query-gpu=power.limit", "--format=csv,noheader,nounits"]
+    told = subprocess.run(asked, capture_output=True, text=True)
+    return [float(line) for line in told.stdout.split("\n") if line.strip().replace(".", "", 1).isdigit()]

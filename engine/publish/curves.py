@@ -1,0 +1,91 @@
+"""How did it go?  A run's curves as one picture, from its metrics.jsonl."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+
+matplotlib.use("svg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from engine.run.tracking import read_lines
+
+Points = list[tuple[float, float]]
+Panels = Sequence[tuple[str, dict[str, str]]]  # (title, {label: metric's name}) each
+INK = "#808790"  # to be read on white and on black
+SHARES = ("accuracy", "mfu", "rate", "wait")  # how the names of what is shown in percent end
+
+
+def read_metrics(path: Path) -> dict[str, Points]:
+    """(step, value) of every line of metrics.jsonl, by what is measured."""
+    found: dict[str, Points] = {}
+    for line in read_lines(path):
+        for name, value in line.items():
+            found.setdefault(name, []).append((line["step"], value))
+    return found
+
+
+def curves(metrics: Path, panels: Panels) -> str:
+    """Draw panels side by side and return an SVG without background, for a light page and a dark one."""
+    return as_svg(draw(read_metrics(metrics), panels, "svg"))
+
+
+def as_svg(drawn: bytes) -> str:
+    """An SVG that may stand in a page."""
+    text = drawn.decode()
+    return text[text.index("<svg") :]
+
+
+def picture(metrics: Path, panels: Panels, kind: Literal["svg", "png"], ink: str = INK) -> bytes:
+    """Draw panels of metrics.jsonl side by side; the same bytes for the same metrics."""
+    return draw(read_metrics(metrics), panels, kind, ink)
+
+
+def draw(points: Mapping[str, Points], panels: Panels, kind: Literal["svg", "png"], ink: str = INK) -> bytes:
+    """Draw panels side by side.
+
+    A panel is a title and {label: metric's name}; one without points is left out. A metric whose name begins with
+    `baseline_` is a dashed line.
+    """
+    panels = [panel for panel in panels if any(name in points for name in panel[1].values())]
+    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    style: dict[Any, Any] = {
+        **dict.fromkeys(inked, ink),
+        "svg.fonttype": "none",
+        "svg.hashsalt": "curves",
+        "font.size": 10,
+    }
+    with pyplot.rc_context(style):
+        figure, axes = pyplot.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.4), squeeze=False)
+        for axis, (title, series) in zip(axes[0], panels, strict=True):
+            axis.set_title(title)
+            axis.set_xlabel("step")
+            for label, name in series.items():
+                _draw(axis, label, points.get(name, []), name)
+            if all(name.endswith(SHARES) for name in series.values()):
+                axis.yaxis.set_major_formatter(PercentFormatter(1))
+            if axis.has_data() and any(series):
+                axis.legend(frameon=False)
+            axis.spines[["top", "right"]].set_visible(False)
+        figure.tight_layout()
+        drawn = io.BytesIO()
+        undated = {"Date": None} if kind == "svg" else {"Software": None}
+        figure.savefig(drawn, format=kind, transparent=True, metadata=undated, dpi=150)
+        pyplot.close(figure)
+    return drawn.getvalue()
+
+
+def _draw(axis: Axes, label: str, points: Points, name: str) -> None:
+    if not points:
+        return
+    steps, values = zip(*points, strict=True)
+    if name.startswith("baseline_"):
+        axis.axhline(values[-1], linestyle="--", linewidth=1, color="#c06a3a", label=label)
+    elif name.startswith("eval_"):
+        axis.plot(steps, values, marker="o", markersize=3, label=label, color="#2f80d8")
+    else:
+        axis.plot(steps, values, linewidth=1.2, alpha=0.85, label=label, color="#2a9d8f")

@@ -1,0 +1,382 @@
+"""What stays on disk?  A run folder: recipe, metrics, states to go on from, and the model that is handed on.
+
+    runs/NAME/recipe.yaml      the resolved recipe, with commit and hardware
+    runs/NAME/metrics.jsonl    one line for each log and each evaluation
+    runs/NAME/state/step-N/    weights, optimizer, average, position: a folder that appears whole or not at all
+    runs/NAME/model/           a transformers folder, ready for `from_pretrained` and the Hub
+    runs/NAME/finished.json    written last
+
+A state is safetensors and JSON: nothing that is loaded can execute code. It is the same whatever the parallelism, and
+goes on under any other.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from engine.publish.card import Card, Journey, write_card
+from engine.run import tensors
+from engine.run.agreement import agree
+from engine.run.disk import read_json, remove, sha256, whole_file, whole_folder
+from engine.run.finite import not_finite, not_finite_in, strict_json
+from engine.run.folders import (
+    ANEW,
+    RUN,
+    clear,
+    has_work,
+    hash_of,
+    locked,
+    mark,
+    read_finished,
+    recipe_is_lost,
+    refuse_strangers,
+    refuse_to_clear,
+)
+from engine.run.recipe import resolved
+from engine.run.runtime import commit, hardware, peak_gpu_mb, peak_rss_mb
+from engine.run.states import (
+    AVERAGE,
+    MOMENTS,
+    POSITION,
+    WEIGHTS,
+    damage,
+    read_position,
+    states,
+    step_of,
+    strays,
+    write_manifest,
+)
+from engine.train.average import Average
+from engine.train.batches import Position
+
+
+class Run:
+    """The one place that touches a run's disk. The same recipe goes on; another recipe in its folder is refused."""
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Any,
+        accelerator: Accelerator,
+        overwrite: bool = False,
+        state: str | None = None,
+        shared: bool = False,
+        kind: str = RUN,
+    ):
+        """Claim `folder`, for as long as this process lives. `state` names the state to go on from, such as step-200;
+        `shared` lets others claim it too, who say the same; `kind` says what the folder is, see `engine.run.folders`.
+
+        What the recipe's classes mark as `how` may differ from launch to launch. `overwrite` deletes what a run wrote,
+        and nothing else. Errors: FileExistsError if the folder holds another recipe's run, or anything that is no run;
+        Taken if another process is at it: a launcher that is killed may leave its training behind.
+        """
+        self.folder, self.accelerator, self._asked_for = folder, accelerator, state
+        self._began, self._seconds_before = time.perf_counter(), 0.0
+        if accelerator.is_main_process and overwrite and folder.exists():
+            refuse_to_clear(folder)
+            locked(folder).close()  # not while another process trains in it
+            clear(folder)
+        accelerator.wait_for_everyone()
+        refuse_strangers(folder, recipe, kind)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process and not self.finished:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = locked(folder, shared)
+            if not has_work(folder) or recipe_is_lost(folder, recipe):
+                mark(folder, kind, hash_of(recipe))
+                text = yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
+                facts = {"commit": commit() or "unknown", "hardware": hardware()}
+                facts |= {"processes": str(accelerator.num_processes)}
+                head = "".join(f"# {name} {value}\n" for name, value in facts.items())
+                whole_file(folder / "recipe.yaml", (head + text).encode())
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """What `finish` wrote, or None."""
+        return read_finished(self.folder)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds this run has taken, over all its launches."""
+        return self._seconds_before + time.perf_counter() - self._began
+
+    def finish(self, **facts: Any) -> None:
+        """Write `finished.json`: seconds, peak memory and `facts`; then drop the states, which are no longer needed."""
+        if self.accelerator.is_main_process:
+            memory = {"peak_rss_mb": round(peak_rss_mb()), **peak_gpu_mb()}
+            facts = {"seconds": round(self.seconds, 1), **memory, **facts}
+            whole_file(self.folder / "finished.json", strict_json(facts, indent=1).encode())
+            shutil.rmtree(self.folder / "state", ignore_errors=True)
+            (self.folder / ".lock").unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
+
+    def bind(self, **stamps: str) -> None:
+        """Tie the run to its data. Errors: ValueError if it began on data with other stamps."""
+        path = self.folder / "stamps.json"
+        before = read_json(path, *stamps, advice=ANEW) if path.exists() else stamps
+        if changed := [name for name in stamps if before.get(name) != stamps[name]]:
+            raise ValueError(
+                f"the {' and the '.join(changed)} of {self.folder} changed since the run began; restore what it began "
+                "with, choose another --name, or start anew with --overwrite True"
+            )
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            whole_file(path, json.dumps(stamps, indent=1).encode())
+
+    def save_state(
+        self,
+        position: Position,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        keep: int,
+        extra: dict[str, Any],
+        average: Average | None = None,
+    ) -> None:
+        """Write `state/step-N/`, then delete all but the `keep` newest. Every process calls it; the main one writes.
+
+        `extra` is plain JSON: what else goes on, such as what the log has gathered since its last line. Errors: OSError
+        if there is no room, FloatingPointError if the state is not finite; the older states are kept.
+        """
+        files = {WEIGHTS: _weights(model), MOMENTS: _moments(model, optimizers)}
+        if average is not None:
+            files[AVERAGE] = average.tensors()
+        _refuse_not_finite(f"state/step-{position.step} is not saved", files, self.accelerator)
+        if self.accelerator.is_main_process:
+            about = {"position": vars(position), "seconds": self.seconds, "extra": extra}
+            needed = sum(map(tensors.size, files.values()))
+            with whole_folder(self.folder / "state" / f"step-{position.step}", needed) as folder:
+                for name, content in files.items():
+                    tensors.write(folder / name, content)
+                (folder / POSITION).write_text(json.dumps(about, allow_nan=False))
+                write_manifest(folder)
+            # What claims to be newer was passed over: counted as kept, it would displace a whole one.
+            there = states(self.folder / "state")
+            passed_over = [state for state in there if step_of(state) > position.step]
+            older = [state for state in there if step_of(state) <= position.step][:-keep]
+            for state in passed_over + older:
+                remove(state)
+        else:
+            for content in files.values():
+                tensors.write(None, content)
+        self.accelerator.wait_for_everyone()
+
+    def resume(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], average: Average | None = None
+    ) -> tuple[Position, dict[str, Any]]:
+        """Load the newest complete state, or the one asked for, in place; the beginning if there is none.
+
+        Return its position and what `save_state` was given as `extra`. A damaged state is named and the one before it
+        is taken, unless it was asked for. Errors: ValueError if it was, if there are states but none whole, or if the
+        state is of another architecture.
+        """
+        # One process reads, all agree.
+        chosen = [self._choose(average is not None) if self.accelerator.is_main_process else None]
+        folder = broadcast_object_list(chosen)[0]
+        if folder is None:
+            position, extra = Position(), {}
+        else:
+            agree(self.accelerator, **{str(folder): sha256(folder / "manifest.json")})  # on a second machine's disk too
+            told = read_position(folder)
+            position, extra, self._seconds_before = told.position, told.extra, told.seconds
+            _refuse_state(folder)
+            _load_weights(model, folder / WEIGHTS)
+            _load_moments(model, optimizers, folder / MOMENTS)
+            if average is not None:
+                mine = average.tensors()
+                _refuse_misfit(folder / AVERAGE, mine)
+                average.load(
+                    {name: tensors.placed(value, mine[name]) for name, value in tensors.read(folder / AVERAGE)}
+                )
+        if self.accelerator.is_main_process:
+            _cut_metrics(self.folder / "metrics.jsonl", position.step)
+            if folder is not None:
+                print(f"going on from step {position.step} ({folder})")
+        return position, extra
+
+    def export(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        card: Card | None = None,
+        repo: str = "",
+        target: Path | None = None,
+    ) -> Path:
+        """Write `model/`, or `target`, whole or not at all, as transformers and the Hub expect it. Return its path.
+
+        `card` says what it is, `repo` what it will be called on the Hub. Every process calls it; the main one writes.
+        Errors: OSError if there is no room, FloatingPointError if the weights are not finite.
+        """
+        target, state = target or self.folder / "model", _gathered(model)
+        _refuse_not_finite(f"{target} is not written", {"model": state}, self.accelerator)
+        if self.accelerator.is_main_process:
+            with whole_folder(target, tensors.size(_once(state))) as folder:
+                model.save_pretrained(folder, state_dict=state)
+                positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
+                tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+                tokenizer.backend_tokenizer.no_truncation()  # an encoding's own, which is no property of the tokenizer
+                tokenizer.save_pretrained(folder)
+                if card:
+                    write_card(folder, card, self._journey(), repo)
+        self.accelerator.wait_for_everyone()
+        return target
+
+    def _journey(self) -> Journey:
+        processes = self.accelerator.num_processes
+        return Journey(self.folder, self.seconds / 3600, processes, hardware(), commit())
+
+    def _choose(self, average: bool) -> Path | None:
+        """The folder of the state to go on from."""
+        home = self.folder / "state"
+        there = states(home)
+        if self._asked_for:
+            return _asked_for(home / self._asked_for, there, average)
+        if others := strays(home):
+            print(f"{home}: passed over {', '.join(others)}, which is called as no state is")
+        for folder in reversed(there):
+            if not (problem := damage(folder, average)):
+                return folder
+            print(f"{folder} is damaged ({problem}); trying the state before it")
+        if there:
+            raise ValueError(f"every state in {home} is damaged; start anew with --overwrite True")
+        return None
+
+
+def _asked_for(folder: Path, there: list[Path], average: bool) -> Path:
+    """Check the state that was asked for: another one would not do."""
+    if folder not in there:
+        names = ", ".join(state.name for state in there) or "none"
+        raise ValueError(f"there is no state {folder}; those there are: {names}")
+    if problem := damage(folder, average):
+        raise ValueError(
+            f"{folder}, the state asked for, is damaged: {problem}; without --state the newest whole one is taken"
+        )
+    return folder
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and saved buffer once."""
+    return _once(model.state_dict(keep_vars=True))
+
+
+def _once(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tied tensors under their first name (safetensors refuses shared memory)."""
+    first: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in state.items():
+        first.setdefault(id(tensor), (name, tensor))
+    return dict(first.values())
+
+
+def _gathered(model: nn.Module) -> dict[str, Tensor]:
+    """The whole state on every process, tied tensors as one.
+
+    It is what `state_dict` gives; but at that torch takes a model apart that was gathered to be used (`fully_shard`).
+    """
+    state: dict[str, Tensor] = {}
+    for place, module in model.named_modules(remove_duplicate=False):
+        passing = module._non_persistent_buffers_set
+        kept = {name: buffer for name, buffer in module._buffers.items() if name not in passing}
+        for name, tensor in (module._parameters | kept).items():
+            if tensor is not None:
+                state[f"{place}.{name}" if place else name] = tensor
+    once = {id(tensor): _off_the_device(tensor.detach()) for tensor in state.values()}
+    return {name: once[id(tensor)] for name, tensor in state.items()}
+
+
+def _off_the_device(tensor: Tensor) -> Tensor:
+    """What was in shards for want of room is gathered in the machine's memory; a whole tensor stays where it is."""
+    return tensors.whole(tensor).cpu() if isinstance(tensor, DTensor) else tensor
+
+
+@torch.no_grad()
+def _load_weights(model: nn.Module, path: Path) -> None:
+    mine = _weights(model)
+    _refuse_misfit(path, mine)
+    for name, value in tensors.read(path):
+        mine[name].copy_(tensors.placed(value, mine[name]))
+
+
+def _refuse_misfit(path: Path, mine: dict[str, Tensor]) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in mine.items()}
+    found = tensors.shapes(path)
+    if differing := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+        raise ValueError(
+            f"{path} does not fit the model: {len(differing)} tensors differ in name or shape, such as {differing[0]}; "
+            "go on with the version of transformers that wrote it, or start anew with --overwrite True"
+        )
+
+
+def _refuse_not_finite(what: str, files: Mapping[str, Mapping[str, Tensor]], accelerator: Accelerator) -> None:
+    """Keep what is of no use from taking the place of what is. Errors: FloatingPointError, on all processes."""
+    own = [found for content in files.values() if (found := not_finite(content.items()))][:1]
+    if found := gather_object(own):
+        raise FloatingPointError(
+            f"{what}: {found[0]}; what was saved before is kept. Lower optimizer.lr, and start anew or from an earlier "
+            "state"
+        )
+
+
+def _refuse_state(folder: Path) -> None:
+    """An earlier version saved such states. Errors: ValueError that names file and tensor."""
+    if found := not_finite_in(folder):
+        raise ValueError(f"{found}: say --state with an earlier one, or start anew with --overwrite True")
+
+
+def _owned(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, Tensor, Optimizer]]:
+    """Every parameter that is trained: its name, itself, and whose it is."""
+    by_identity = {id(tensor): name for name, tensor in _weights(model).items()}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                yield by_identity[id(parameter)], parameter, optimizer
+
+
+def _moments(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' tensors as `parameter|key`."""
+    return {
+        f"{name}|{key}": value
+        for name, parameter, optimizer in _owned(model, optimizers)
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _load_moments(model: nn.Module, optimizers: Sequence[Optimizer], path: Path) -> None:
+    owners = {name: (parameter, optimizer) for name, parameter, optimizer in _owned(model, optimizers)}
+    for name, value in tensors.read(path):
+        owner, _, key = name.rpartition("|")
+        if owner not in owners:
+            raise ValueError(f"{path} does not fit the model: no parameter of it is called as {name}; {ANEW}")
+        parameter, optimizer = owners[owner]
+        optimizer.state[parameter][key] = tensors.placed(value, parameter)
+
+
+def _cut_metrics(path: Path, step: int) -> None:
+    """Forget lines of steps that will be taken again, and those that cannot be read: a crash may tear the last one."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    steps = [_step_of(line) for line in lines]
+    if torn := [number for number, found in enumerate(steps, start=1) if found is None and number < len(lines)]:
+        print(f"{path}: left out what cannot be read, {len(torn)} lines, the first is line {torn[0]}")
+    kept = [line for line, found in zip(lines, steps, strict=True) if found is not None and found <= step]
+    whole_file(path, b"".join(kept))
+
+
+def _step_of(line: bytes) -> float | None:
+    """The step of a line of metrics.jsonl; None if it is no line that a run writes."""
+    try:
+        step = json.loads(line)["step"] if line.endswith(b"\n") else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return step if type(step) in (int, float) else None

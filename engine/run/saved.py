@@ -1,0 +1,122 @@
+"""Which saved model does a name mean, with which head was it saved, and is it whole?
+
+Opening one runs nothing that comes with it: remote code is off, and weights are safetensors, never pickles.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from engine.publish.redact import redacted
+from engine.run.recipe import data_path
+
+
+def located(model: str) -> str:
+    """The folder of `model`, a folder or a run in $CLOZE_DATA or the working folder; or else itself: a Hub id.
+
+    Errors: FileNotFoundError if it looks like a path and nothing is there; ValueError if a folder holds no model.
+    """
+    try:
+        folder = data_path(model)
+    except FileNotFoundError:
+        if model.count("/") > 1 or model.startswith((".", "/", "~")) or Path(model.split("/")[0]).is_dir():
+            raise
+        return model
+    for place in (folder / "model", folder):
+        if (place / "config.json").is_file():
+            return str(place)
+    raise ValueError(f"{folder} has no model: looked for config.json in it and in its model/")
+
+
+def architecture(source: str, revision: str = "main") -> str:
+    """The class that the model was saved from, such as BertForPreTraining; empty if its config names none."""
+    return (config_of(source, revision).architectures or [""])[0]
+
+
+def opened(source: str, revision: str = "main") -> PreTrainedModel:
+    """The model in fp32, with the head that its config names. Errors: as for `load_weights`; ValueError for a head that
+    transformers has not, and if a weight is missing or has another shape than the config says."""
+    config = config_of(source, revision)
+    name = (config.architectures or [""])[0]
+    made = getattr(transformers, name, None)
+    if not (inspect.isclass(made) and issubclass(made, PreTrainedModel)):
+        raise ValueError(f"{source}: config.json names the architecture {name!r}, which transformers has not")
+    model, info = load_weights(made, source, config, revision)
+    lost = sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])})
+    if lost:
+        raise ValueError(
+            f"{source} is no whole {name}: {len(lost)} of its weights are missing or have another shape than "
+            f"config.json says, such as {lost[0]}"
+        )
+    return model.eval()
+
+
+def config_of(source: str, revision: str = "") -> PreTrainedConfig:
+    """The config of a folder or a Hub id. Code that it brings is left alone and forgotten: nothing saved anew has it.
+
+    Errors: FileNotFoundError where there is none; ValueError for one that is damaged or that only its own code opens.
+    """
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
+    except OSError as error:
+        raise FileNotFoundError(f"{source}: no model here that transformers opens ({first_line(error)})") from error
+    except Exception as error:  # transformers lets through whatever its parsers raise
+        raise ValueError(f"{source}: config.json cannot be read: {first_line(error)}") from error
+    if "/" in str(config._attn_implementation):
+        raise ValueError(f"{source}: config.json asks for {config._attn_implementation!r} of the Hub; {OWN_CODE}")
+    vars(config).pop("auto_map", None)
+    return config
+
+
+def load_weights(
+    made: Any, source: str, config: PreTrainedConfig, revision: str = "", renamed: dict[str, str] | None = None
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """`made`, a class of transformers, with the weights of `source` in fp32; and transformers' account of those that
+    are missing or do not fit, which start random. `renamed`: a regular expression → what names have in its place.
+
+    Errors: FileNotFoundError where there are no safetensors; ValueError for damaged ones, and for what `made` refuses.
+    """
+    try:
+        return made.from_pretrained(
+            source, config=config, revision=revision or "main", dtype=torch.float32, output_loading_info=True,
+            ignore_mismatched_sizes=True, use_safetensors=True, trust_remote_code=False, key_mapping=renamed,
+        )  # fmt: skip
+    except SafetensorError as error:
+        raise ValueError(f"{source}: the weights are damaged ({error})") from error
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{source}: no model here that transformers opens ({no_weights(source, error)})"
+        ) from error
+    except Exception as error:  # transformers lets through whatever its parsers raise
+        raise ValueError(f"{source}: the weights cannot be read: {first_line(error)}") from error
+
+
+def no_weights(source: str, error: OSError) -> str:
+    """Why no weights were opened, in words."""
+    pickled = "use_safetensors" in str(error)  # transformers' advice, which is to unpickle
+    if Path(source).is_dir():
+        pickled = any(Path(source).glob("pytorch_model*")) and not any(Path(source).glob("model*.safetensors*"))
+    if pickled:
+        return (
+            "it has no model.safetensors; weights that are pickled, such as pytorch_model.bin, are never opened: "
+            "if you trust them, open them with transformers and save_pretrained them anew"
+        )
+    return first_line(error)
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of a file, on one line; of a file that brings code, what we say."""
+    if "custom code" in str(error):
+        return OWN_CODE
+    return redacted(str(error).strip().split("\n")[0]) or type(error).__name__
+
+
+OWN_CODE = (
+    "code that comes with a model or a tokenizer is never run here (remote code is off); take one that transformers "
+    "itself has a class for"
+)

@@ -1,0 +1,203 @@
+"""What is being reached?  The one place that reports: console and metrics.jsonl. Only the main process speaks.
+
+`python -m engine.dashboard` reads every run's metrics.jsonl into trackio, so a run itself needs no tracker. Those that
+its recipe names are told each value beside that, through Accelerate's classes.
+"""
+
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
+
+from engine.run.finite import strict_json
+
+TrackerName = Literal["trackio", "tensorboard", "wandb"]
+PROJECT = "cloze"  # what trackio and wandb call all of these runs together
+
+
+class Tracker:
+    """Report values by name. On a terminal a progress bar moves; in a log file each report is one line."""
+
+    def __init__(self, folder: Path, accelerator: Accelerator, others: Sequence[TrackerName] = ()):
+        """Errors: ValueError if one of the `others` that are told too is not installed."""
+        refuse_missing(others)
+        self._speaks = accelerator.is_main_process
+        self._path = folder / "metrics.jsonl"
+        self._named, self._others = others, list[GeneralTracker]()
+        self._console = Console()
+        # A log file is no terminal, whatever FORCE_COLOR makes rich believe; a dumb terminal cannot move a bar.
+        self._moves = self._speaks and self._console.file.isatty() and not self._console.is_dumb_terminal
+        self._bar: Progress | None = None
+        self._whole, self._done, self._last_line = 1.0, 0.0, 0.0
+
+    @contextmanager
+    def progress(self, whole: float, done: float) -> Iterator[None]:
+        """Show how far the run is, its speed, its remaining time and its loss; `done` of `whole` is behind it."""
+        self._open_others()  # what a tracker refuses, it refuses before the first step
+        self._whole = whole
+        columns = (
+            TextColumn("training"), BarColumn(bar_width=16), TaskProgressColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(), TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
+        )  # fmt: skip
+        with Progress(*columns, console=self._console, disable=not self._moves) as bar:
+            self._bar, self._task = bar, bar.add_task("training", total=whole, completed=0, state="")
+            bar.update(self._task, completed=done)
+            self._began, self._done_before = time.perf_counter(), done
+            yield
+        self._bar = None
+
+    def reached(self, done: float) -> None:
+        """Note that `done` of the whole is behind the run."""
+        self._done = done
+
+    def log(self, step: int, **values: float) -> None:
+        """Report `values` at `step`. In metrics.jsonl, one that is not finite is null."""
+        if not self._speaks:
+            return
+        self._open_others()
+        line = {"step": step, **{name: _short(value) for name, value in values.items()}}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(strict_json(line) + "\n")
+        for other in self._others:
+            other.log(values, step=step)
+        if self._bar is not None and "loss" in values:
+            state = f"loss {values['loss']:.3f}  {values.get('tokens_per_second', 0):,.0f} tokens/s"
+            self._bar.update(self._task, completed=self._done, state=state)
+            if self._moves or self._said_just_now():
+                return  # the bar shows it, or a line was written a moment ago
+            self._last_line = time.perf_counter()
+            self.note(f"step {step} ({self._done / self._whole:.0%})  {state}  {self._remaining()} to go")
+        else:
+            self.note(f"step {step}  " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def show(self, what: str, step: int, lines: list[str]) -> None:
+        """Keep Markdown `lines`, such as text that a model made up, as WHAT/step-N.md, and say them."""
+        if self._speaks and lines:
+            path = self._path.parent / what / f"step-{step}.md"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            self.note("\n".join(lines))
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+        if self._speaks:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Tell the other trackers that the run has ended."""
+        for other in self._others:
+            other.finish()
+        self._others.clear()
+
+    def _open_others(self) -> None:
+        """Open the named trackers, once what metrics.jsonl holds is what the run goes on from."""
+        if self._speaks and self._named and not self._others:
+            self._others = [OPENED[name](self._path.parent) for name in self._named]
+            for other in self._others:
+                other.start()
+
+    def _said_just_now(self) -> bool:
+        return time.perf_counter() - self._last_line < 5 and self._done < self._whole
+
+    def _remaining(self) -> str:
+        pace = (time.perf_counter() - self._began) / max(self._done - self._done_before, 1e-9)
+        minutes, seconds = divmod(round(pace * (self._whole - self._done)), 60)
+        return f"{minutes}:{seconds:02d}"
+
+
+def refuse_missing(names: Sequence[TrackerName]) -> None:
+    """Refuse trackers that are not installed. Errors: ValueError."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(
+                f"trackers names {name}, which is not installed: say  pip install {name},  or leave it out "
+                f"(there are: {', '.join(get_args(TrackerName))}). metrics.jsonl is written in any case, and "
+                "`make dashboard` reads it"
+            )
+
+
+def read_lines(metrics: Path) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl, but for one that is still being written; without values that were not finite.
+
+    Errors: ValueError with file and line.
+    """
+    lines = metrics.read_bytes().splitlines(keepends=True) if metrics.exists() else []
+    return [_read(line, f"{metrics}:{number}") for number, line in enumerate(lines, start=1) if line.endswith(b"\n")]
+
+
+def _read(line: bytes, where: str) -> dict[str, float]:
+    try:
+        found = json.loads(line)
+        if not isinstance(found, dict) or type(found.get("step")) not in (int, float):
+            raise ValueError("it has no step")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is no line of a run ({error}); delete the line") from None
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def name_of(folder: Path) -> str:
+    """A run's name: the folder's inside runs/, wherever that is."""
+    return f"/{folder.as_posix()}".rpartition("/runs/")[2].strip("/")
+
+
+def group_of(name: str) -> str:
+    """The run that a job belongs to; a run alone is a group alone."""
+    return name.partition("/")[0]
+
+
+def recipe_of(folder: Path) -> dict[str, Any]:
+    """The resolved recipe in a run's folder; nothing where there is none that can be read."""
+    path = folder / "recipe.yaml"
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _trackio(folder: Path) -> GeneralTracker:
+    """In trackio's own store, or on the server or Space that its environment names."""
+    return TrackioTracker(
+        PROJECT, name=name_of(folder), group=group_of(name_of(folder)), config=recipe_of(folder), resume="allow",
+        auto_log_cpu=False,
+    )  # fmt: skip
+
+
+def _tensorboard(folder: Path) -> GeneralTracker:
+    """In RUN/tensorboard: `tensorboard --logdir runs` lays all runs over each other."""
+    reached = [line["step"] for line in read_lines(folder / "metrics.jsonl")]
+    return TensorBoardTracker("tensorboard", folder, purge_step=int(max(reached, default=-1)) + 1)
+
+
+def _wandb(folder: Path) -> GeneralTracker:
+    """Where WANDB_MODE and the user's login say; a stopped run goes on as the same one."""
+    return WandBTracker(
+        PROJECT,
+        name=name_of(folder),
+        group=group_of(name_of(folder)),
+        config=recipe_of(folder),
+        resume="auto",
+        dir=folder,
+    )
+
+
+OPENED: dict[TrackerName, Callable[[Path], GeneralTracker]] = {
+    "trackio": _trackio,
+    "tensorboard": _tensorboard,
+    "wandb": _wandb,
+}
+
+
+def _short(value: float) -> float:
+    """Seven figures: what fp32 carries."""
+    return float(f"{value:.7g}") if isinstance(value, float) else value

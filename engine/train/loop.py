@@ -1,0 +1,216 @@
+"""How is anything trained?  The one loop. It owns time: steps, accumulation, clipping, when to evaluate and to save.
+
+Sums and counts: a loss comes as a sum, its count is added over micro-batches and processes *before* anything is
+divided. So one process with eight accumulation steps is eight processes, and a mean is a mean over answers, never a
+mean of means.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from engine.run.checkpoint import Run
+from engine.run.processes import Stopped, StopSignal, Waiting
+from engine.run.tracking import Tracker
+from engine.train import draws
+from engine.train.average import Average
+from engine.train.batch import Batch, Loss
+from engine.train.batches import Batches
+from engine.train.optimizer import Optimizer, build_optimizers, set_rate
+from engine.train.plan import Plan
+from engine.train.profiling import phase, profiled
+from engine.train.schedule import Schedule
+from engine.train.sharding import accumulating, gather, parallel, refuse_unused, whole
+from engine.train.watch import Watch
+from engine.train.window import Speed, Window
+
+
+def train(
+    model: nn.Module,
+    loss: Loss,
+    batches: Batches[Any],
+    plan: Plan,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    seed: int,
+    run: Run,
+    tracker: Tracker,
+    accelerator: Accelerator,
+    evaluate: Callable[[nn.Module, int], dict[str, float]] | None = None,
+    profile: Path | None = None,
+    publish: Callable[[int], None] | None = None,
+) -> int:
+    """Minimise `loss` until `plan` ends, from wherever `run` stands; `model` is trained in place.
+
+    Return how many steps the run took. At the end the model holds the average of its weights, if `optimizer.ema` asks
+    for one. `profile` is the folder for a trace of a few steps; `publish(step)` is told of each planned save,
+    while the model holds what is handed on. Errors: Stopped when a signal came (the state is
+    saved); Lost when another process no longer answers; FloatingPointError after three steps in a row without a finite
+    gradient (the parameters are as they were before them), and where the last step has none, or the weights or what the
+    last evaluation found are not finite.
+    """
+    speed = Speed(model, loss, accelerator)  # looks at the model before it is spread over processes
+    judgement = prepared(model, loss, plan, accelerator)
+    optimizers = build_optimizers(model, optimizer)
+    average = Average(model, optimizer.ema) if optimizer.ema else None
+    position, extra = run.resume(model, optimizers, average)
+    window, watch = Window(accelerator, extra.get("window", {})), Watch(plan, tracker, extra.get("watch", {}))
+    clock = Clock(plan, extra.get("seconds", 0.0))
+    judged: dict[str, float] = {}  # at the last evaluation
+    with (
+        StopSignal() as signal,
+        Waiting(plan.timeout) as waiting,
+        tracker.progress(clock.whole, clock.done(position.step, clock.seconds)),
+        profiled(profile, accelerator, tracker.note) as trace,
+    ):
+        for seen in window.timed(batches.since(position)):
+            position = seen.after
+            step = waiting.step = position.step
+            judgement.train()
+            torch.manual_seed(int(draws.stream("dropout", seed, step, accelerator.process_index) >> 1))
+            counts, size, seconds, signal.agreed = agreed(seen.micro_batches, clock, signal.came, accelerator)
+            sums = backward(judgement, seen.micro_batches, counts, accelerator)
+            refuse_unused(judgement)
+            with phase("optimizer"):
+                norm = total_norm(model)
+                done = clock.done(step, seconds)
+                rate = optimizer.lr * schedule.factor(done, clock.whole)
+                set_rate(optimizers, rate)
+                if watch.passes(norm, sums, counts, seen, model, accelerator):
+                    clip(model, norm, plan.max_grad_norm)
+                    for each in optimizers:
+                        each.step()
+                    if average:
+                        average.update()
+                    window.add(sums, counts, size, speed.flops_per_place(seen.micro_batches[0]))
+                for each in optimizers:
+                    each.zero_grad()
+            is_last = clock.is_last(step, seconds)
+            tracker.reached(done)
+            if step % plan.log_every == 0 or is_last:
+                tracker.log(step, epoch=seen.place[0], lr=rate, grad_norm=float(norm), **window.close(speed.peak))
+                window.tell_a_stall(tracker, plan.workers)
+            if evaluate and (plan.evaluates_at(step) or is_last):
+                with window.paused(), average.swapped() if average else nullcontext(), whole(judgement):
+                    judgement.eval()
+                    judged = evaluate(model, step)
+                    tracker.log(step, **judged)
+            if (plan.saves_at(step) and not is_last) or signal.agreed:
+                with window.paused():
+                    extra = {"window": window.carried(), "watch": watch.carried(), "seconds": clock.seconds}
+                    run.save_state(position, model, optimizers, plan.keep, extra, average)
+            if publish and plan.saves_at(step):
+                with window.paused(), average.swapped() if average else nullcontext():
+                    publish(step)
+            trace.step()
+            if signal.agreed:
+                raise Stopped(f"stopped at step {step}, state saved; the same command goes on from here")
+            if is_last:
+                break
+    if average:
+        average.settle()
+    gather(judgement)
+    watch.refuse_unfinished(position.step, model, judged)
+    return position.step
+
+
+def prepared(model: nn.Module, loss: Loss, plan: Plan, accelerator: Accelerator) -> nn.Module:
+    """The model and its loss as one module, spread over the processes as the launcher's config says."""
+    if plan.checkpoint_activations:
+        model.gradient_checkpointing_enable()  # type: ignore[operator]
+    judgement = Judgement(model, loss)
+    if plan.compile:
+        judgement.compile()
+    return parallel(judgement, accelerator)
+
+
+class Judgement(nn.Module):
+    """A model and its loss as one module, since what data parallelism wraps must be exactly one forward pass."""
+
+    def __init__(self, model: nn.Module, loss: Loss):
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.loss(self.model, batch)
+
+
+def agreed(
+    micro_batches: list[Batch], clock: "Clock", asked_to_stop: bool, accelerator: Accelerator
+) -> tuple[dict[str, Tensor], Tensor, float, bool]:
+    """What all processes know together: the counts; tokens and places of the step; the main process's clock in
+    seconds; and whether one of them was asked to stop."""
+    terms = list(micro_batches[0].counts)
+    judged = [batch for batch in micro_batches if not batch.silent]
+    own = [float(sum(batch.counts[term] for batch in micro_batches)) for term in terms]
+    own += [float(sum(batch.num_tokens for batch in judged)), float(sum(batch.num_places for batch in judged))]
+    own += [clock.seconds if accelerator.is_main_process else 0.0, float(asked_to_stop)]
+    total = accelerator.reduce(torch.tensor(own, dtype=torch.float64, device=accelerator.device), "sum")
+    return dict(zip(terms, total, strict=False)), total[-4:-2], float(total[-2]), bool(total[-1])
+
+
+def backward(
+    judgement: nn.Module, micro_batches: list[Batch], counts: dict[str, Tensor], accelerator: Accelerator
+) -> dict[str, Tensor]:
+    """Add the gradient of sum / count, each term over the whole global batch. Return this process's sums."""
+    totals: dict[str, Tensor] = {}
+    for number, batch in enumerate(micro_batches, start=1):
+        more_to_come = number < len(micro_batches)
+        with accumulating(judgement, accelerator) if more_to_come else nullcontext():
+            with phase("forward"):
+                sums = judgement(batch.to(accelerator.device))
+                if batch.silent:
+                    sums = {term: 0.0 * value for term, value in sums.items()}
+                mean = torch.stack([sums[term] / counts[term].clamp(min=1).float() for term in counts]).sum()
+                # A loss may be infinite where its gradient is not: times 1, or times NaN, which all processes see.
+                mean = mean * (1 + 0 * mean.detach())
+            with phase("backward"):
+                # Data parallelism averages the gradient over processes, where a sum is wanted.
+                accelerator.backward(mean * accelerator.num_processes)
+        for term, value in sums.items():
+            totals[term] = totals.get(term, torch.zeros_like(value)) + value.detach()
+    return totals
+
+
+def total_norm(model: nn.Module) -> Tensor:
+    """The length of the whole gradient, over all processes where they hold shards of it."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+def clip(model: nn.Module, norm: Tensor, longest: float) -> None:
+    """Shorten a gradient of length `norm` to `longest`; a shorter one is left as it is, not multiplied by 1."""
+    if norm <= longest:
+        return
+    torch.nn.utils.clip_grads_with_norm_(model.parameters(), longest, norm)
+
+
+class Clock:
+    """How much of the plan is done: counted in steps, or in milliseconds where the plan is in minutes."""
+
+    def __init__(self, plan: Plan, seconds: float):
+        self.steps, self.budget = plan.steps, 60 * plan.minutes
+        self.whole = self.steps or 1e3 * self.budget
+        self._began = time.perf_counter() - seconds
+
+    @property
+    def seconds(self) -> float:
+        """Of training, evaluations included, over all launches."""
+        return time.perf_counter() - self._began
+
+    def done(self, step: int, seconds: float) -> float:
+        """What is done at the end of `step`, which begins at `seconds`."""
+        return step if self.steps else 1e3 * self._end(step, seconds)
+
+    def is_last(self, step: int, seconds: float) -> bool:
+        return step >= self.steps if self.steps else self._end(step, seconds) >= self.budget
+
+    def _end(self, step: int, seconds: float) -> float:
+        return min(self.budget, seconds * step / max(1, step - 1))  # the next step takes as long as those before

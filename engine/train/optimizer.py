@@ -1,0 +1,132 @@
+"""How far does each step go, and in which direction?  The optimizer and the groups of parameters it tells apart."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from engine.train.lamb import Lamb
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The recipe's `optimizer:` section. Every key counts for every optimizer.
+
+    adamw  Loshchilov & Hutter 2019, as BERT uses it: biases and LayerNorm are not decayed
+    lamb   You et al. 2020, for batches of thousands; its rates are larger, near 1e-3
+    muon   Jordan et al. 2024, for the matrices of the layers; AdamW, with `betas` and `eps`, for everything else. The
+           update is scaled to AdamW's size (Liu et al. 2025, arXiv 2502.16982), so `lr` and `weight_decay` suit both
+    """
+
+    name: Literal["adamw", "lamb", "muon"] = "adamw"
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-6
+    ema: float = 0.0  # decay of the average of the weights that is evaluated and exported, such as 0.999; 0: none
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"lr is {self.lr}; a learning rate is above 0, such as 1e-4")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay is {self.weight_decay}; it is 0 or more, such as 0.01")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas is {self.betas}; two numbers from 0 to below 1, such as [0.9, 0.999]")
+        if not self.eps > 0:
+            raise ValueError(f"eps is {self.eps}; it is above 0, such as 1e-6")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}; a decay from 0 (no average) to below 1, such as 0.999")
+
+
+def build_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
+    """Return what to step after each gradient, in any order; no parameter is in two of them.
+
+    The parameters may be sharded already (DTensor). Errors: ValueError if `muon` finds no matrix to work on.
+    """
+    return BUILDERS[settings.name](model, settings)
+
+
+def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
+    """Give every group the learning rate `rate`. It is computed from the position, so nothing counts calls."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """The trainable matrices inside the model's stacks of layers (`nn.ModuleList`): from features to features.
+
+    Not the embeddings, the heads, or what else stands outside the layers (Jordan et al. 2024 leave them to AdamW), nor
+    a matrix that is tied to an embedding.
+    """
+    stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    inside = {module for stack in stacks for layer in stack for module in layer.modules()}
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    tables = {id(table) for module in embeddings for table in module.parameters(recurse=False)}
+    return [
+        parameter
+        for module in model.modules()
+        if module in inside
+        for name, parameter in module.named_parameters(recurse=False)
+        if name.endswith("weight") and parameter.ndim == 2 and parameter.requires_grad and id(parameter) not in tables
+    ]
+
+
+def _adamw(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
+    return [_adamw_of(_trainable(model), settings)]
+
+
+def _lamb(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
+    matrices, vectors = _decay_groups(_trainable(model), settings.weight_decay)
+    return [Lamb([matrices, {**vectors, "rescale": False}], settings.lr, _pair(settings.betas), settings.eps)]
+
+
+def _muon(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
+    """torch's Muon, and AdamW for the rest.
+
+    That GPT-2 keeps its matrices transposed (Conv1D) changes nothing: a transposed gradient gives the transposed
+    update, and the scale, 0.2 sqrt(max(rows, columns)), has no orientation. torch itself gathers what it needs of
+    sharded matrices; the result is the same up to the rounding of its bfloat16.
+    """
+    matrices = hidden_matrices(model)
+    if not matrices:
+        raise ValueError(
+            f"optimizer.name is muon, but {type(model).__name__} has no trainable matrix in a stack of layers "
+            "(nn.ModuleList); take adamw or lamb"
+        )
+    taken = {id(matrix) for matrix in matrices}
+    muon = torch.optim.Muon(
+        matrices, lr=settings.lr, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return [muon, _adamw_of([p for p in _trainable(model) if id(p) not in taken], settings)]
+
+
+BUILDERS: dict[str, Callable[[nn.Module, Optimizer], list[torch.optim.Optimizer]]] = {
+    "adamw": _adamw,
+    "lamb": _lamb,
+    "muon": _muon,
+}
+
+
+def _adamw_of(parameters: list[nn.Parameter], settings: Optimizer) -> torch.optim.AdamW:
+    groups = _decay_groups(parameters, settings.weight_decay)
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=_pair(settings.betas), eps=settings.eps, fused=True)
+
+
+def _trainable(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]  # a tied one comes once
+
+
+def _decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """What is decayed (matrices) and what is not (vectors: biases, LayerNorm)."""
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _pair(betas: tuple[float, ...]) -> tuple[float, float]:
+    first, second = betas
+    return first, second

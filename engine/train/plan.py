@@ -1,0 +1,89 @@
+"""How long, how many at a time, and when to look up?  The recipe's `plan:` section."""
+
+from dataclasses import dataclass, replace
+
+from engine.run.recipe import check_least, how
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A share of the steps in which all examples have one length."""
+
+    share: float  # of all steps
+    device_batch: int  # examples a process takes at a time, at most
+    length: int = 0  # tokens in an example; 0: it is not the plan that says it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The recipe's `plan:` section. `global_batch` examples a step, on however many processes.
+
+    The run ends after `steps`, or after `minutes` of training, or when the model has done `flops` floating point
+    operations: exactly one of them is given, and the schedule fits itself to it.
+    """
+
+    global_batch: int
+    device_batch: int = how()  # examples a process takes at a time, at most; the rest is accumulated
+    steps: int = 0
+    minutes: float = 0.0  # of training, evaluations included, over all launches
+    flops: float = 0.0  # forward and backward, such as 1e17
+    log_every: int = how(10)
+    evaluate_every: int = how(0)  # steps; 0: only at the end
+    save_every: int = how(0)  # steps; 0: only when stopped
+    keep: int = how(2)  # complete states that stay on disk
+    max_grad_norm: float = 1.0
+    skip_spikes: bool = False  # leave out a step whose loss is beyond six sigma of the last 128
+    workers: int = how(0)  # processes that prepare batches; 0: the training process itself
+    compile: bool = False  # torch.compile: half a minute or more at the start, then faster steps
+    checkpoint_activations: bool = False  # compute activations twice instead of keeping them: slower, far smaller
+    timeout: int = how(120)  # seconds a process waits for another, evaluating and saving included, before all give up
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("steps", "minutes", "flops") if getattr(self, name)]
+        if len(given) != 1:
+            found = f"{' and '.join(given)} are" if given else "none is"
+            raise ValueError(f"exactly one of steps, minutes and flops says how long to train; {found} given")
+        for name in (given[0], "global_batch", "device_batch", "log_every", "keep", "timeout"):
+            if getattr(self, name) < 1 and name not in ("minutes", "flops"):
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        check_least(self, 0, "evaluate_every", "save_every", "workers")
+        if self.minutes < 0 or self.flops < 0:
+            raise ValueError(f"{given[0]} is {getattr(self, given[0])}; it must be above 0")
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm is {self.max_grad_norm}; it must be above 0")
+
+    def in_steps(self, flops_per_step: float) -> "Plan":
+        """The same plan with its `flops` counted in steps."""
+        return replace(self, steps=max(1, round(self.flops / flops_per_step)), flops=0.0) if self.flops else self
+
+    def evaluates_at(self, step: int) -> bool:
+        return self.evaluate_every > 0 and step % self.evaluate_every == 0
+
+    def saves_at(self, step: int) -> bool:
+        return self.save_every > 0 and step % self.save_every == 0
+
+
+def divided(phases: tuple[Phase, ...], global_batch: int, processes: int) -> tuple[Phase, ...]:
+    """The phases with what a process does take at a time: its share of a step, in the fewest equal parts that fit.
+
+    Errors: ValueError if the processes cannot have equal shares.
+    """
+    if global_batch % processes:
+        raise ValueError(
+            f"plan.global_batch is {global_batch}, which {processes} processes cannot share equally: choose a multiple "
+            f"of {processes}, such as {global_batch // processes * processes + processes}"
+        )
+    share = global_batch // processes
+    fits = [max(size for size in range(1, share + 1) if size <= phase.device_batch and share % size == 0)
+            for phase in phases]  # fmt: skip
+    return tuple(replace(phase, device_batch=size) for phase, size in zip(phases, fits, strict=True))
+
+
+def phase_at(phases: tuple[Phase, ...], step: int, steps: int) -> Phase:
+    """The phase of step `step` (the first is 1) of `steps`."""
+    done = 0.0
+    for phase in phases:
+        done += phase.share
+        if step <= round(done * steps):
+            return phase
+    return phases[-1]

@@ -1,0 +1,125 @@
+"""What does a line of the log say?  Sums and counts over its steps, how fast they went, and what they waited for."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from engine.run.tracking import Tracker
+from engine.train.batch import Batch, Loss
+from engine.train.batches import Step
+from engine.train.flops import UncountableError, count_flops, peak_flops, shape_of
+from engine.train.profiling import phase
+
+PACE = ("tokens_per_second", "data_wait", "padding_rate", "mfu")  # of this launch: what a resumed run does not repeat
+STALLED = 0.2  # share of the time spent waiting for data, from which on it is told
+
+
+class Window:
+    """Sums and counts since the last line of the log, so that each line is exact over all its steps.
+
+    `carried` is what a state kept of the window that was open when it was saved.
+    """
+
+    sums: dict[str, Tensor]  # this process's
+    counts: dict[str, Tensor]  # everybody's
+    size: Tensor  # everybody's tokens and places, since this launch
+    flops: Tensor  # and floating point operations
+    waited: float  # seconds for data
+    began: float
+
+    def __init__(self, accelerator: Accelerator, carried: dict[str, dict[str, float]]):
+        self.accelerator = accelerator
+        self._stalled = self._told = False
+        self._clear()
+        share = float(accelerator.is_main_process)  # one process takes over the sums that were kept
+        self.sums = {term: self._number(share * total) for term, total in carried.get("sums", {}).items()}
+        self.counts = {term: self._number(count) for term, count in carried.get("counts", {}).items()}
+
+    def timed(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Note how long each step waits for its data."""
+        while True:
+            began = time.perf_counter()
+            with phase("data"):
+                step = next(steps, None)
+            if step is None:
+                return
+            self.waited += time.perf_counter() - began
+            yield step
+
+    def add(self, sums: dict[str, Tensor], counts: dict[str, Tensor], size: Tensor, flops_per_place: float) -> None:
+        for term, count in counts.items():
+            self.sums[term] = self.sums.get(term, self._number(0.0)) + sums[term].double()
+            self.counts[term] = self.counts.get(term, self._number(0.0)) + count
+        self.size = self.size + size
+        self.flops = self.flops + size[1] * flops_per_place
+
+    def close(self, peak: float | None) -> dict[str, float]:
+        """Return `{term}_loss` (a mean, in nats), their sum `loss`, and how fast it went; begin a new window.
+
+        padding_rate: of all places; mfu: model-FLOP utilisation, see engine.train.flops; data_wait: share of the time.
+        """
+        found, seconds = self.carried(), time.perf_counter() - self.began
+        means = {f"{term}_loss": total / max(found["counts"][term], 1.0) for term, total in found["sums"].items()}
+        tokens, places = self.size.tolist()
+        pace = {"tokens_per_second": tokens / seconds, "data_wait": self.waited / seconds}
+        pace |= {"padding_rate": 1 - tokens / places} if places else {}
+        pace |= {"mfu": float(self.flops) / seconds / peak} if peak else {}
+        self._stalled = self.waited > STALLED * seconds > 0.2
+        self._clear()
+        return {"loss": sum(means.values()), **means, **pace} if means else {}
+
+    def tell_a_stall(self, tracker: Tracker, workers: int) -> None:
+        """Say once that training waits for its data."""
+        if self._stalled and not self._told:
+            self._told = True
+            tracker.note(
+                f"more than {STALLED:.0%} of the time goes by waiting for data: raise plan.workers (now {workers}), or "
+                "prepare the corpus first (corpus.mode: store, python -m pretrain.prepare)"
+            )
+
+    def carried(self) -> dict[str, dict[str, float]]:
+        """The sums over all processes, and the counts, as numbers."""
+        sums = {term: float(self.accelerator.reduce(own, "sum")) for term, own in self.sums.items()}
+        return {"sums": sums, "counts": {term: float(count) for term, count in self.counts.items()}}
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time of what is not training, such as an evaluation."""
+        stopped = time.perf_counter()
+        yield
+        self.began += time.perf_counter() - stopped
+
+    def _number(self, value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
+
+    def _clear(self) -> None:
+        self.sums, self.counts = {}, {}
+        self.size, self.flops = self._number(0.0).repeat(2), self._number(0.0)
+        self.began, self.waited = time.perf_counter(), 0.0
+
+
+class Speed:
+    """Arithmetic that the model asks for, and what the device could do of it."""
+
+    def __init__(self, model: nn.Module, loss: Loss, accelerator: Accelerator):
+        self.model, self.loss, self.accelerator = shape_of(model), loss, accelerator
+        peak = peak_flops(accelerator)
+        self.peak = peak and peak * accelerator.num_processes
+        self._per_place: dict[int, float] = {}
+
+    def flops_per_place(self, batch: Batch) -> float:
+        """For each token or padding of `batch`; counted once for all batches of its width, to 64 tokens."""
+        if not self.peak:
+            return 0.0
+        width = -(-batch.width // 64)
+        if width not in self._per_place:
+            try:
+                self._per_place[width] = count_flops(self.model, self.loss, batch) / batch.num_places
+            except UncountableError:
+                self.peak = None
+                return 0.0
+        return self._per_place[width]

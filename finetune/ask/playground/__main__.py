@@ -1,0 +1,48 @@
+"""What does a model say to this text?  A page to play with one model or several.
+
+    python -m finetune.playground MODEL... [--port 7860] [--browser True]
+
+MODEL is a run's folder (its model/ is taken), a folder that transformers opens, or a Hub id, perhaps with a revision
+(user/name@step-10000): pretrained (fill the gap, does B follow A, continue a text) or fine-tuned (classify, score, find
+the answer, mark entities, choose). There is a tab for each thing that one of them can do, one to compare two that can
+do the same, and one to look inside. The page is served to this machine alone, and asks no other machine for anything.
+"""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from engine.run.runtime import program
+
+
+@dataclass(frozen=True)
+class Options:
+    """Open a page to play with models."""
+
+    models: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="MODEL...", help="runs, models' folders, Hub ids"),
+    ]
+    port: int = 0  # 0: the first free one from 7860
+    browser: bool = False  # open the page in this machine's browser
+
+
+@program
+def main(argv: list[str]) -> None:
+    options = tyro.cli(Options, args=argv, prog="python -m finetune.playground", config=(tyro.conf.FlagConversionOff,))
+    if not options.models:
+        raise ValueError("no model is named: say one or more, such as runs/demo/pretrain")
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError('gradio is not installed: say  pip install "cloze[pages]"  or install requirements.txt')
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    from finetune.ask.playground.guests import guests
+    from finetune.ask.playground.page import page, show
+
+    show(page(guests(options.models)), options.port, options.browser)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Which models are on the page, and what can each be asked?  A model is opened with the head that it was saved with."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from engine.run.runtime import make_accelerator
+from engine.run.saved import architecture, located, opened
+from finetune.ask.model import KINDS, Answering, fine_tuned
+from finetune.model import max_tokens
+from finetune.questions.asked import ASKED, Fields, refuse_other_texts
+from finetune.tasks.task import Task
+from tokenizer.load import load_tokenizer, refuse_strange_ids
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+# What a model that was not fine-tuned does, by the end of its class's name.
+PRETRAINED = {
+    "ForPreTraining": ("fill", "follow"),
+    "ForMaskedLM": ("fill",),
+    "ForNextSentencePrediction": ("follow",),
+    "LMHeadModel": ("continue",),
+    "ForCausalLM": ("continue",),
+}
+
+
+@dataclass
+class Guest:
+    """A model on the page: its name there, what it can be asked, and its tokenizer."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    abilities: tuple[str, ...]
+    accelerator: "Accelerator" = field(repr=False)
+    task: Task | None = None  # of a fine-tuned model
+
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens the model reads."""
+        return max_tokens(self.model)
+
+    @property
+    def reads_pairs(self) -> bool | None:
+        """Whether it was fine-tuned for pairs of texts; None if its folder does not say."""
+        return len(self.task.columns) == 2 if self.task and self.task.columns else None
+
+    def encoded(self, text: str, pair: str | None = None) -> dict[str, Tensor]:
+        """A text, or a pair, as the model reads it: (1, T) each. Errors: ValueError for none, and for a long one."""
+        if not text.strip() or (pair is not None and not pair.strip()):
+            raise ValueError("There is no text yet: write one")
+        x = self.tokenizer(text, pair, return_tensors="pt").to(self.model.device)
+        length = x["input_ids"].shape[1]
+        if length > self.most_tokens:
+            raise ValueError(f"This is {length} tokens, and {self.name} reads {self.most_tokens}: shorten the text")
+        return dict(x)
+
+    def gaps(self, ids: Tensor) -> list[int]:
+        """The places of the masks among ids (T,). Errors: ValueError if there is none."""
+        mask = self.tokenizer.mask_token
+        places = [place for place, token in enumerate(ids.tolist()) if token == self.tokenizer.mask_token_id]
+        if not places:
+            raise ValueError(f"There is no gap in the text: write {mask} where a word is to be guessed")
+        return places
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Tokens as people read them, each by itself: blanks at the ends stay visible."""
+        if self.tokenizer.mask_token is None:  # bytes, of which a token may be a part of a letter
+            return [str(self.tokenizer.decode([token])).replace("\n", "⏎") for token in ids]
+        return [str(token) for token in self.tokenizer.convert_ids_to_tokens(list(ids))]
+
+    def told(self, **given: str) -> Fields:
+        """What a fine-tuned model says to one question, as `finetune.predict` tells it, beside the question.
+
+        Errors: ValueError for a text that says nothing.
+        """
+        assert self.task is not None
+        asked, way = ASKED[self.task.head], {name: name for name in given}
+        refuse_other_texts(self.task, way)
+        fields = asked.given(given, way)
+        task = replace(self.task, columns=asked.columns(way))
+        (told,) = Answering(self.model, task, self.tokenizer, self.accelerator).told([fields])
+        return fields | told
+
+
+def guests(names: Sequence[str]) -> list[Guest]:
+    """Open models: runs, folders and Hub ids, these perhaps with a revision, as user/name@step-10000.
+
+    Errors: FileNotFoundError, ValueError for one that cannot be opened.
+    """
+    sources = [source(name) for name in names]
+    if twice := [name for (name, _), times in Counter(sources).items() if times > 1]:
+        raise ValueError(f"{twice[0]} is named twice: name every model once")
+    accelerator = make_accelerator(seed=0)
+    return [guest(name, *where, accelerator) for name, where in zip(short(names), sources, strict=True)]
+
+
+def source(name: str) -> tuple[str, str]:
+    """(folder or Hub id, revision): what follows an @ is a revision, unless a folder has that name."""
+    model, at, revision = name.rpartition("@")
+    return (located(model), revision) if at and not Path(name).exists() else (located(name), "main")
+
+
+def guest(name: str, source: str, revision: str, accelerator: "Accelerator") -> Guest:
+    """Open one model. Errors: as for `guests`."""
+    saved_from = architecture(source, revision)
+    if any(saved_from.endswith(suffix) for suffix in KINDS):
+        model, task, tokenizer = fine_tuned(source, revision)
+        made = Guest(name, model, tokenizer, (task.head,), accelerator, task)
+    else:
+        able = next((abilities for suffix, abilities in PRETRAINED.items() if saved_from.endswith(suffix)), ())
+        model, tokenizer = opened(source, revision), load_tokenizer(source, revision)
+        refuse_strange_ids(tokenizer, model.config.vocab_size, source)
+        made = Guest(name, model, tokenizer, able, accelerator)
+    made.model.set_attn_implementation("eager")  # the one that tells how much each token looks at each other
+    made.model.to(accelerator.device).eval()
+    return made
+
+
+def short(names: Sequence[str]) -> list[str]:
+    """The names without the folders that they all begin with, and without a last /model.
+
+    >>> short(["runs/glue/glue-rte/seed-0/model", "runs/glue/glue-mrpc/seed-0/model"])
+    ['glue-rte/seed-0', 'glue-mrpc/seed-0']
+    """
+    parts = [Path(name.removesuffix("/")).parts for name in names]
+    parts = [own[:-1] if own[-1] == "model" and len(own) > 1 else own for own in parts]
+    shared = 0
+    while all(len(own) > shared + 1 for own in parts) and len({own[shared] for own in parts}) == 1 and len(parts) > 1:
+        shared += 1
+    return [str(Path(*own[shared:])) for own in parts]

@@ -1,0 +1,188 @@
+"""What does a fine-tuned model say of the rows of a file?  One line of JSON for each, in the file's order.
+
+    python -m finetune.predict MODEL FILE [--out ANSWERS.jsonl] [--columns text=review text_pair=reply]
+
+MODEL is a job's model/ folder or a Hub id; FILE is .csv, .tsv, .jsonl, .parquet, .txt (a text a line), .conll or
+.conllu (a word a line), or - for standard input. What is read of it is said, and where its columns' names do not make
+that plain, --columns does; `words=0` says that any other file has a word a line, in its first column. A line has the
+row's id (column `id` or `index`, else its number from 0), `prediction`, and how sure the model is of it.
+
+The file is read, answered and written in parts, so memory does not grow with it. bf16 and the device are Accelerate's:
+`accelerate launch --config_file accelerate_configs/one_gpu.yaml -m finetune.predict ...`, with one process.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import tyro
+
+from engine.run.disk import written
+from engine.run.finite import strict_json
+from engine.run.runtime import make_accelerator, program
+from finetune.ask.model import Answering, fine_tuned
+from finetune.batches import EVALUATION_TOKENS
+from finetune.questions.asked import ASKED, Asked, Fields, Way, refuse_other_texts, way_to_read
+from finetune.tasks.files import Row, opened
+
+ROWS_PER_PART, CHARACTERS_PER_PART = 4096, 4_000_000  # whichever comes first: a part of long texts fits in memory, too
+WORDS_BY_NUMBER = re.compile(r"words=\d+")  # of a file with a word a line
+
+
+@dataclass(frozen=True)
+class Options:
+    """Answer the rows of a file by a fine-tuned model, a line of JSON each."""
+
+    model: Annotated[
+        tyro.conf.Positional[str],
+        tyro.conf.arg(metavar="MODEL", help="a job's model/ folder, any fine-tuned folder, or a Hub id"),
+    ]
+    file: Annotated[
+        tyro.conf.Positional[str],
+        tyro.conf.arg(metavar="FILE", help="its suffix says how it is read; - for standard input"),
+    ]
+    out: Path | None = None  # the answers' file, which appears when it is whole; without it, standard output
+    columns: tuple[str, ...] = ()  # what is read from where: text=review text_pair=reply id=key
+    task: str = ""  # such as glue/rte: its columns, and names for the labels of a model that only numbers them
+    max_length: int = 0  # tokens; 0: as many as the model takes, for questions windows of 384
+    batch_tokens: int = EVALUATION_TOKENS  # of a batch, padding included
+    skip_broken: bool = False  # leave out rows that cannot be read, and say how many
+    revision: str = ""  # of a Hub id: branch, tag or commit
+
+
+@program
+def main(argv: list[str]) -> None:
+    options = tyro.cli(Options, args=argv, prog="python -m finetune.predict", config=(tyro.conf.FlagConversionOff,))
+    with redirect_stdout(sys.stderr):  # standard output is for the answers
+        accelerator = make_accelerator(seed=0)
+    if accelerator.num_processes > 1:
+        raise ValueError(
+            f"{accelerator.num_processes} processes were started, but one answers a file: say --num_processes 1, or "
+            "cut the file and answer its pieces side by side"
+        )
+    inputs = opened(options.file, by_number=any(WORDS_BY_NUMBER.fullmatch(said) for said in options.columns))
+    model, task, tokenizer = fine_tuned(options.model, options.revision, options.task)
+    asked = ASKED[task.head]
+    way, id_column = way_to_read(inputs, asked, options.columns, task.columns)
+    refuse_other_texts(task, way)
+    left_out = f"; {inputs.left_out}" if inputs.left_out else ""
+    say(f"{inputs.name}: reading {', '.join(f'{name} from {column!r}' for name, column in way.items())}{left_out}")
+    task = replace(task, columns=asked.columns(way))
+    model = model.to(accelerator.device).eval()
+    answering = Answering(model, task, tokenizer, accelerator, options.max_length, options.batch_tokens)
+    questions = Questions(inputs.rows, asked, way, id_column, options.skip_broken)
+    began = time.perf_counter()
+    try:
+        with answers_file(options.out) as out:
+            for part in parts(questions):
+                out.writelines(lines(answering, part))
+                out.flush()
+    except BrokenPipeError:  # who read the answers, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    say(f"{answering.report} in {time.perf_counter() - began:.1f} s{questions.report}")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A row: its id, and what the model is given."""
+
+    id: Any
+    given: Fields
+
+
+class Questions:
+    """The rows of a file as questions, in order; counts those that are left out.
+
+    Errors: ValueError, with file and place, for a row that cannot be read, unless such rows are to be left out.
+    """
+
+    def __init__(self, rows: Iterator[Row], asked: Asked, way: Way, id_column: str, skip_broken: bool):
+        self.rows, self.asked, self.way, self.id_column, self.skip_broken = rows, asked, way, id_column, skip_broken
+        self.num_broken, self.first_broken = 0, ""
+
+    def __iter__(self) -> Iterator[Question]:
+        for row in self.rows:
+            try:
+                question = self.read(row)
+            except ValueError as error:
+                broken = f"{row.where}: {error}"
+                if not self.skip_broken:
+                    raise ValueError(f"{broken}; --skip_broken True leaves such rows out") from None
+                self.num_broken, self.first_broken = self.num_broken + 1, self.first_broken or broken
+            else:
+                yield question
+
+    def read(self, row: Row) -> Question:
+        """One row as a question."""
+        if row.trouble:
+            raise ValueError(row.trouble)
+        if self.id_column and row.fields.get(self.id_column) is None:
+            raise ValueError(f"no {self.id_column!r} here")
+        row_id = row.fields[self.id_column] if self.id_column else row.number
+        try:
+            json.dumps(row_id, ensure_ascii=False, allow_nan=False, default=str).encode()
+        except (ValueError, RecursionError):
+            raise ValueError(f"{self.id_column!r} is {row_id!a:.40}, which JSON in UTF-8 cannot say") from None
+        return Question(row_id, self.asked.given(row.fields, self.way))
+
+    @property
+    def report(self) -> str:
+        """What was left out, in words."""
+        return f"; {self.num_broken} broken rows left out, the first: {self.first_broken}" if self.num_broken else ""
+
+
+def parts(questions: Iterable[Question]) -> Iterator[list[Question]]:
+    """The questions, as many at a time as fit in memory; at an error those before it first."""
+    part: list[Question] = []
+    size = 0
+    try:
+        for question in questions:
+            part.append(question)
+            size += sum(len(str(value)) for value in question.given.values())
+            if len(part) == ROWS_PER_PART or size > CHARACTERS_PER_PART:
+                yield part
+                part, size = [], 0
+    except ValueError:
+        if part:
+            yield part
+        raise
+    if part:
+        yield part
+
+
+def lines(answering: Answering, part: Sequence[Question]) -> Iterator[str]:
+    """A line of JSON for each question."""
+    for question, told in zip(part, answering.told([question.given for question in part]), strict=True):
+        yield strict_json({"id": question.id, **told}, ensure_ascii=False, default=str) + "\n"
+
+
+@contextmanager
+def answers_file(path: Path | None) -> Iterator[TextIO]:
+    """Where the answers go: a file that appears when it is whole, or standard output."""
+    if path is None:
+        yield sys.stdout
+        return
+    with written(path) as file:
+        out = TextIOWrapper(file, encoding="utf-8", write_through=True)
+        try:
+            yield out
+        finally:
+            out.detach()  # what is not closed here is closed there
+
+
+def say(line: str) -> None:
+    """Tell the user, beside the answers."""
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

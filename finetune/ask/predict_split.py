@@ -1,0 +1,73 @@
+"""What does a model answer to the rows of a split?  Rows become ids, batches, outputs and predictions, in order."""
+
+from typing import TYPE_CHECKING
+
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from engine.train.evaluation import predict
+from finetune.batches import EVALUATION_TOKENS, evaluation_batches
+from finetune.decoder import framed
+from finetune.questions import HEADS
+from finetune.questions.encoding import Encoded, Predictions
+from finetune.tasks.data_report import data_report
+from finetune.tasks.task import Rows, Task
+from tokenizer.load import tokenizer_hash
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def answer(
+    model: PreTrainedModel, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int,
+    accelerator: "Accelerator",
+) -> Predictions:  # fmt: skip
+    """Predict the rows of a split, whether they have answers or not. `model` must be in evaluation mode."""
+    return answers(model, task, encode(task, rows, tokenizer, max_length), tokenizer, accelerator)
+
+
+def answers(
+    model: PreTrainedModel, task: Task, encoded: Encoded, tokenizer: PreTrainedTokenizerFast,
+    accelerator: "Accelerator", num_tokens: int = EVALUATION_TOKENS,
+) -> Predictions:  # fmt: skip
+    """Predict rows that are encoded already, up to `num_tokens` places at a time."""
+    batches, order = evaluation_batches(encoded.columns, tokenizer, num_tokens)
+    found = predict(model, HEADS[task.head].read, batches, accelerator)
+    in_order = [output for _, output in sorted(zip(order.tolist(), found, strict=True), key=lambda pair: pair[0])]
+    return HEADS[task.head].decide(model, encoded.decode(in_order))
+
+
+class Encodings:
+    """The encoded splits of a task, each made once for all of its jobs."""
+
+    def __init__(self, task: Task, rows: Rows):
+        self.task, self.rows = task, rows
+        self._reports: dict[tuple[str, int], str] = {}
+        self._made: dict[tuple[str, str, int], Encoded] = {}
+
+    def of(self, split: str, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
+        key = (split, tokenizer_hash(tokenizer), max_length)
+        if key not in self._made:
+            self._made[key] = encode(self.task, self.rows[split], tokenizer, max_length)
+        return self._made[key]
+
+    def report(self, tokenizer: PreTrainedTokenizerFast, max_length: int) -> str:
+        """What the rows are and what is cut off, made once for a tokenizer and a length."""
+        key = (tokenizer_hash(tokenizer), max_length)
+        if key not in self._reports:
+            judged = (self.task.train_split, *self.task.dev_splits)
+            encoded = {split: self.of(split, tokenizer, max_length) for split in judged}
+            self._reports[key] = data_report(self.task, self.rows, encoded, tokenizer, max_length)
+        return self._reports[key]
+
+
+def encode(task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
+    """Encode the rows of any task for its head. A longer text loses its end; a longer context becomes several windows.
+
+    Raises ValueError if `max_length` leaves no room for the texts.
+    """
+    tokenizer = framed(tokenizer)
+    room = max_length - tokenizer.num_special_tokens_to_add(pair=len(task.columns) == 2)
+    if room < 2 * len(task.columns):
+        raise ValueError(f"max_length {max_length} leaves {room} tokens for {' and '.join(task.columns)}; raise it")
+    return HEADS[task.head].encode(task, rows, tokenizer, max_length)

@@ -1,0 +1,52 @@
+"""How good is it, beside what was published?  Prints the GLUE table with our rows under the paper's.
+
+    python -m finetune.table RUNS... [--format markdown|html|json]
+    python -m finetune.table --published [--format markdown|html|json]
+
+RUNS are run folders of finetune.run, or results.jsonl files. Of several runs, what is not finished or cannot be read is
+named under the table, which is made of the others. With --published the paper's rows stand alone.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from engine.run.runtime import program
+from finetune.table.pages import FORMATS
+from finetune.table.results import read_what_is_there
+from finetune.table.standings import glue_table, tables
+
+
+@dataclass(frozen=True)
+class Options:
+    """Print the GLUE table of some fine-tuning runs."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]  # run folders or results.jsonl files
+    format: Literal["markdown", "html", "json"] = "markdown"
+    published: bool = False  # print the paper's rows alone
+
+
+@program
+def main(argv: list[str]) -> None:
+    """Print the tables of the runs that `argv` names."""
+    options = tyro.cli(Options, args=argv, prog="python -m finetune.table")
+    if options.published == bool(options.runs):
+        raise ValueError(
+            "name the runs to print, such as runs/glue: folders that finetune.run left; or say --published, without "
+            "runs, for the paper's rows alone"
+        )
+    if options.published:
+        found = [glue_table([])]
+    else:
+        results, left_out = read_what_is_there(options.runs)
+        for what in left_out:
+            print(f"not in the table: {what}", file=sys.stderr)
+        found = tables(results, left_out)
+    print(FORMATS[options.format](found))
+
+
+if __name__ == "__main__":
+    main()

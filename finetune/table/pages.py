@@ -1,0 +1,227 @@
+"""How is a table written down?  As Markdown, as one HTML page with a plot of the spread, or as JSON."""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from markupsafe import Markup
+
+matplotlib.use("svg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+from engine.publish.page import template
+from engine.run.disk import whole_file
+from engine.run.finite import strict_json
+from finetune.table.results import Result
+from finetune.table.standings import SHORT, Cell, Column, Detail, Measure, Row, Table, measures_of, tables
+
+MISSING = "–"
+
+
+def markdown(found: Sequence[Table]) -> str:
+    """Write the tables as GitHub's Markdown, which has one head row: the training sizes are the first row under it."""
+    return "\n\n".join(_markdown_table(table) for table in found)
+
+
+def _markdown_table(table: Table) -> str:
+    average = ["Average"] if table.averaged else []
+    head = ["System", *(column.title for column in table.columns), *average]
+    sizes = ["", *(column.subtitle for column in table.columns), *("-" for _ in average)]
+    rows = [[row.system, *cells_with_spread(row, table)] for row in table.rows]
+    lines = [head, ["---", *("---:" for _ in head[1:])], sizes, *rows]
+    notes = [f"- {note}" for note in table.notes]
+    parts = [f"## {table.title}", _rows(lines), "\n".join(notes)]
+    if table.left_out:
+        parts.append("Not in this table:\n\n" + "\n".join(f"- {what}" for what in table.left_out))
+    if table.failures:
+        parts.append("Failed runs:\n\n" + "\n".join(f"- {failure}" for failure in table.failures))
+    if table.details:
+        parts.append(
+            _rows([DETAILS, ["---", "---", *("---:" for _ in DETAILS[2:])], *map(detail_cells, table.details)])
+        )
+        parts.append(MEMORY)
+    return "\n\n".join(parts)
+
+
+def _rows(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in lines)
+
+
+def html(found: Sequence[Table]) -> str:
+    """Write the tables as one page that needs nothing beside it."""
+    return template(Path(__file__).with_suffix(".html")).render(
+        tables=found, memory=MEMORY, shown=shown, shown_average=shown_average, spread=spread, plot=plot, heads=DETAILS,
+        detail_cells=detail_cells,
+    )  # fmt: skip
+
+
+def as_json(found: Sequence[Table]) -> str:
+    """Write the tables as JSON, scores in percent and unrounded."""
+    return strict_json({"tables": [_json_table(table) for table in found]}, indent=2, ensure_ascii=False)
+
+
+def _json_table(table: Table) -> dict[str, Any]:
+    return {
+        "title": table.title,
+        "columns": [
+            {"title": c.title, "subtitle": c.subtitle, "measures": [vars(m) for m in c.measures]} for c in table.columns
+        ],
+        "rows": [
+            {
+                "system": row.system,
+                "kind": row.kind,
+                "scores": [_json_cell(cell) for cell in row.cells.values()],
+                "average": row.average(table.columns) if table.averaged else None,
+            }
+            for row in table.rows
+        ],
+        "notes": list(table.notes),
+        "failures": list(table.failures),
+        "left_out": list(table.left_out),
+        "runs": [asdict(detail) for detail in table.details],
+    }
+
+
+def _json_cell(cell: Cell) -> dict[str, Any]:
+    return {
+        **vars(cell.measure),
+        "median": cell.median,
+        "min": min(cell.values),
+        "max": max(cell.values),
+        "values": cell.values,
+        "seeds": [run.seed for run in cell.runs],
+        "settings": cell.settings,
+        "partial": "†" in cell.marks,
+        "tried": [
+            {"setting": run.tried, "seed": run.seed, "value": run.value and 100 * run.value, "failure": run.failure}
+            for run in cell.all_runs
+        ],
+    }
+
+
+def cells_with_spread(row: Row, table: Table) -> list[str]:
+    """Return a row's cells as they are printed, such as `60.2 (58.1–61.7)`."""
+    cells = [f"{shown(row, c)} ({spread(row, c)})" if spread(row, c) else shown(row, c) for c in table.columns]
+    return [*cells, *([shown_average(row, table)] if table.averaged else [])]
+
+
+def shown(row: Row, column: Column) -> str:
+    """Return a cell as it is printed, such as `84.6/83.4`; a dash where nothing is known."""
+    cells = [row.cells.get(measure) for measure in column.measures]
+    marks = marks_of(cell for cell in cells if cell)
+    return "/".join(f"{cell.median:.1f}" if cell else MISSING for cell in cells) + marks if any(cells) else MISSING
+
+
+def marks_of(cells: Iterable[Cell]) -> str:
+    """Return the marks of some cells, each once."""
+    return "".join(dict.fromkeys(mark for cell in cells for mark in cell.marks))
+
+
+def shown_average(row: Row, table: Table) -> str:
+    """Return a row's average as it is printed."""
+    average = row.average(table.columns)
+    return MISSING if average is None else f"{average:.1f}{marks_of(row.cells.values())}"
+
+
+def spread(row: Row, column: Column) -> str:
+    """Return the least and the greatest score over seeds, such as `60.2–61.7`; nothing for a single seed."""
+    cells = [row.cells[measure] for measure in column.measures if measure in row.cells]
+    return " / ".join(f"{min(c.values):.1f}–{max(c.values):.1f}" for c in cells if len(c.values) > 1)
+
+
+DETAILS = ["System", "Task", "Seeds", "Setting", "Best dev run", "Minutes a job (all)", "Memory, GB", "Rows", "On"]
+
+
+MEMORY = (
+    "Memory is the most that the main process of a job held while the job ran; ≤ where the process was measured from "
+    "its own start, so that earlier jobs in it count too."
+)
+
+
+def detail_cells(detail: Detail) -> list[str]:
+    """Return a line of the table of runs."""
+    setting = f"{detail.setting} (of {detail.num_settings})" if detail.setting else ""
+    seeds = ", ".join(map(str, detail.seeds))
+    rows = " or ".join(" / ".join(f"{count:,} {split}" for split, count in sizes.items()) for sizes in detail.sizes)
+    minutes = f"{detail.minutes:.1f} ({detail.total_minutes:.1f})" if detail.total_minutes else MISSING
+    memory = f"{'≤ ' * (detail.memory_of == 'process')}{detail.memory:.1f}" if detail.memory else MISSING
+    return [detail.system, detail.task, seeds, setting, detail.best, minutes, memory, rows, " or ".join(detail.on)]
+
+
+def plot(table: Table) -> Markup:
+    """Draw every seed of every system of ours, task by task, with medians, the majority and the published scores."""
+    ours = [row for row in table.rows if any(cell.runs for cell in row.cells.values())]
+    measures = [measure for measure in measures_of(table.columns) if any(measure in row.cells for row in ours)]
+    if not ours:
+        return Markup("")
+    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    style: dict[Any, Any] = {**dict.fromkeys(inked, "#808790"), "svg.fonttype": "none", "svg.hashsalt": "spread"}
+    with pyplot.rc_context(style):
+        figure, axes = pyplot.subplots(
+            figsize=(8.4, 1.2 + measures_height(len(measures), len(ours))), layout="constrained"
+        )
+        for place, measure in enumerate(measures):
+            _levels(axes, table, measure, place)
+            for number, row in enumerate(ours):
+                if measure in row.cells:
+                    _dots(axes, row.cells[measure], place + (number + 1) / (len(ours) + 1) - 0.5, COLOURS[number % 6])
+        for number, row in enumerate(ours):
+            axes.scatter([], [], color=COLOURS[number % 6], label=row.system)
+        drawn = {row.kind for row in table.rows if any(measure in row.cells for measure in measures)}
+        if "published" in drawn:
+            axes.scatter([], [], marker="|", color="#808790", label="others, published")
+        if "majority" in drawn:
+            axes.scatter([], [], marker="x", color="#808790", label="majority")
+        axes.set_yticks(range(len(measures)), [label_of(measure) for measure in measures])
+        axes.set_ylim(len(measures) - 0.5, -0.5)
+        axes.set_xlabel("score")
+        axes.grid(axis="x", alpha=0.25)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=9)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None}, bbox_inches="tight")
+        pyplot.close(figure)
+    return Markup(file.getvalue()[file.getvalue().index("<svg") :])  # our own drawing
+
+
+COLOURS = ("#3b82f6", "#e07b39", "#2a9d8f", "#b357c9", "#c9a227", "#d1495b")
+
+
+def measures_height(num_measures: int, num_systems: int) -> float:
+    """Inches."""
+    return num_measures * (0.28 + 0.16 * num_systems)
+
+
+def label_of(measure: Measure) -> str:
+    split = "" if measure.split == "dev" else measure.split.removeprefix("dev_") + " "
+    return f"{measure.task.removeprefix('glue/')} {split}{SHORT.get(measure.metric, measure.metric)}"
+
+
+def _levels(axes: Axes, table: Table, measure: Measure, place: int) -> None:
+    """What was published, and what the commonest label scores."""
+    for row in table.rows:
+        if measure in row.cells and row.kind in ("published", "majority"):
+            marker = "|" if row.kind == "published" else "x"
+            axes.scatter([row.cells[measure].median], [place], marker=marker, s=60, color="#808790", linewidths=1)
+
+
+def _dots(axes: Axes, cell: Cell, height: float, colour: str) -> None:
+    """A dot a seed, hollow where it is degenerate, and a line at the median."""
+    faces = ["none" if run.failure else colour for run in cell.runs]
+    axes.scatter(cell.values, [height] * len(cell.values), s=22, facecolors=faces, edgecolors=colour, alpha=0.75)
+    axes.plot([cell.median] * 2, [height - 0.07, height + 0.07], color=colour, linewidth=2)
+
+
+def write(folder: Path, results: Sequence[Result], left_out: Sequence[str] = ()) -> None:
+    """Write table.md, table.html and table.json into a folder, each whole or not at all."""
+    found = tables(results, left_out)
+    for name, render in FORMATS.items():
+        suffix = {"markdown": "md"}.get(name, name)
+        whole_file(folder / f"table.{suffix}", (render(found) + "\n").encode())
+
+
+FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {"markdown": markdown, "html": html, "json": as_json}
