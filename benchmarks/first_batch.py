@@ -13,13 +13,14 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from corpus.text.chapters import StoredText
+from corpus.text.medium import Text
+from corpus.text.opening import Corpus
 from corpus.text.store import Store
+from corpus.text.vocabulary import Vocabulary
 from engine.train.batch import Batch
 from engine.train.batches import Position
 from pretrain.examples import open_chapters
 from pretrain.objectives.bert import Bert
-from pretrain.recipe import Corpus
-from pretrain.vocabulary import Vocabulary
 from tokenizer.load import load_tokenizer
 
 LENGTH, BATCH = 128, 32
@@ -46,7 +47,7 @@ def batches_of(
 ) -> Iterator[Batch]:
     """The batches of an epoch's first chapter, made as training makes them."""
     text = StoredText(store, seed=0, chapter_tokens=chapter_tokens)
-    open_chapter = open_chapters(text, Bert(name="bert"), Vocabulary.of(tokenizer), 0)
+    open_chapter = open_chapters(text, Bert(name="bert"), Text(Vocabulary.of(tokenizer), tokenizer), 0)
     examples = open_chapter(Position(epoch=epoch), LENGTH)
     for start in range(0, len(examples.order), batch):
         yield examples.batch(examples.order[start : start + batch])

@@ -33,22 +33,22 @@ from transformers import PreTrainedTokenizerFast, set_seed
 
 from benchmarks import plain
 from benchmarks.measuring import machine
+from benchmarks.ours import AtEvaluations
 from benchmarks.plain import Family, Plain
 from benchmarks.settings import CPU
 from corpus.text.document import Document, Tally, draw
+from corpus.text.medium import Text
+from corpus.text.opening import open_corpus
 from corpus.text.readers import documents
 from corpus.text.source import Source
 from engine.run.checkpoint import Run
 from engine.run.recipe import load
 from engine.run.runtime import make_accelerator, program, seed_weights, speak_plainly
 from engine.run.tracking import Tracker
-from engine.train.batches import Batches
 from engine.train.loop import train
-from pretrain.examples import open_chapters
+from pretrain.assembly import assemble, build_model, training_of
 from pretrain.recipe import PretrainRecipe
-from pretrain.text import opened
-from pretrain.vocabulary import Vocabulary
-from tokenizer.load import load_tokenizer
+from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 
 SOURCES = (Source("wikipedia", "wikipedia"), Source("books", "books"))
 HELD_OUT = 0.02  # as in the recipes
@@ -157,22 +157,21 @@ def fit_ours(
     plan = replace(
         recipe.plan, steps=steps, minutes=0.0, flops=0.0, log_every=every, evaluate_every=every, save_every=0
     )
-    vocabulary, run = Vocabulary.of(tokenizer), Run(folder, recipe, accelerator)
+    recipe, run = replace(recipe, plan=plan), Run(folder, recipe, accelerator)
+    text = Text.of(tokenizer, tokenizer_hash(tokenizer))
     seed_weights(recipe.seed)
-    model = recipe.objective.build(recipe.model, vocabulary)
+    model = build_model(recipe, text)
     marks: list[float] = []
 
-    def look(model: nn.Module, step: int) -> dict[str, float]:
+    def look(model: nn.Module, step: int) -> None:
         marks.append(time.process_time())
         evaluate(model, step)
-        return {}
 
-    with opened(recipe.corpus, tokenizer, recipe.seed, folder, accelerator) as corpus:
-        chapters = open_chapters(corpus.text, recipe.objective, vocabulary, recipe.seed)
-        batches = Batches(chapters, plan, accelerator, recipe.phases, corpus.reached)
-        train(model, recipe.objective.loss, batches, plan, recipe.optimizer, recipe.schedule, recipe.seed, run,
-              Tracker(folder, accelerator), accelerator, look)  # fmt: skip
-    run.export(model, tokenizer)
+    with open_corpus(recipe.corpus, text, recipe.seed, folder, accelerator) as corpus:
+        parts = assemble(recipe, text, corpus, model, accelerator)
+        training = training_of(recipe, text, parts, AtEvaluations(look), folder)
+        train(training, run, Tracker(folder, accelerator), accelerator)
+    run.export(model, fit_tokenizer(tokenizer, model))
     return (marks[-1] - marks[0]) / (steps - every)
 
 

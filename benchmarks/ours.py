@@ -1,56 +1,61 @@
 """What does `pretrain.run` train with?  Its parts, put together as it does, for a setting instead of a recipe."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from accelerate import Accelerator
+from torch import nn
 
 from benchmarks import sample
 from benchmarks.settings import Setting
+from corpus.text.medium import Text
+from corpus.text.opening import Corpus, open_corpus
 from corpus.text.source import Source
-from engine.train.batch import Batch
-from engine.train.batches import Batches, Position
-from engine.train.plan import Phase, Plan
-from pretrain.examples import ChapterExamples, fixed_batches, open_chapters
+from engine.train.loop import Hooks
+from engine.train.optimizer import Optimizer
+from engine.train.plan import Plan
+from engine.train.schedule import Schedule
+from pretrain.assembly import Assembly, assemble, build_model
 from pretrain.objective import Objective
-from pretrain.recipe import Corpus
-from pretrain.text import opened
-from pretrain.vocabulary import Vocabulary
+from pretrain.recipe import PretrainRecipe
+from tokenizer.load import tokenizer_hash
 
 HELD_OUT = 0.05  # share of the documents
 WARMUP = 0.05  # share of the steps
 
 
-@dataclass(frozen=True)
-class Parts:
-    objective: Objective
-    vocabulary: Vocabulary
-    batches: Batches[ChapterExamples]
-    judged: list[Batch]  # held-out examples with fixed masks
+class AtEvaluations(Hooks):
+    """Hooks that only call `look(model, step)` where the loop would evaluate."""
+
+    def __init__(self, look: Callable[[nn.Module, int], None]):
+        self.look = look
+
+    def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:
+        self.look(model, step)
+        return {}
+
+    def publish(self, step: int) -> None:
+        pass
 
 
 @contextmanager
-def parts(
-    setting: Setting, source: Source, folder: Path, plan: Plan, judged: int, accelerator: Accelerator
-) -> Iterator[Parts]:
-    """Prepare `source` in `folder` and open it; `judged` held-out examples."""
+def assembled(
+    setting: Setting, source: Source, folder: Path, plan: Plan, evaluated: int, accelerator: Accelerator
+) -> Iterator[tuple[PretrainRecipe, Text, Assembly]]:
+    """Prepare `source` in `folder` and put a run together, as `pretrain.run` does; `evaluated` held-out examples."""
     _, tokenizer = sample.vocabulary(setting.family)
-    vocabulary, objective = Vocabulary.of(tokenizer), objective_of(setting)
-    corpus = Corpus((source,), held_out=HELD_OUT, stores=str(folder / "stores"))
-    with opened(corpus, tokenizer, 0, folder, accelerator) as text:
-        unseen = open_chapters(text.held_out, objective, vocabulary, 0)(Position(), setting.length)
-        phases = (Phase(1.0, plan.device_batch, setting.length),)
-        batches = Batches(open_chapters(text.text, objective, vocabulary, 0), plan, accelerator, phases)
-        yield Parts(objective, vocabulary, batches, fixed_batches(unseen, judged, plan.device_batch))
-
-
-def objective_of(setting: Setting) -> Objective:
+    text = Text.of(tokenizer, tokenizer_hash(tokenizer))
     section: dict[str, Any] = setting.objective
-    return Objective.from_section(section["name"])(**section)
+    recipe = PretrainRecipe(
+        "benchmark", Corpus((source,), held_out=HELD_OUT, stores=str(folder / "stores")), "", setting.model,
+        Objective.from_section(section["name"])(**section), setting.length, Optimizer(lr=setting.lr, eps=1e-8),
+        Schedule(WARMUP), plan, evaluation_examples=evaluated,
+    )  # fmt: skip
+    with open_corpus(recipe.corpus, text, recipe.seed, folder, accelerator) as corpus:
+        yield recipe, text, assemble(recipe, text, corpus, build_model(recipe, text), accelerator)
 
 
 def write_recipe(name: str, setting: Setting, plan: dict[str, int], examples: int, folder: Path) -> Path:

@@ -37,20 +37,20 @@ from transformers import PreTrainedModel
 
 from benchmarks import plain, sample
 from benchmarks.measuring import finish, ratio, seconds, spent, turn_by_turn
-from benchmarks.ours import WARMUP, Parts, parts, write_recipe
+from benchmarks.ours import AtEvaluations, assembled, write_recipe
 from benchmarks.plain import Plain
 from benchmarks.settings import CPU, GPU, TINY, Setting
+from corpus.text.medium import Text
 from engine.run.checkpoint import Run
 from engine.run.runtime import make_accelerator, program, seed_weights
 from engine.run.tracking import Tracker
-from engine.train.batch import Batch
-from engine.train.batches import Position
+from engine.train.batch import Batch, Loss
+from engine.train.batches import Batches, Position
 from engine.train.evaluation import measure
 from engine.train.flops import count_flops, peak_flops
 from engine.train.loop import train
-from engine.train.optimizer import Optimizer
 from engine.train.plan import Plan
-from engine.train.schedule import Schedule
+from pretrain.assembly import Assembly, training_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PLAIN = ("plain_fp32", "plain_bf16")
@@ -96,34 +96,32 @@ def compare(setting: Setting, folder: Path, asked: argparse.Namespace) -> dict[s
         log_every=asked.steps, evaluate_every=asked.steps, compile=asked.compile, workers=4 if asked.gpu else 0,
     )  # fmt: skip
     accelerator = make_accelerator(seed=0)
-    with parts(setting, source, folder, plan, JUDGED, accelerator) as ours:
-        objective, schedule = ours.objective, Schedule(warmup_rate=WARMUP)
-        seed_weights(0)
-        model = objective.build(setting.model, ours.vocabulary)
-        flops = count_flops(model, objective.loss, ours.judged[0]) / ours.judged[0].num_places
-        rows = plain_rows(ours, plan.steps, setting)
+    seed_weights(0)
+    with assembled(setting, source, folder, plan, JUDGED, accelerator) as (recipe, text, ours):
+        model, loss, some = ours.model, recipe.objective.loss, ours.evaluation[0]
+        flops = count_flops(model, loss, some) / some.room
+        rows = plain_rows(ours.batches, text, plan.steps, setting)
 
         def rate(step: int) -> float:
-            return setting.lr * schedule.factor(step, plan.steps)
+            return setting.lr * recipe.schedule.factor(step, plan.steps)
 
         ways = {
             name: plain_way(name, twin(model, setting, accelerator.device), rows, rate, setting, plan) for name in PLAIN
         }
         speed: dict[str, list[float]] = {name: [] for name in PLAIN}
 
-        def take_turns(_: nn.Module, step: int) -> dict[str, float]:
+        def take_turns(_: nn.Module, step: int) -> None:
             """What the loop takes for its evaluation, whose time it does not count, are the others' turns."""
             for name, way in ways.items():
                 took = seconds(partial(turn, way, asked.steps))
                 speed[name].append(asked.steps * setting.batch * setting.length / took)
-            return {}
 
         run = Run(folder / "run", setting, accelerator)
-        train(model, objective.loss, ours.batches, plan, Optimizer(lr=setting.lr, eps=1e-8), schedule, 0, run,
-              Tracker(run.folder, accelerator), accelerator, take_turns)  # fmt: skip
+        training = training_of(recipe, text, ours, AtEvaluations(take_turns), run.folder)
+        train(training, run, Tracker(run.folder, accelerator), accelerator)
         speed = {name: found[1:] for name, found in {"ours_bf16": logged_speed(run.folder), **speed}.items()}
         models = {"ours_bf16": model, **{name: way.model for name, way in ways.items()}}
-        losses = {name: judge(each, ours, accelerator) for name, each in models.items()}
+        losses = {name: held_out_loss(each, loss, ours, accelerator) for name, each in models.items()}
         peak = peak_flops(accelerator)
     return {
         "ratio_default": ratio(speed["ours_bf16"], speed["plain_fp32"]),
@@ -135,9 +133,9 @@ def compare(setting: Setting, folder: Path, asked: argparse.Namespace) -> dict[s
     }
 
 
-def plain_rows(ours: Parts, steps: int, setting: Setting) -> datasets.Dataset:
+def plain_rows(batches: Batches[Any], text: Text, steps: int, setting: Setting) -> datasets.Dataset:
     """The blocks of our first `steps` steps, unmasked and in order, with the columns that run_mlm and run_clm make."""
-    seen = [batch for step in ours.batches.since(Position()) for batch in step.micro_batches]
+    seen = [batch for step in batches.since(Position()) for batch in step.micro_batches]
     if any(len(batch.x["input_ids"]) < setting.batch for batch in seen):
         raise ValueError(f"the text is too short for {steps} steps of {setting.batch} examples; raise --megabytes")
     ids = torch.cat([original(batch) for batch in seen])  # (N, T)
@@ -145,7 +143,7 @@ def plain_rows(ours: Parts, steps: int, setting: Setting) -> datasets.Dataset:
     if setting.family == "gpt2":
         columns["labels"] = ids
     else:
-        special = [number for name, number in ours.vocabulary.special.items() if name != "mask"]
+        special = [number for name, number in text.vocabulary.special.items() if name != "mask"]
         columns["token_type_ids"] = torch.zeros_like(ids)
         columns["special_tokens_mask"] = torch.isin(ids, torch.tensor(special)).long()
     return datasets.Dataset.from_dict({name: column.tolist() for name, column in columns.items()})
@@ -204,9 +202,9 @@ def logged_speed(run: Path) -> list[float]:
     return [line["tokens_per_second"] for line in lines if "tokens_per_second" in line]
 
 
-def judge(model: nn.Module, ours: Parts, accelerator: Any) -> float:
+def held_out_loss(model: nn.Module, loss: Loss, ours: Assembly, accelerator: Any) -> float:
     """The mean loss on the held-out examples, in nats."""
-    sums, counts = measure(model.eval(), ours.objective.loss, ours.judged, accelerator)
+    sums, counts = measure(model.eval(), loss, ours.evaluation, accelerator)
     return sum(sums[term] / counts[term] for term in counts)
 
 

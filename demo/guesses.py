@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from corpus.text.chapters import StoredText
+from corpus.text.medium import Text
 from corpus.text.store import prepare
 from engine.run.recipe import load
 from engine.run.runtime import speak_plainly
@@ -14,7 +15,6 @@ from engine.train.batches import Position
 from pretrain.examples import fixed_batches, open_chapters
 from pretrain.objectives.bert import guesses
 from pretrain.recipe import PretrainRecipe
-from pretrain.vocabulary import Vocabulary
 from tokenizer.load import load_tokenizer, tokenizer_hash
 
 
@@ -44,7 +44,7 @@ def guess(recipe_path: Path, folder: Path, examples: int, best: int = 3) -> list
         recipe.corpus.sources, tokenizer, tokenizer_hash(tokenizer), Path(recipe.corpus.stores), recipe.corpus.held_out
     )
     text = StoredText(held_out, recipe.seed, chapter_tokens=held_out.num_tokens)
-    open_chapter = open_chapters(text, recipe.objective, Vocabulary.of(tokenizer), recipe.seed)
+    open_chapter = open_chapters(text, recipe.objective, Text.of(tokenizer, tokenizer_hash(tokenizer)), recipe.seed)
     unseen = open_chapter(Position(), recipe.length)
     speak_plainly()
     model = opened(str(folder))

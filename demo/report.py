@@ -7,9 +7,10 @@ from demo.guesses import guess
 from engine.publish.curves import read_metrics
 from engine.publish.page import template
 from engine.report import drawn
+from engine.run.recipe import load
 from engine.run.runtime import hardware
 from engine.run.tracking import read_lines
-from pretrain.objectives.bert import Bert
+from pretrain.recipe import PretrainRecipe
 
 
 def write_report(folder: Path, recipe: Path, results: dict[str, Any], steps: dict[str, Any]) -> Path:
@@ -20,7 +21,7 @@ def write_report(folder: Path, recipe: Path, results: dict[str, Any], steps: dic
         results=results,
         steps=steps,
         hardware=hardware(),
-        curves=[drawn(title, series, points) for title, series in Bert.panels],
+        curves=[drawn(title, series, points) for title, series in load(PretrainRecipe, recipe).objective.panels],
         last=last_evaluation(metrics),
         examples=guess(recipe, folder / "pretrain" / "model", examples=8),
         percent=lambda share: f"{share:.1%}",

@@ -7,6 +7,7 @@ asked of the run but its files: metrics.jsonl, recipe.yaml, and, where they are,
 and analysis.html. So any run has a page, whatever it trains.
 """
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from typing import Any
 
 import tyro
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markdown_it.token import Token
+from markupsafe import Markup, escape
 
 from engine.publish.card import Journey, energy
 from engine.publish.curves import SHARES, Points, as_svg, draw, read_metrics
@@ -24,10 +26,9 @@ from engine.publish.page import template
 from engine.run.disk import whole_file
 from engine.run.folders import read_finished
 from engine.run.runtime import hardware, program
-from engine.run.tracking import name_of
+from engine.run.tracking import PER_SECOND, name_of
 
 PACE = {
-    "tokens_per_second": "tokens a second",
     "mfu": "model-FLOP utilisation",
     "padding_rate": "padding, of all places",
     "data_wait": "waiting for data, of the time",
@@ -63,10 +64,10 @@ def write_report(folder: Path) -> Path:
         tiles=tiles(points, finished),
         curves=[drawn(title, series, points) for title, series in panels(points)],
         standing=standing(points),
-        pace=[drawn(words, {"": name}, points) for name, words in PACE.items() if len(points.get(name, [])) > 1],
+        pace=[drawn(what, {"": name}, points) for name, what in pace(points).items() if len(points[name]) > 1],
         pace_rows=pace_rows(points),
         samples=samples(folder / "samples"),
-        data=sections(read(folder / "data_report.md")),
+        data=sections(read(folder / "data_report.md"), folder),
         system=system(folder, recipe, finished),
         recipe=recipe,
         analysis="analysis.html" if (folder / "analysis.html").exists() else "",
@@ -119,12 +120,17 @@ def standing(points: Mapping[str, Points]) -> list[tuple[str, str, str, str]]:
 def pace_rows(points: Mapping[str, Points]) -> list[tuple[str, str, str, str]]:
     """(what, least, median, most) over the lines of the log."""
     rows = []
-    for name, what in PACE.items():
-        values = [value for _, value in points.get(name, [])]
-        if values:
-            least, middle, most = (number(name, value) for value in (min(values), median(values), max(values)))
-            rows.append((what, least, middle, most))
+    for name, what in pace(points).items():
+        values = [value for _, value in points[name]]
+        least, middle, most = (number(name, value) for value in (min(values), median(values), max(values)))
+        rows.append((what, least, middle, most))
     return rows
+
+
+def pace(points: Mapping[str, Points]) -> dict[str, str]:
+    """What of the log says how fast the run went, in words: units a second first, whatever the unit."""
+    speeds = {name: f"{name.removesuffix(PER_SECOND)} a second" for name in points if name.endswith(PER_SECOND)}
+    return speeds | {name: what for name, what in PACE.items() if points.get(name)}
 
 
 def tiles(points: Mapping[str, Points], finished: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -139,9 +145,9 @@ def tiles(points: Mapping[str, Points], finished: Mapping[str, Any]) -> list[tup
         for judgement in (f"eval_{name}", name)
         if judgement in points and not name.endswith(("loss", "perplexity"))
     ][:4]
-    if "tokens_per_second" in points:
-        values = [value for _, value in points["tokens_per_second"]]
-        found.append((number("tokens_per_second", median(values)), "tokens a second"))
+    for name, what in pace(points).items():
+        if name.endswith(PER_SECOND):
+            found.append((number(name, median([value for _, value in points[name]])), what))
     if "seconds" in finished:
         found.append((duration(finished["seconds"]), "from start to end"))
     if "parameters" in finished:
@@ -180,25 +186,37 @@ def samples(folder: Path) -> list[tuple[int, Markup]]:
     paths = sorted((path for path in folder.glob("step-*.md") if STEP.fullmatch(path.stem)), key=step_of)
     if len(paths) > MOST_SAMPLES:
         paths = [paths[round(place * (len(paths) - 1) / (MOST_SAMPLES - 1))] for place in range(MOST_SAMPLES)]
-    return [(step_of(path), markdown(read(path))) for path in paths]
+    return [(step_of(path), markdown(read(path), folder)) for path in paths]
 
 
 def step_of(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
-def sections(report: str) -> list[tuple[str, Markup]]:
+def sections(report: str, folder: Path) -> list[tuple[str, Markup]]:
     """The (title, text) of each part of a Markdown report; what stands before the first `##` has no title."""
     head, *parts = ("\n" + report).split("\n## ")
     head = "\n".join(line for line in head.split("\n") if not line.startswith("# "))
     found = [("", head), *((part.partition("\n")[0], part.partition("\n")[2]) for part in parts)]
-    return [(title, markdown(text)) for title, text in found if text.strip()]
+    return [(title, markdown(text, folder)) for title, text in found if text.strip()]
 
 
-def markdown(text: str) -> Markup:
-    """Markdown as HTML; what is HTML in it stays text."""
-    html = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"]).render(text)
+def markdown(text: str, folder: Path) -> Markup:
+    """Markdown as HTML; what is HTML in it stays text. Pictures of `folder` become part of the page."""
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "autolink"])
+    reader.add_render_rule("image", lambda self, tokens, place, *_: embedded(tokens[place], folder))
+    html = reader.render(text)
     return Markup(html.replace("<table>", '<div class="frame"><table>').replace("</table>", "</table></div>"))
+
+
+def embedded(image: Token, folder: Path) -> str:
+    """A picture in the page itself; its caption alone where the file is not one of the folder's own."""
+    name, caption = str(image.attrs.get("src", "")), escape(image.content)
+    path = folder / name
+    if path.name != name or path.suffix != ".png" or not path.is_file():
+        return str(caption)
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{caption}" title="{caption}" src="data:image/png;base64,{data}">'
 
 
 # System and cost

@@ -39,7 +39,7 @@ class LabelledEpoch:
     def batch(self, index: npt.NDArray[np.int64]) -> Batch:
         x = padded(self.columns, index, self.pad, self.longest)
         y = self.head.target(self.columns, index.tolist(), x["input_ids"].shape[1])
-        return Batch(x, y, self.head.counts(x, y))
+        return batch_of(x, y, self.head.counts(x, y))
 
 
 def epochs(
@@ -63,9 +63,14 @@ def evaluation_batches(
     batches, start = [], 0
     while start < len(rows):
         size = max(1, num_tokens // width_of(int(lengths[rows[start]]), longest))
-        batches.append(Batch(padded(columns, rows[start : start + size], tokenizer.pad_token_id, longest), {}, {}))
+        batches.append(batch_of(padded(columns, rows[start : start + size], tokenizer.pad_token_id, longest), {}, {}))
         start += size
     return batches, rows
+
+
+def batch_of(x: dict[str, torch.Tensor], y: dict[str, torch.Tensor], counts: dict[str, int]) -> Batch:
+    """A batch of padded texts (B, T) or (B, C, T). Its sizes are each example's real tokens, of all its choices."""
+    return Batch(x, y, counts, tuple(x["attention_mask"].flatten(1).sum(1).tolist()), x["input_ids"].numel())
 
 
 def padded(columns: Columns, index: npt.NDArray[np.int64], pad: int, longest: int) -> dict[str, torch.Tensor]:

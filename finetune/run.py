@@ -32,7 +32,7 @@ from engine.run.runtime import alone, commit, forget_peak, hardware, make_accele
 from engine.run.saved import located
 from engine.run.tracking import Tracker
 from engine.train.batches import Batches
-from engine.train.loop import train
+from engine.train.loop import Training, train
 from finetune.ask.predict_split import Encodings, answer, answers
 from finetune.batches import epochs
 from finetune.card import card
@@ -49,7 +49,7 @@ from finetune.table.results import read_what_is_there
 from finetune.tasks.baselines import majority
 from finetune.tasks.metrics import score
 from finetune.tasks.task import Rows, Task, all_tasks, checksums, find_task, opened, provenance
-from tokenizer.load import load_tokenizer, tokenizer_hash
+from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -154,7 +154,8 @@ def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accel
         tracker.close()
         return
     words = card(encodings.task, model, line)
-    folder = run.export(model, tokenizer, words, job.recipe.hub.repo)  # what was chosen on dev is in its config now
+    # What was chosen on dev is in the model's config now.
+    folder = run.export(model, fit_tokenizer(tokenizer, model), words, job.recipe.hub.repo)
     publisher.finish(folder, facts["steps"])
     if not job.recipe.save_model and accelerator.is_main_process:
         shutil.rmtree(folder)
@@ -195,11 +196,12 @@ def taught(
     columns = head.trained_on(encoded.columns)
     plan = recipe.plan.plan(steps_per_epoch=-(-len(columns["input_ids"]) // recipe.plan.global_batch))
     batches = Batches(epochs(columns, head, tokenizer, plan.global_batch, job.seed), plan, accelerator)
-    train(model, head.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed, run, tracker, accelerator)
+    training = Training(model, head.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed)
+    train(training, run, tracker, accelerator)
     facts = {"steps": plan.steps, "training_seconds": round(run.seconds, 1), "model_commit": pinned}
     facts["passes"] = round(plan.steps * plan.global_batch / len(columns["input_ids"]), 3)  # below 1: not every row
     facts["examples_per_second"] = round(plan.steps * plan.global_batch / run.seconds, 1)
-    run.export(model, tokenizer)  # a kill from here on costs no training
+    run.export(model, fit_tokenizer(tokenizer, model))  # a kill from here on costs no training
     if accelerator.is_main_process:
         whole_file(trained, strict_json(facts).encode())
     accelerator.wait_for_everyone()

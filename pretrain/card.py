@@ -1,19 +1,16 @@
 """What should a stranger know of a pretrained model?  The model card's words for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
-from corpus.text.source import Source
-from corpus.text.store import Store
+from corpus.medium import Medium, OpenCorpus
 from engine.publish.card import Card, Score
 from pretrain.recipe import PretrainRecipe
-from tokenizer.load import tokenizer_hash
 
-LICENCES = {
-    "wikipedia": "Wikipedia's text is CC BY-SA",
-    "docstrings": "each package's own",
-}
+ANY_MODEL = """from transformers import AutoModel
+
+model = AutoModel.from_pretrained("{model}")"""
 USAGE = {
     "fill-mask": """from transformers import pipeline
 
@@ -28,57 +25,27 @@ print(go_on("The old man sat by the", max_new_tokens=40)[0]["generated_text"])""
 
 
 def card(
-    recipe: PretrainRecipe,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    sources: Sequence[Source],
-    stores: Mapping[str, Store],
-    found: Mapping[str, float],
+    recipe: PretrainRecipe, model: PreTrainedModel, medium: Medium, corpus: OpenCorpus, found: Mapping[str, float]
 ) -> Card:
     """The card of a model of which `found` are the values of its last evaluation."""
     objective = recipe.objective
     kind = model.config.model_type
+    sizes = " and ".join(str(phase.length) for phase in recipe.phases)
     return Card(
         summary=(
             f"A {kind} model of {model.num_parameters():,} parameters, pretrained from random weights: "
-            f"{objective.in_short}. Its vocabulary has {len(tokenizer):,} tokens, its examples "
-            f"{' and '.join(lengths(recipe))} tokens."
+            f"{objective.in_short}. {medium.describe()} Its examples have {sizes} {medium.unit}."
         ),
-        usage=USAGE[objective.pipeline],
-        data=data(sources, stores),
-        limits=(
-            "The model knows what its texts say, and repeats their errors, their views of people and groups, and their "
-            "gaps; text from before its sources were written, or from outside of them, is strange to it. It is meant "
-            "to be fine-tuned. What it fills in or goes on with is likely, not true: do not rely on it for facts or "
-            "for decisions on people."
-        ),
+        usage=USAGE.get(objective.pipeline, ANY_MODEL),
+        data="\n".join(corpus.report),
+        limits=medium.limits,
         pipeline=objective.pipeline,
         tags=(kind, "pretraining", objective.name),
-        datasets=tuple(source.path for source in sources if source.kind == "hub"),
+        datasets=corpus.datasets,
         scores=tuple(
             Score(objective.pipeline, "held-out", "held-out documents of the same sources", "held out", name, value)
             for name, value in found.items()
         ),
         panels=objective.panels,
-        facts={"tokenizer, SHA-256": tokenizer_hash(tokenizer), "seed": str(recipe.seed)},
+        facts={f"{medium.processor_name}, SHA-256": medium.stamp, "seed": str(recipe.seed)},
     )
-
-
-def lengths(recipe: PretrainRecipe) -> list[str]:
-    return [str(phase.length) for phase in recipe.phases]
-
-
-def data(sources: Sequence[Source], stores: Mapping[str, Store]) -> str:
-    lines = [f"- {told(source)}" for source in sources]
-    lines += ["", "| | documents | sentences | tokens |", "|---|---:|---:|---:|"]
-    lines += [
-        f"| {name} | {len(store):,} | {store.num_sentences:,} | {store.num_tokens:,} |"
-        for name, store in stores.items()
-    ]
-    return "\n".join(lines)
-
-
-def told(source: Source) -> str:
-    """A source and its licence, in words."""
-    licence = LICENCES.get(source.kind, "as its publisher says: see there before you use the model")
-    return f"{source}; licence: {licence}"

@@ -1,40 +1,41 @@
 """Which batches does an objective make of a text?  The examples of a chapter, cut by an objective."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from corpus.text.chapters import Chapter, Text
+from corpus.medium import Chapter, Chapters, Medium
 from engine.train import draws
 from engine.train.batch import Batch
 from engine.train.batches import Position
 from pretrain.objective import Objective
-from pretrain.vocabulary import Vocabulary
 
 
 class ChapterExamples:
     """The examples of one chapter: their grouping, order and splits are a function of `key`."""
 
-    def __init__(self, chapter: Chapter, objective: Objective, vocabulary: Vocabulary, length: int, key: int):
+    def __init__(self, chapter: Chapter, objective: Objective[Any], medium: Medium, size: int, key: int):
         self.is_last, self.cursor, self.next_cursor = chapter.is_last, chapter.cursor, chapter.next_cursor
-        self.units = objective.units(chapter, length, vocabulary, key)
+        self.chapter = chapter
+        self.units = objective.units(chapter, size, medium, key)
         self.order = draws.permutation(draws.stream("order", key), len(self.units))
-        self._split = lambda t: objective.split(t, vocabulary, key)
+        self._split = lambda t: objective.split(t, medium, key)
 
     def batch(self, index: npt.NDArray[np.int64]) -> Batch:
         return self._split(self.units.take(index))
 
 
 def open_chapters(
-    text: Text, objective: Objective, vocabulary: Vocabulary, seed: int
+    chapters: Chapters, objective: Objective[Any], medium: Medium, seed: int
 ) -> Callable[[Position, int], ChapterExamples]:
-    """Return a function that opens the chapter in which a position stands, in examples of a length."""
+    """Return a function that opens the chapter in which a position stands, in examples of a size."""
 
-    def open_chapter(position: Position, length: int) -> ChapterExamples:
-        chapter = text.chapter(position.epoch, position.chapter, position.cursor)
-        key = int(draws.stream("chapter", seed, position.epoch, position.chapter, length) >> np.uint64(1))
-        return ChapterExamples(chapter, objective, vocabulary, length, key)
+    def open_chapter(position: Position, size: int) -> ChapterExamples:
+        chapter = chapters.chapter(position.epoch, position.chapter, position.cursor)
+        key = int(draws.stream("chapter", seed, position.epoch, position.chapter, size) >> np.uint64(1))
+        return ChapterExamples(chapter, objective, medium, size, key)
 
     return open_chapter
 

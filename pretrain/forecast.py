@@ -1,28 +1,24 @@
-"""What does a step of a recipe need?  Each phase is tried on a made-up text, so that no corpus has to be there."""
+"""What does a step of a recipe need?  Each phase is tried on made-up material, so that no corpus has to be there."""
 
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
-from corpus.text.chapters import Chapter
-from corpus.text.store import Store
+from corpus.medium import Medium
+from corpus.text.medium import Text
+from corpus.text.vocabulary import Vocabulary
 from engine.train.batch import Batch
 from engine.train.flops import count_flops
 from engine.train.forecast import Memory, foreseen_memory, measured_seconds
 from engine.train.plan import Phase
 from pretrain.recipe import PretrainRecipe
-from pretrain.vocabulary import Vocabulary
 from tokenizer.load import load_tokenizer
 
-SENTENCE = 25  # tokens, in Wikipedia and books
 TRIAL = 1.0  # seconds that a micro-batch may take when it is tried; of a larger one, some rows are
 
 
@@ -32,18 +28,16 @@ class Stage:
 
     recipe: PretrainRecipe
     phase: Phase
-    vocabulary: Vocabulary
+    medium: Medium
     processes: int
     bf16: bool
     on_gpu: bool
 
     def batch(self, rows: int) -> Batch:
-        """Examples of a made-up text, as the objective cuts them."""
-        objective, length = self.recipe.objective, self.phase.length
-        store = MadeUp(self.vocabulary, documents=rows + 8, sentences=2 * length // SENTENCE + 2)
-        chapter = Chapter(cast(Store, store), np.arange(len(store)), is_last=True)
-        units = objective.units(chapter, length, self.vocabulary, key=0)
-        return objective.split(units.take(np.arange(rows)), self.vocabulary, key=0)
+        """Examples of made-up material, as the objective cuts them."""
+        objective, size = self.recipe.objective, self.phase.length
+        units = objective.units(self.medium.fake(rows, size), size, self.medium, key=0)
+        return objective.split(units.take(np.arange(rows)), self.medium, key=0)
 
     def build(self) -> PreTrainedModel:
         """The model with fresh weights. A card's attention kernels keep no probabilities, whatever their dropout."""
@@ -52,7 +46,7 @@ class Stage:
             known = AutoConfig.for_model(settings.get("model_type", "bert")).to_dict()
             names = ("attention_probs_dropout_prob", "attn_pdrop")
             settings = {**settings, **{name: 0.0 for name in names if name in known}}
-        return self.recipe.objective.build(settings, self.vocabulary)
+        return self.recipe.objective.build(settings, self.medium)
 
     def outline(self) -> PreTrainedModel:
         """The model without its numbers."""
@@ -93,39 +87,17 @@ class Stage:
         return count_flops(self.outline(), self.recipe.objective.loss, batch)
 
 
-class MadeUp:
-    """A store (corpus.text.store) of documents that are nowhere: all alike, of sentences of SENTENCE tokens."""
-
-    folder = Path("a made-up text")
-
-    def __init__(self, vocabulary: Vocabulary, documents: int, sentences: int):
-        self._ordinary, self._documents, self._sentences = vocabulary.ordinary, documents, sentences
-        self.num_sentences = documents * sentences
-        self.num_tokens = self.num_sentences * SENTENCE
-
-    def __len__(self) -> int:
-        return self._documents
-
-    def tokens(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        return self._ordinary[index * 7919 % len(self._ordinary)]
-
-    def offsets(self, documents: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        size = self._sentences + 1
-        places = documents[:, None] * self._sentences + np.arange(size)
-        return places.ravel() * SENTENCE, np.arange(len(documents) + 1) * size
-
-
-def vocabulary_of(recipe: PretrainRecipe) -> Vocabulary:
-    """The tokenizer's, or, where it is not there yet, one of `model.vocab_size` made-up entries."""
+def text_of(recipe: PretrainRecipe) -> Text:
+    """Text in the recipe's tokenizer, or, where it is not there yet, in `model.vocab_size` made-up entries."""
     try:
-        return Vocabulary.of(load_tokenizer(recipe.tokenizer))
+        return Text(Vocabulary.of(load_tokenizer(recipe.tokenizer)))
     except (OSError, ValueError) as error:
         size = recipe.model.get("vocab_size")
         if size is None:
             raise ValueError(f"{error}; to plan without it, say model.vocab_size in the recipe") from None
         special = {name: place for place, name in enumerate(("pad", "cls", "sep", "mask", "eos"))}
         goes_on = np.arange(size) % 2 == 1
-        return Vocabulary(size, special, np.arange(len(special), size), goes_on, np.ones(size, bool))
+        return Text(Vocabulary(size, special, np.arange(len(special), size), goes_on, np.ones(size, bool)))
 
 
 def parameters_by_part(model: nn.Module) -> dict[str, int]:

@@ -8,32 +8,36 @@ chapter.
 
 import difflib
 import importlib
-import math
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, TypeVar, final
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedModel
 
-from corpus.text.chapters import Chapter
+from corpus.medium import Medium
 from corpus.text.source import Whitespace
+from corpus.text.vocabulary import Vocabulary
 from engine.publish.curves import Panels
+from engine.publish.exhibits import Exhibit
 from engine.train.batch import Batch
-from pretrain.vocabulary import Vocabulary
+from pretrain.terms import Term, baselines_of, metrics_of, panels_of
+
+M = TypeVar("M", bound=Medium)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objective(ABC):
-    """One way to split t. The fields are the recipe's `objective:` section."""
+class Objective(ABC, Generic[M]):
+    """One way to split t, which is of the medium M. The fields are the recipe's `objective:` section."""
 
     name: str
-    panels: ClassVar[Panels]  # which curves are worth a look, by panel
-    pipeline: ClassVar[Literal["fill-mask", "text-generation"]]  # transformers' pipeline for such a model
-    special_tokens: ClassVar[tuple[str, ...]]  # that a tokenizer must have
-    whitespace: ClassVar[Whitespace] = "clean"  # how it is treated where a source does not say
+    medium: ClassVar[type[Medium]]
+    pipeline: ClassVar[str]  # transformers' pipeline for such a model, or the Hub's word for what it does
+    together: ClassVar[bool] = False  # judged among its whole global batch (in-batch negatives): no accumulation
+    whitespace: ClassVar[Whitespace] = "clean"  # of text: how it is treated where a source does not say
 
     @staticmethod
     def from_section(name: str) -> type["Objective"]:
@@ -57,50 +61,64 @@ class Objective(ABC):
         """Whether its examples are made of sentences."""
         return False
 
+    @property
     @abstractmethod
-    def units(self, chapter: Chapter, length: int, vocabulary: Vocabulary, key: int) -> Any:
-        """Group a chapter's text into examples of `length` tokens: an object with `len()`, `take(index (B,)) -> t` and
-        `report()`."""
-
-    @abstractmethod
-    def split(self, t: Any, vocabulary: Vocabulary, key: int) -> Batch:
-        """Cut B examples into (x, y). Pure: the same arguments give the same batch on any worker or process."""
-
-    @abstractmethod
-    def build(self, model: dict[str, Any], vocabulary: Vocabulary) -> PreTrainedModel:
-        """Make p(y | x) with fresh weights: a transformers architecture. Errors: ValueError for impossible sizes."""
-
-    @abstractmethod
-    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Judge one forward pass. Return SUMS: one per key of `batch.counts`, which is minimised as sum / count, and,
-        when the model is not training, further sums for `metrics`."""
+    def terms(self) -> tuple[Term, ...]:
+        """What is asked: metrics, baselines and curves follow from it."""
 
     @property
     @abstractmethod
     def in_short(self) -> str:
         """The objective in a few words, for a model card."""
 
-    @abstractmethod
-    def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
-        """Turn sums over a whole evaluation into named values."""
+    def check(self, medium: M) -> None:
+        """Refuse a medium that lacks what this objective needs. Errors: ValueError."""
 
     @abstractmethod
-    def baselines(self, batches: list[Batch]) -> dict[str, float]:
-        """What a guesser that sees no x reaches on `batches`, under the names of `metrics`."""
+    def units(self, chapter: Any, size: int, medium: M, key: int) -> Any:
+        """Group a chapter's material into examples of `size` units: an object with `len()`,
+        `take(index (B,)) -> t` and `report()`."""
 
     @abstractmethod
-    def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
-        """Show each example of a batch to a person: a Markdown line or more for each."""
+    def split(self, t: Any, medium: M, key: int) -> Batch:
+        """Cut B examples into (x, y). Pure: the same arguments give the same batch on any worker or process."""
 
-    def remarks(self, batches: list[Batch], vocabulary: Vocabulary) -> list[str]:
-        """What a reader must know of a text that becomes such batches, in Markdown lines. Errors: ValueError for a
-        setting that can do nothing with it."""
+    @abstractmethod
+    def build(self, model: dict[str, Any], medium: M) -> PreTrainedModel:
+        """Make p(y | x) with fresh weights. Errors: ValueError for impossible sizes."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Judge one forward pass. Return SUMS: one per key of `batch.counts`, which is minimised as sum / count, and,
+        when the model is not training, what else the terms tell of (`pretrain.terms`)."""
+
+    @abstractmethod
+    def show(self, batch: Batch, medium: M) -> list[Exhibit]:
+        """Show each example of a batch to a person: a Markdown line, or a picture, or more, for each."""
+
+    def samples(self, model: nn.Module, medium: M, seed: int, unseen: list[Batch]) -> list[Exhibit]:
+        """What the model makes up, or guesses in held-out `unseen`: the same questions always."""
         return []
 
-    def samples(
-        self, model: nn.Module, tokenizer: PreTrainedTokenizerFast, seed: int, unseen: list[Batch]
-    ) -> list[str]:
-        """What the model makes up, or guesses in held-out `unseen`, a Markdown line each: the same questions always."""
+    @final
+    def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
+        """Turn sums over a whole evaluation into named values."""
+        return metrics_of(self.terms, sums, counts)
+
+    @final
+    def baselines(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """What a guesser that sees no x reaches on `batches`, under the names of `metrics`."""
+        return baselines_of(self.terms, batches)
+
+    @property
+    @final
+    def panels(self) -> Panels:
+        """Which curves are worth a look."""
+        return panels_of(self.terms)
+
+    def remarks(self, batches: list[Batch], medium: M) -> list[str]:
+        """What a reader must know of material that becomes such batches, in Markdown lines. Errors: ValueError for a
+        setting that can do nothing with it."""
         return []
 
 
@@ -128,11 +146,6 @@ def configuration(settings: dict[str, Any], objective: str, kind: str, vocabular
     return AutoConfig.for_model(**settings)
 
 
-def perplexity(loss: float) -> float:
-    """exp of a mean loss in nats; infinite where a float ends."""
-    return math.inf if loss > 709 else math.exp(loss)
-
-
 def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:
     """Sum of -log p(target) in nats over the N rows of `logits` (N, K), computed in fp32."""
     return nn.functional.cross_entropy(logits.float(), target, reduction="sum")
@@ -141,10 +154,3 @@ def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:
 def correct_sum(logits: Tensor, target: Tensor) -> Tensor:
     """How many of the N rows of `logits` (N, K) have their largest value at `target` (N,)."""
     return (logits.argmax(-1) == target).sum().to(torch.float32)
-
-
-def unigram(tokens: Tensor) -> tuple[float, float]:
-    """The entropy in nats of the distribution of `tokens` (M,), the least loss of a guesser that sees no x; and the
-    share of the commonest one, the most it gets right."""
-    share = torch.bincount(tokens).double() / len(tokens)
-    return -torch.special.xlogy(share, share).sum().item(), share.max().item()

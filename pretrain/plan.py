@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from corpus.text.medium import SENTENCE
 from corpus.text.source import Source, parts
 from engine.run.finite import strict_json
 from engine.run.recipe import check_least, read
@@ -22,7 +23,7 @@ from engine.run.runtime import choose_cpu_matmul, hardware, peak_rss_mb, program
 from engine.train.flops import CARDS, Card, card, measured_peak
 from engine.train.forecast import Memory
 from engine.train.plan import divided
-from pretrain.forecast import SENTENCE, Stage, parameters_by_part, vocabulary_of
+from pretrain.forecast import Stage, parameters_by_part, text_of
 from pretrain.recipe import PretrainRecipe
 
 UTILISATION = 0.4  # of a card's peak: NVIDIA's BERT-large reaches 0.43 on an A100; narrow models reach less
@@ -75,9 +76,9 @@ def planned(recipe: PretrainRecipe, options: argparse.Namespace) -> dict[str, An
     """
     gpu = known_card(options.hardware)
     bf16 = options.precision == "bf16" if options.precision else bool(gpu and gpu.bf16)
-    vocabulary = vocabulary_of(recipe)
+    text = text_of(recipe)
     phases = divided(recipe.phases, recipe.plan.global_batch, options.processes)
-    stages = [Stage(recipe, phase, vocabulary, options.processes, bf16, gpu is not None) for phase in phases]
+    stages = [Stage(recipe, phase, text, options.processes, bf16, gpu is not None) for phase in phases]
     model = stages[0].outline()
     memory = max((stage.memory for stage in stages), key=lambda found: found.peak)
     held = on_the_device(memory, gpu, options.processes)

@@ -1,10 +1,9 @@
 """What does a pretraining recipe say?"""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from corpus.text.source import Source
-from corpus.text.store import Deduplicate, Filter
+from corpus.text.opening import Corpus
 from engine.publish.hub import NOWHERE, Hub
 from engine.run.architecture import check_sizes
 from engine.run.recipe import check_least, check_name, check_seed, how
@@ -13,34 +12,6 @@ from engine.train.optimizer import Optimizer
 from engine.train.plan import Phase, Plan
 from engine.train.schedule import Schedule
 from pretrain.objective import Objective
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Where the text is, and which share of its documents is held out for evaluation."""
-
-    sources: tuple[Source, ...]
-    mode: Literal["store", "stream"] = "store"  # store: prepared once, then read at random; stream: never stored
-    held_out: float = 0.01
-    chapter_tokens: int = 16_000_000  # that are shuffled together, about
-    stores: str = "runs/stores"  # where prepared ids are kept
-    filters: tuple[Filter, ...] = ()  # datatrove's, applied in this order by `python -m pretrain.prepare`
-    deduplicate: Deduplicate | None = None  # near duplicates go, by the same command
-
-    def __post_init__(self) -> None:
-        if not self.sources:
-            raise ValueError("sources is empty; name one source or more")
-        if not 0 < self.held_out < 1:
-            raise ValueError(
-                f"held_out is {self.held_out}; it is a share of the documents between 0 and 1, such as 0.01"
-            )
-        if self.chapter_tokens < 1:
-            raise ValueError(f"chapter_tokens is {self.chapter_tokens}; it must be 1 or more, such as 16000000")
-        if self.mode == "stream" and (self.filters or self.deduplicate):
-            raise ValueError("filters and deduplicate need all of the corpus at once: drop them, or say mode: store")
-        if self.mode == "store" and any(source.weight is not None for source in self.sources):
-            raise ValueError("a source's weight says how a stream is mixed; a store is read whole: drop it, or say "
-                             "mode: stream")  # fmt: skip
 
 
 @dataclass(frozen=True)

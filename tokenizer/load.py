@@ -9,8 +9,16 @@ import json
 import re
 from pathlib import Path
 
-from transformers import AutoTokenizer, BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    BertTokenizer,
+    GPT2Tokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
+from corpus.text.vocabulary import num_ids
 from engine.run.recipe import data_path
 from engine.run.saved import OWN_CODE, first_line
 
@@ -43,13 +51,6 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> PreTrainedT
     return tokenizer
 
 
-def num_ids(tokenizer: PreTrainedTokenizerFast) -> int:
-    """The largest id that a text can become, plus one: so many embeddings does a model need. An id may have no token,
-    so the tokens may be fewer, and what frames a text may have an id of its own."""
-    framed = tokenizer("", ""), tokenizer("")
-    return 1 + max(*tokenizer.get_vocab().values(), *(number for one in framed for number in one["input_ids"]))
-
-
 def refuse_strange_ids(tokenizer: PreTrainedTokenizerFast, num_embeddings: int, model: str | Path) -> None:
     """Errors: ValueError if a text can become ids for which the model has no embedding."""
     if (needed := num_ids(tokenizer)) > num_embeddings:
@@ -69,6 +70,15 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
     content.pop("padding")
     content["special"] = {role: str(token) for role, token in tokenizer.special_tokens_map.items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def fit_tokenizer(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> PreTrainedTokenizerFast:
+    """The tokenizer as it is saved beside `model`: it takes as many tokens as the model has positions, and cuts nothing
+    by itself."""
+    positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    tokenizer.backend_tokenizer.no_truncation()  # an encoding's own, which is no property of the tokenizer
+    return tokenizer
 
 
 def _from_folder(folder: Path) -> PreTrainedTokenizerFast:

@@ -5,7 +5,7 @@ its first batch comes as soon from a large one as from a small one. An epoch is 
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,6 @@ class Chapter:
     is_last: bool  # of its epoch
     cursor: dict[str, Any] = field(default_factory=dict)  # where the sources of a stream stand at its start: plain JSON
     next_cursor: dict[str, Any] = field(default_factory=dict)  # and at its end
-
-
-class Text(Protocol):
-    """A corpus as chapters. Chapter `number` of an epoch is a function of (corpus, seed, epoch, number) alone."""
-
-    def chapter(self, epoch: int, number: int, cursor: dict[str, Any]) -> Chapter: ...
 
 
 class StoredText:

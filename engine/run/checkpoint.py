@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import yaml
@@ -24,7 +24,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from engine.publish.card import Card, Journey, write_card
 from engine.run import tensors
@@ -60,6 +60,12 @@ from engine.run.states import (
 )
 from engine.train.average import Average
 from engine.train.batches import Position
+
+
+class Processor(Protocol):
+    """A tokenizer or an image processor."""
+
+    def save_pretrained(self, save_directory: str) -> Any: ...
 
 
 class Run:
@@ -208,25 +214,23 @@ class Run:
     def export(
         self,
         model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerFast,
+        processor: Processor,
         card: Card | None = None,
         repo: str = "",
         target: Path | None = None,
     ) -> Path:
         """Write `model/`, or `target`, whole or not at all, as transformers and the Hub expect it. Return its path.
 
-        `card` says what it is, `repo` what it will be called on the Hub. Every process calls it; the main one writes.
-        Errors: OSError if there is no room, FloatingPointError if the weights are not finite.
+        `processor` is its tokenizer or image processor, `card` says what it is, `repo` what it will be called on the
+        Hub. Every process calls it; the main one writes. Errors: OSError if there is no room, FloatingPointError if the
+        weights are not finite.
         """
         target, state = target or self.folder / "model", _gathered(model)
         _refuse_not_finite(f"{target} is not written", {"model": state}, self.accelerator)
         if self.accelerator.is_main_process:
             with whole_folder(target, tensors.size(_once(state))) as folder:
                 model.save_pretrained(folder, state_dict=state)
-                positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
-                tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
-                tokenizer.backend_tokenizer.no_truncation()  # an encoding's own, which is no property of the tokenizer
-                tokenizer.save_pretrained(folder)
+                processor.save_pretrained(str(folder))
                 if card:
                     write_card(folder, card, self._journey(), repo)
         self.accelerator.wait_for_everyone()

@@ -7,7 +7,7 @@ its recipe names are told each value beside that, through Accelerate's classes.
 import importlib.util
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,9 +19,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from engine.publish.exhibits import Exhibit, write_exhibits
 from engine.run.finite import strict_json
 
 TrackerName = Literal["trackio", "tensorboard", "wandb"]
+PER_SECOND = "_per_second"  # after a unit: its speed
 PROJECT = "cloze"  # what trackio and wandb call all of these runs together
 
 
@@ -71,7 +73,7 @@ class Tracker:
         for other in self._others:
             other.log(values, step=step)
         if self._bar is not None and "loss" in values:
-            state = f"loss {values['loss']:.3f}  {values.get('tokens_per_second', 0):,.0f} tokens/s"
+            state = f"loss {values['loss']:.3f}  {speed_in(values)}"
             self._bar.update(self._task, completed=self._done, state=state)
             if self._moves or self._said_just_now():
                 return  # the bar shows it, or a line was written a moment ago
@@ -80,11 +82,12 @@ class Tracker:
         else:
             self.note(f"step {step}  " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
-    def show(self, what: str, step: int, lines: list[str]) -> None:
-        """Keep Markdown `lines`, such as text that a model made up, as WHAT/step-N.md, and say them."""
-        if self._speaks and lines:
+    def show(self, what: str, step: int, exhibits: Sequence[Exhibit]) -> None:
+        """Keep what a model made up or guessed as WHAT/step-N.md, with its pictures beside it, and say it."""
+        if self._speaks and exhibits:
             path = self._path.parent / what / f"step-{step}.md"
             path.parent.mkdir(exist_ok=True)
+            lines = write_exhibits(exhibits, path.parent, path.stem)
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
             self.note("\n".join(lines))
 
@@ -196,6 +199,12 @@ OPENED: dict[TrackerName, Callable[[Path], GeneralTracker]] = {
     "tensorboard": _tensorboard,
     "wandb": _wandb,
 }
+
+
+def speed_in(values: Mapping[str, float]) -> str:
+    """Units a second, such as `5,210 tokens/s`."""
+    speeds = [(name.removesuffix(PER_SECOND), value) for name, value in values.items() if name.endswith(PER_SECOND)]
+    return "  ".join(f"{value:,.0f} {unit}/s" for unit, value in speeds)
 
 
 def _short(value: float) -> float:

@@ -71,13 +71,13 @@ class _Slice:
     at: Position
     phase: Phase
     index: npt.NDArray[np.int64]
-    silent: bool
+    is_filler: bool
 
 
 class Batches(Dataset[Batch], Generic[E]):
     """The endless sequence of global batches; the last one of a chapter may be smaller.
 
-    `open_chapter(position, length)` gives the examples of the chapter that `position` stands in, `length` tokens each.
+    `open_chapter(position, length)` gives the examples of the chapter that `position` stands in, of size `length` each.
     A new phase begins a new epoch. `reached(epoch, chapter)` hears where training is. Errors: ValueError if the
     processes cannot share a step.
     """
@@ -126,7 +126,7 @@ class Batches(Dataset[Batch], Generic[E]):
 
     def __getitem__(self, piece: _Slice) -> Batch:
         batch = self.examples(piece.at, piece.phase).batch(piece.index)
-        return Batch(batch.x, batch.y, dict.fromkeys(batch.counts, 0)) if piece.silent else batch
+        return replace(batch, counts=dict.fromkeys(batch.counts, 0)) if piece.is_filler else batch
 
     def _schedule(self, position: Position) -> Iterator[tuple[Step, list[_Slice]]]:
         size = self.global_batch

@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ def count_flops(model: nn.Module, loss: Loss, batch: Batch) -> float:
     # The plain attention kernel is the only one whose products are those of the formula, on every device.
     with torch.compiler.set_stance("force_eager"), shapes, sdpa_kernel(SDPBackend.MATH), counter, torch.enable_grad():
         try:
-            sums = loss(hollow, Batch(x, y, batch.counts).to(device))
+            sums = loss(hollow, replace(batch, x=x, y=y).to(device))
         except (DynamicOutputShapeException, DataDependentOutputException) as error:
             raise UncountableError(str(error)) from error
         torch.stack([sums[term].float() for term in batch.counts]).sum().backward()

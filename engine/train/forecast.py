@@ -8,7 +8,7 @@ import statistics
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ def foreseen_memory(
         if compute_twice:
             model.activation_checkpointing_enable()
         x, y = ({name: shapes.from_tensor(value) for name, value in part.items()} for part in (batch.x, batch.y))
-        batch = Batch(dict(x), dict(y), batch.counts)
+        batch = replace(batch, x=dict(x), y=dict(y))
         weights = {id(tensor): tensor for tensor in model.state_dict(keep_vars=True).values()}.values()
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         average = Average(model, optimizer.ema).tensors().values() if optimizer.ema else []

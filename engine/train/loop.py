@@ -6,8 +6,9 @@ mean of means.
 """
 
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,56 +33,71 @@ from engine.train.watch import Watch
 from engine.train.window import Speed, Window
 
 
-def train(
-    model: nn.Module,
-    loss: Loss,
-    batches: Batches[Any],
-    plan: Plan,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    seed: int,
-    run: Run,
-    tracker: Tracker,
-    accelerator: Accelerator,
-    evaluate: Callable[[nn.Module, int], dict[str, float]] | None = None,
-    profile: Path | None = None,
-    publish: Callable[[int], None] | None = None,
-) -> int:
-    """Minimise `loss` until `plan` ends, from wherever `run` stands; `model` is trained in place.
+class Hooks(ABC):
+    """What is done between steps, while the model holds what is handed on: its average, if there is one."""
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:
+        """Called when the plan says so, and at the end, with the whole model in evaluation mode: values for the log."""
+
+    @abstractmethod
+    def publish(self, step: int) -> None:
+        """Called at each planned save."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is minimised, on what, and how. `model` is trained in place."""
+
+    model: nn.Module
+    loss: Loss
+    batches: Batches[Any]
+    plan: Plan
+    optimizer: Optimizer
+    schedule: Schedule
+    seed: int
+    unit: str = "tokens"  # what the examples hold, and the log counts
+    advice: str = ""  # what to do where training waits for its data, beside more workers
+    hooks: Hooks | None = None
+    profile: Path | None = None  # the folder for a trace of a few steps
+
+
+def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerator) -> int:
+    """Minimise the loss until the plan ends, from wherever `run` stands.
 
     Return how many steps the run took. At the end the model holds the average of its weights, if `optimizer.ema` asks
-    for one. `profile` is the folder for a trace of a few steps; `publish(step)` is told of each planned save,
-    while the model holds what is handed on. Errors: Stopped when a signal came (the state is
-    saved); Lost when another process no longer answers; FloatingPointError after three steps in a row without a finite
-    gradient (the parameters are as they were before them), and where the last step has none, or the weights or what the
-    last evaluation found are not finite.
+    for one. Errors: Stopped when a signal came (the state is saved); Lost when another process no longer answers;
+    FloatingPointError after three steps in a row without a finite gradient (the parameters are as they were before
+    them), and where the last step has none, or the weights or what the last evaluation found are not finite.
     """
+    model, loss, plan, hooks = training.model, training.loss, training.plan, training.hooks
     speed = Speed(model, loss, accelerator)  # looks at the model before it is spread over processes
     judgement = prepared(model, loss, plan, accelerator)
-    optimizers = build_optimizers(model, optimizer)
-    average = Average(model, optimizer.ema) if optimizer.ema else None
+    optimizers = build_optimizers(model, training.optimizer)
+    average = Average(model, training.optimizer.ema) if training.optimizer.ema else None
     position, extra = run.resume(model, optimizers, average)
-    window, watch = Window(accelerator, extra.get("window", {})), Watch(plan, tracker, extra.get("watch", {}))
+    window = Window(training.unit, accelerator, extra.get("window", {}))
+    watch = Watch(plan, tracker, extra.get("watch", {}))
     clock = Clock(plan, extra.get("seconds", 0.0))
     judged: dict[str, float] = {}  # at the last evaluation
     with (
         StopSignal() as signal,
         Waiting(plan.timeout) as waiting,
         tracker.progress(clock.whole, clock.done(position.step, clock.seconds)),
-        profiled(profile, accelerator, tracker.note) as trace,
+        profiled(training.profile, accelerator, tracker.note) as trace,
     ):
-        for seen in window.timed(batches.since(position)):
+        for seen in window.timed(training.batches.since(position)):
             position = seen.after
             step = waiting.step = position.step
             judgement.train()
-            torch.manual_seed(int(draws.stream("dropout", seed, step, accelerator.process_index) >> 1))
+            torch.manual_seed(int(draws.stream("dropout", training.seed, step, accelerator.process_index) >> 1))
             counts, size, seconds, signal.agreed = agreed(seen.micro_batches, clock, signal.came, accelerator)
             sums = backward(judgement, seen.micro_batches, counts, accelerator)
             refuse_unused(judgement)
             with phase("optimizer"):
                 norm = total_norm(model)
                 done = clock.done(step, seconds)
-                rate = optimizer.lr * schedule.factor(done, clock.whole)
+                rate = training.optimizer.lr * training.schedule.factor(done, clock.whole)
                 set_rate(optimizers, rate)
                 if watch.passes(norm, sums, counts, seen, model, accelerator):
                     clip(model, norm, plan.max_grad_norm)
@@ -96,19 +112,19 @@ def train(
             tracker.reached(done)
             if step % plan.log_every == 0 or is_last:
                 tracker.log(step, epoch=seen.place[0], lr=rate, grad_norm=float(norm), **window.close(speed.peak))
-                window.tell_a_stall(tracker, plan.workers)
-            if evaluate and (plan.evaluates_at(step) or is_last):
+                window.tell_a_stall(tracker, plan.workers, training.advice)
+            if hooks and (plan.evaluates_at(step) or is_last):
                 with window.paused(), average.swapped() if average else nullcontext(), whole(judgement):
                     judgement.eval()
-                    judged = evaluate(model, step)
+                    judged = hooks.evaluate(model, step)
                     tracker.log(step, **judged)
             if (plan.saves_at(step) and not is_last) or signal.agreed:
                 with window.paused():
                     extra = {"window": window.carried(), "watch": watch.carried(), "seconds": clock.seconds}
                     run.save_state(position, model, optimizers, plan.keep, extra, average)
-            if publish and plan.saves_at(step):
+            if hooks and plan.saves_at(step):
                 with window.paused(), average.swapped() if average else nullcontext():
-                    publish(step)
+                    hooks.publish(step)
             trace.step()
             if signal.agreed:
                 raise Stopped(f"stopped at step {step}, state saved; the same command goes on from here")
@@ -145,12 +161,12 @@ class Judgement(nn.Module):
 def agreed(
     micro_batches: list[Batch], clock: "Clock", asked_to_stop: bool, accelerator: Accelerator
 ) -> tuple[dict[str, Tensor], Tensor, float, bool]:
-    """What all processes know together: the counts; tokens and places of the step; the main process's clock in
+    """What all processes know together: the counts; units and room of the step; the main process's clock in
     seconds; and whether one of them was asked to stop."""
     terms = list(micro_batches[0].counts)
-    judged = [batch for batch in micro_batches if not batch.silent]
+    judged = [batch for batch in micro_batches if not batch.is_filler]
     own = [float(sum(batch.counts[term] for batch in micro_batches)) for term in terms]
-    own += [float(sum(batch.num_tokens for batch in judged)), float(sum(batch.num_places for batch in judged))]
+    own += [float(sum(batch.num_units for batch in judged)), float(sum(batch.room for batch in judged))]
     own += [clock.seconds if accelerator.is_main_process else 0.0, float(asked_to_stop)]
     total = accelerator.reduce(torch.tensor(own, dtype=torch.float64, device=accelerator.device), "sum")
     return dict(zip(terms, total, strict=False)), total[-4:-2], float(total[-2]), bool(total[-1])
@@ -166,7 +182,7 @@ def backward(
         with accumulating(judgement, accelerator) if more_to_come else nullcontext():
             with phase("forward"):
                 sums = judgement(batch.to(accelerator.device))
-                if batch.silent:
+                if batch.is_filler:
                     sums = {term: 0.0 * value for term, value in sums.items()}
                 mean = torch.stack([sums[term] / counts[term].clamp(min=1).float() for term in counts]).sum()
                 # A loss may be infinite where its gradient is not: times 1, or times NaN, which all processes see.

@@ -14,7 +14,8 @@ from engine.train.batches import Step
 from engine.train.flops import UncountableError, count_flops, peak_flops, shape_of
 from engine.train.profiling import phase
 
-PACE = ("tokens_per_second", "data_wait", "padding_rate", "mfu")  # of this launch: what a resumed run does not repeat
+# Of this launch, and not what a resumed run repeats; before the first stands the unit, as in `tokens_per_second`.
+PACE = ("per_second", "data_wait", "padding_rate", "mfu")
 STALLED = 0.2  # share of the time spent waiting for data, from which on it is told
 
 
@@ -26,13 +27,13 @@ class Window:
 
     sums: dict[str, Tensor]  # this process's
     counts: dict[str, Tensor]  # everybody's
-    size: Tensor  # everybody's tokens and places, since this launch
+    size: Tensor  # everybody's units and room for units, since this launch
     flops: Tensor  # and floating point operations
     waited: float  # seconds for data
     began: float
 
-    def __init__(self, accelerator: Accelerator, carried: dict[str, dict[str, float]]):
-        self.accelerator = accelerator
+    def __init__(self, unit: str, accelerator: Accelerator, carried: dict[str, dict[str, float]]):
+        self.unit, self.accelerator = unit, accelerator
         self._stalled = self._told = False
         self._clear()
         share = float(accelerator.is_main_process)  # one process takes over the sums that were kept
@@ -60,25 +61,25 @@ class Window:
     def close(self, peak: float | None) -> dict[str, float]:
         """Return `{term}_loss` (a mean, in nats), their sum `loss`, and how fast it went; begin a new window.
 
-        padding_rate: of all places; mfu: model-FLOP utilisation, see engine.train.flops; data_wait: share of the time.
+        padding_rate: of all room; mfu: model-FLOP utilisation, see engine.train.flops; data_wait: share of the time.
         """
         found, seconds = self.carried(), time.perf_counter() - self.began
         means = {f"{term}_loss": total / max(found["counts"][term], 1.0) for term, total in found["sums"].items()}
-        tokens, places = self.size.tolist()
-        pace = {"tokens_per_second": tokens / seconds, "data_wait": self.waited / seconds}
-        pace |= {"padding_rate": 1 - tokens / places} if places else {}
+        units, room = self.size.tolist()
+        pace = {f"{self.unit}_per_second": units / seconds, "data_wait": self.waited / seconds}
+        pace |= {"padding_rate": 1 - units / room} if room else {}
         pace |= {"mfu": float(self.flops) / seconds / peak} if peak else {}
         self._stalled = self.waited > STALLED * seconds > 0.2
         self._clear()
         return {"loss": sum(means.values()), **means, **pace} if means else {}
 
-    def tell_a_stall(self, tracker: Tracker, workers: int) -> None:
+    def tell_a_stall(self, tracker: Tracker, workers: int, advice: str) -> None:
         """Say once that training waits for its data."""
         if self._stalled and not self._told:
             self._told = True
             tracker.note(
-                f"more than {STALLED:.0%} of the time goes by waiting for data: raise plan.workers (now {workers}), or "
-                "prepare the corpus first (corpus.mode: store, python -m pretrain.prepare)"
+                f"more than {STALLED:.0%} of the time goes by waiting for data: raise plan.workers (now {workers})"
+                + (f", or {advice}" if advice else "")
             )
 
     def carried(self) -> dict[str, dict[str, float]]:
@@ -112,13 +113,13 @@ class Speed:
         self._per_place: dict[int, float] = {}
 
     def flops_per_place(self, batch: Batch) -> float:
-        """For each token or padding of `batch`; counted once for all batches of its width, to 64 tokens."""
+        """For each unit that `batch` has room for; counted once for all batches of its width, to 64 units."""
         if not self.peak:
             return 0.0
         width = -(-batch.width // 64)
         if width not in self._per_place:
             try:
-                self._per_place[width] = count_flops(self.model, self.loss, batch) / batch.num_places
+                self._per_place[width] = count_flops(self.model, self.loss, batch) / batch.room
             except UncountableError:
                 self.peak = None
                 return 0.0

@@ -4,9 +4,8 @@ Devlin et al. 2019, section 3.1 and appendix A.2. The masked positions are gathe
 vocabulary: of a mini model's step that projection is the larger part, and six of seven positions have no judgement.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +14,16 @@ from torch import Tensor
 from transformers import BertForMaskedLM, BertForPreTraining, PreTrainedModel, PreTrainedTokenizerFast
 
 from corpus.text.chapters import Chapter
+from corpus.text.medium import Text
 from corpus.text.units import Block, Blocks, SegmentPairs, Segments
+from corpus.text.vocabulary import Vocabulary
+from engine.publish.exhibits import Exhibit
 from engine.train import draws
 from engine.train.batch import Batch
 from engine.train.cross_entropy import projected_cross_entropy
 from pretrain.initialisation import start_locally
-from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum, perplexity, unigram
-from pretrain.vocabulary import Vocabulary
+from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum
+from pretrain.terms import Term
 
 LONG_WORDS = 10  # tokens a word, on average: in such a text the marks are not those of words
 SAMPLES = 8  # held-out examples of which a mask is guessed aloud at each evaluation
@@ -29,7 +31,7 @@ NEAR = 12  # tokens shown on each side of one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bert(Objective):
+class Bert(Objective[Text]):
     """Masked LM with next-sentence prediction; with `next_sentence: false`, masked LM alone, over packed documents (the
     FULL-SENTENCES of Liu et al. 2019, section 4.2)."""
 
@@ -39,18 +41,8 @@ class Bert(Objective):
     short_seq_rate: float = 0.1  # share of the pairs that aim at a random shorter length
     start: Literal["paper", "local"] = "paper"  # local: the first layer looks at neighbours (pretrain.initialisation)
 
-    special_tokens: ClassVar = ("pad", "cls", "sep", "mask")
+    medium = Text
     pipeline = "fill-mask"
-    panels = (
-        (
-            "Masked LM, nats",
-            {"training": "masked_lm_loss", "held out": "eval_masked_lm_loss", "unigram": "baseline_masked_lm_loss"},
-        ),
-        (
-            "Next sentence, accuracy",
-            {"held out": "eval_next_sentence_accuracy", "majority": "baseline_next_sentence_accuracy"},
-        ),
-    )
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_rate < 1:
@@ -67,12 +59,33 @@ class Bert(Objective):
     def needs_sentences(self) -> bool:
         return self.next_sentence
 
-    def units(self, chapter: Chapter, length: int, vocabulary: Vocabulary, key: int) -> SegmentPairs | Blocks:
-        if self.next_sentence:
-            return SegmentPairs(chapter, length, self.short_seq_rate, key)
-        return Blocks(chapter, length - 2, vocabulary.sep)  # [CLS] in front, [SEP] behind
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        masked = Term("masked_lm", "Masked LM", "tokens", perplexity=True)
+        pairs = (Term("next_sentence", "Next sentence", "is_stranger", among=2),) if self.next_sentence else ()
+        return masked, *pairs
 
-    def split(self, t: Segments | Block, vocabulary: Vocabulary, key: int) -> Batch:
+    @property
+    def in_short(self) -> str:
+        tasks = "masked language model" + (" and next-sentence prediction" if self.next_sentence else "")
+        hidden = f"{self.mask_rate:.0%} of the {'words' if self.whole_words else 'tokens'} hidden"
+        return f"{tasks}, {hidden} (Devlin et al. 2019)"
+
+    def check(self, text: Text) -> None:
+        text.vocabulary.require(("pad", "cls", "sep", "mask"))
+        if self.whole_words and not text.vocabulary.continues.any():
+            raise ValueError(
+                "objective.whole_words can do nothing: the tokenizer does not mark which of its tokens begin a word or "
+                "go on one (with ## or Ġ or ▁); say whole_words: false"
+            )
+
+    def units(self, chapter: Chapter, size: int, text: Text, key: int) -> SegmentPairs | Blocks:
+        if self.next_sentence:
+            return SegmentPairs(chapter, size, self.short_seq_rate, key)
+        return Blocks(chapter, size - 2, text.vocabulary.sep)  # [CLS] in front, [SEP] behind
+
+    def split(self, t: Segments | Block, text: Text, key: int) -> Batch:
+        vocabulary = text.vocabulary
         ids, segment, real, maskable = joined(t, vocabulary) if isinstance(t, Segments) else framed(t, vocabulary)
         lot = draws.uniform(
             draws.stream("mask", key), t.index[:, None], words(ids, maskable, self.whole_words, vocabulary)
@@ -88,17 +101,12 @@ class Bert(Objective):
         if isinstance(t, Segments):
             y["is_stranger"] = torch.from_numpy(t.is_stranger)  # (B,)
             counts["next_sentence"] = len(t.is_stranger)
-        return Batch(x, y, counts)
+        return Batch(x, y, counts, tuple(real.sum(1).tolist()), ids.size)
 
-    def build(self, model: dict[str, Any], vocabulary: Vocabulary) -> PreTrainedModel:
-        if self.whole_words and not vocabulary.continues.any():
-            raise ValueError(
-                "objective.whole_words can do nothing: the tokenizer does not mark which of its tokens begin a word or "
-                "go on one (with ## or Ġ or ▁); say whole_words: false"
-            )
-        settings = {"pad_token_id": vocabulary.pad, **model}
+    def build(self, model: dict[str, Any], text: Text) -> PreTrainedModel:
+        settings = {"pad_token_id": text.vocabulary.pad, **model}
         architecture = BertForPreTraining if self.next_sentence else BertForMaskedLM
-        bert = architecture(configuration(settings, self.name, "bert", vocabulary))
+        bert = architecture(configuration(settings, self.name, "bert", text.vocabulary))
         if self.start == "local":
             start_locally(bert.bert)
         return bert
@@ -116,38 +124,11 @@ class Bert(Objective):
                 sums["next_sentence_correct"] = correct_sum(relation, batch.y["is_stranger"])
         return sums
 
-    @property
-    def in_short(self) -> str:
-        tasks = "masked language model" + (" and next-sentence prediction" if self.next_sentence else "")
-        hidden = f"{self.mask_rate:.0%} of the {'words' if self.whole_words else 'tokens'} hidden"
-        return f"{tasks}, {hidden} (Devlin et al. 2019)"
-
-    def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
-        found = {}
-        for term in ("masked_lm", "next_sentence")[: 1 + self.next_sentence]:
-            found[f"{term}_loss"] = sums[term] / counts[term]
-            found[f"{term}_accuracy"] = sums[f"{term}_correct"] / counts[term]
-        return {**found, "masked_lm_perplexity": perplexity(found["masked_lm_loss"])}
-
-    def baselines(self, batches: list[Batch]) -> dict[str, float]:
-        """The unigram distribution of the very words asked for (the best any x-blind guesser can do), and majority."""
-        tokens = torch.cat([batch.y["tokens"] for batch in batches])
-        entropy, commonest = unigram(tokens)
-        found = {
-            "masked_lm_loss": entropy,
-            "masked_lm_perplexity": perplexity(entropy),
-            "masked_lm_accuracy": commonest,
-        }
-        if self.next_sentence:
-            stranger = torch.cat([batch.y["is_stranger"] for batch in batches]).double().mean().item()
-            found |= {"next_sentence_loss": math.log(2), "next_sentence_accuracy": max(stranger, 1 - stranger)}
-        return found
-
-    def remarks(self, batches: list[Batch], vocabulary: Vocabulary) -> list[str]:
+    def remarks(self, batches: list[Batch], text: Text) -> list[str]:
         """How long the words are that are hidden whole. Errors: ValueError where the marks do not part a text so."""
         if not self.whole_words:
             return []
-        num_tokens = num_words = 0
+        vocabulary, num_tokens, num_words = text.vocabulary, 0, 0
         for batch in batches:
             ids = restored(batch).numpy()
             maskable = ~np.isin(ids, [vocabulary.pad, vocabulary.cls, vocabulary.sep])
@@ -161,11 +142,11 @@ class Bert(Objective):
             )
         return [f"Whole words: {num_words:,} of {a_word:.3f} tokens on average are hidden whole or not at all."]
 
-    def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    def show(self, batch: Batch, text: Text) -> list[Exhibit]:
         """Each hidden token stands as `shown<hidden>`, as in `the [MASK]<cat> sat`."""
-        shown = batch.x["input_ids"].clone()
+        tokenizer, shown = text.words, batch.x["input_ids"].clone()
         asked = dict(zip(batch.y["positions"].tolist(), batch.y["tokens"].tolist(), strict=True))
-        lines = []
+        lines: list[Exhibit] = []
         for row, ids in enumerate(shown.tolist()):
             length = int(batch.x["attention_mask"][row].sum())
             shown_words = list(tokenizer.convert_ids_to_tokens(ids[:length]))
@@ -178,8 +159,9 @@ class Bert(Objective):
             lines.append(f"- {kind}`{' '.join(shown_words).replace('`', '')}`")
         return lines
 
-    def samples(self, model: Any, tokenizer: PreTrainedTokenizerFast, seed: int, unseen: list[Batch]) -> list[str]:
+    def samples(self, model: Any, text: Text, seed: int, unseen: list[Batch]) -> list[Exhibit]:
         """A mask in each of a few examples: what stands around it, what it hides, and the likeliest guesses."""
+        tokenizer = text.words
         x = {name: values[:SAMPLES] for name, values in unseen[0].x.items()}
         answers = dict(zip(unseen[0].y["positions"].tolist(), unseen[0].y["tokens"].tolist(), strict=True))
         masks = torch.nonzero(x["input_ids"].flatten() == tokenizer.mask_token_id)[:, 0]

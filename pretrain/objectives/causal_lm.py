@@ -7,7 +7,7 @@ but `<|endoftext|>`.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,13 @@ from transformers import AttentionInterface, GPT2LMHeadModel, PreTrainedModel, P
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from corpus.text.chapters import Chapter
+from corpus.text.medium import Text
 from corpus.text.units import Block, Blocks
+from engine.publish.exhibits import Exhibit
 from engine.train.batch import Batch
 from engine.train.cross_entropy import projected_cross_entropy
-from pretrain.objective import Objective, configuration, perplexity, unigram
-from pretrain.vocabulary import Vocabulary
+from pretrain.objective import Objective, configuration
+from pretrain.terms import Term
 
 PROMPTS = ("", "", "In the year", "She opened the door and")  # the empty one: from `<|endoftext|>`
 SAMPLE_TOKENS = 48
@@ -32,29 +34,31 @@ AttentionInterface.register("causal_sdpa", sdpa_attention_forward)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CausalLM(Objective):
+class CausalLM(Objective[Text]):
     """Next-token prediction over packed documents."""
 
     across_documents: bool = True  # a token sees the documents before its own in the block, as in GPT-2
 
-    special_tokens: ClassVar = ("eos",)
-    whitespace: ClassVar = "keep"  # code and verse are nothing without it
+    medium = Text
+    whitespace = "keep"  # code and verse are nothing without it
     pipeline = "text-generation"
-    panels = (
-        (
-            "Next token, nats",
-            {"training": "next_token_loss", "held out": "eval_next_token_loss", "unigram": "baseline_next_token_loss"},
-        ),
-        (
-            "Next token, accuracy",
-            {"held out": "eval_next_token_accuracy", "commonest": "baseline_next_token_accuracy"},
-        ),
-    )
 
-    def units(self, chapter: Chapter, length: int, vocabulary: Vocabulary, key: int) -> Blocks:
-        return Blocks(chapter, length + 1, vocabulary.eos, overlap=1)  # the last token of a block is asked, not shown
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        return (Term("next_token", "Next token", "tokens", perplexity=True),)
 
-    def split(self, t: Block, vocabulary: Vocabulary, key: int) -> Batch:
+    @property
+    def in_short(self) -> str:
+        return "causal language model, the next token of packed documents (Radford et al. 2019)"
+
+    def check(self, text: Text) -> None:
+        text.vocabulary.require(("eos",))
+
+    def units(self, chapter: Chapter, size: int, text: Text, key: int) -> Blocks:
+        # The last token of a block is asked, not shown.
+        return Blocks(chapter, size + 1, text.vocabulary.eos, overlap=1)
+
+    def split(self, t: Block, text: Text, key: int) -> Batch:
         asked = t.document[:, 1:] >= 0  # (B, T) all but padding
         x = {"input_ids": torch.from_numpy(t.ids[:, :-1].copy())}  # (B, T)
         if not self.across_documents:
@@ -63,17 +67,18 @@ class CausalLM(Objective):
             "positions": torch.from_numpy(np.flatnonzero(asked)),  # (M,) places in the flattened (B * T)
             "tokens": torch.from_numpy(t.ids[:, 1:][asked]),  # (M,)
         }
-        return Batch(x, y, {"next_token": len(y["tokens"])})
+        rows, width = asked.shape
+        return Batch(x, y, {"next_token": len(y["tokens"])}, (width,) * rows, rows * width)
 
-    def build(self, model: dict[str, Any], vocabulary: Vocabulary) -> PreTrainedModel:
+    def build(self, model: dict[str, Any], text: Text) -> PreTrainedModel:
         """transformers starts GPT-2 as its paper does: N(0, 0.02), and 0.02 / sqrt(2 layers) into the residual."""
-        end = {"bos_token_id": vocabulary.eos, "eos_token_id": vocabulary.eos}
+        end = {"bos_token_id": text.vocabulary.eos, "eos_token_id": text.vocabulary.eos}
         # The tanh form of GELU is GPT-2's own; under this name it is one kernel instead of eight.
         kernels = {"activation_function": "gelu_pytorch_tanh"}
         if self.across_documents:
             kernels["attn_implementation"] = "causal_sdpa"
         settings = {**end, **kernels, **model}
-        return GPT2LMHeadModel(configuration(settings, self.name, "gpt2", vocabulary))
+        return GPT2LMHeadModel(configuration(settings, self.name, "gpt2", text.vocabulary))
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         # Without attention mask and cache, positions that begin again keep attention within their document.
@@ -82,39 +87,17 @@ class CausalLM(Objective):
         total, correct = projected_cross_entropy(asked, model.lm_head.weight, None, batch.y["tokens"])
         return {"next_token": total} if model.training else {"next_token": total, "next_token_correct": correct}
 
-    @property
-    def in_short(self) -> str:
-        return "causal language model, the next token of packed documents (Radford et al. 2019)"
-
-    def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
-        next_token = sums["next_token"] / counts["next_token"]
-        return {
-            "next_token_loss": next_token,
-            "next_token_perplexity": perplexity(next_token),
-            "next_token_accuracy": sums["next_token_correct"] / counts["next_token"],
-        }
-
-    def baselines(self, batches: list[Batch]) -> dict[str, float]:
-        """The unigram distribution of the very tokens asked for: the best any guesser can do that sees no x."""
-        tokens = torch.cat([batch.y["tokens"] for batch in batches])
-        entropy, commonest = unigram(tokens)
-        return {
-            "next_token_loss": entropy,
-            "next_token_perplexity": perplexity(entropy),
-            "next_token_accuracy": commonest,
-        }
-
-    def in_words(self, batch: Batch, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    def show(self, batch: Batch, text: Text) -> list[Exhibit]:
         """What is asked, token by token, with `│` between two; `⟦...⟧`, the first of its block, is only shown."""
-        width = batch.width
+        tokenizer, width = text.words, batch.width
         row = (batch.y["positions"] // width).numpy()
-        lines = []
+        lines: list[Exhibit] = []
         for number, shown in enumerate(batch.x["input_ids"][:, 0].tolist()):
             pieces = [str(tokenizer.decode([token])) for token in batch.y["tokens"][row == number].tolist()]
             lines.append(f"- `{_line('│'.join([f'⟦{tokenizer.decode([shown])}⟧', *pieces]))}`")
         return lines
 
-    def samples(self, model: Any, tokenizer: PreTrainedTokenizerFast, seed: int, unseen: list[Batch]) -> list[str]:
+    def samples(self, model: Any, text: Text, seed: int, unseen: list[Batch]) -> list[Exhibit]:
         """Continue a few beginnings: a Markdown line each. Nucleus sampling, p = 0.95 (Holtzman et al. 2020).
 
         A function of (weights, seed); the generator that training draws from stays where it was.
@@ -122,7 +105,7 @@ class CausalLM(Objective):
         devices = [model.device] if model.device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.inference_mode():
             torch.manual_seed(seed)
-            return [f"- {prompt or '…'} `{continued(model, tokenizer, prompt)}`" for prompt in PROMPTS]
+            return [f"- {prompt or '…'} `{continued(model, text.words, prompt)}`" for prompt in PROMPTS]
 
 
 def restarting(document: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -3,7 +3,7 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks import sample
-from benchmarks.ours import parts
+from benchmarks.ours import assembled
 from benchmarks.plain import architecture
 from benchmarks.pretraining import main, original, plain_rows
 from benchmarks.settings import TINY
@@ -47,12 +47,13 @@ def test_both_ways_are_asked_the_same(name, workplace, monkeypatch):
     setting = TINY[name]
     plan = Plan(steps=3, global_batch=setting.batch, device_batch=setting.batch)
     source = sample.raw_text(0.2, workplace / "text.jsonl")
-    with parts(setting, source, workplace, plan, judged=setting.batch, accelerator=Accelerator(cpu=True)) as ours:
-        rows = plain_rows(ours, 3, setting)
+    accelerator = Accelerator(cpu=True)
+    with assembled(setting, source, workplace, plan, setting.batch, accelerator) as (recipe, text, ours):
+        rows = plain_rows(ours.batches, text, 3, setting)
         assert len(rows) == 3 * setting.batch
-        model = architecture(setting.model, ours.vocabulary.size).eval()
-        batch = ours.judged[0]
-        sums = ours.objective.loss(model, batch)
+        model = architecture(setting.model, text.vocabulary.size).eval()
+        batch = ours.evaluation[0]
+        sums = recipe.objective.loss(model, batch)
         (term,) = batch.counts
         labels = original(batch)
         if setting.family == "bert":
@@ -71,9 +72,9 @@ def test_the_plain_way_sees_our_blocks_unmasked(workplace, monkeypatch):
     setting = TINY["bert_mini"]
     plan = Plan(steps=2, global_batch=setting.batch, device_batch=setting.batch)
     source = sample.raw_text(0.2, workplace / "text.jsonl")
-    with parts(setting, source, workplace, plan, judged=setting.batch, accelerator=Accelerator(cpu=True)) as ours:
-        rows = torch.tensor(plain_rows(ours, 2, setting)["input_ids"])
-        vocabulary = ours.vocabulary
+    with assembled(setting, source, workplace, plan, setting.batch, Accelerator(cpu=True)) as (_, text, ours):
+        rows = torch.tensor(plain_rows(ours.batches, text, 2, setting)["input_ids"])
+        vocabulary = text.vocabulary
     assert (rows[:, 0] == vocabulary.cls).all()
     assert (rows[:, -1] == vocabulary.sep).all()
     assert not (rows == vocabulary.mask).any()

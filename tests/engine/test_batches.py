@@ -29,7 +29,13 @@ class Numbers:
 
     def batch(self, index):
         ids = torch.from_numpy(100 * self.epoch + index)[:, None]
-        return Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, {}, {"answers": len(index)})
+        return Batch(
+            {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
+            {},
+            {"answers": len(index)},
+            (1,) * len(index),
+            len(index),
+        )
 
 
 def batches(world=1, rank=0, device_batch=8, workers=0, last_step=9):
@@ -46,7 +52,7 @@ def shown(world=1, device_batch=8, workers=0, start=START, last_step=9):
     for parts in zip(*streams, strict=True):
         micro = [batch for together in zip(*(part.micro_batches for part in parts), strict=True) for batch in together]
         assert {part.examples.tobytes() for part in parts} == {parts[0].examples.tobytes()}
-        steps.append([n for batch in micro if not batch.silent for n in batch.x["input_ids"].flatten().tolist()])
+        steps.append([n for batch in micro if not batch.is_filler for n in batch.x["input_ids"].flatten().tolist()])
     return steps, [step.after for step in streams[0]]
 
 
@@ -76,7 +82,7 @@ def test_shares_are_equal_up_to_one_example():
 
 def test_an_empty_share_asks_nothing():
     (batch,) = last_of_an_epoch(world=8, rank=7, device_batch=1)
-    assert batch.silent
+    assert batch.is_filler
     assert batch.counts == {"answers": 0}
 
 
@@ -119,7 +125,8 @@ class Chapters(Numbers):
         self.length = length
 
     def batch(self, index):
-        return Batch({"input_ids": torch.zeros(len(index), self.length)}, {}, {"answers": len(index)})
+        rows, sizes = len(index), (self.length,) * len(index)
+        return Batch({"input_ids": torch.zeros(rows, self.length)}, {}, {"answers": rows}, sizes, sum(sizes))
 
 
 def chaptered(phases=(), **plan):

@@ -1,6 +1,7 @@
 """Is the count of operations the one done by hand, whatever the kernel, and is the peak what this machine can reach?"""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,7 +33,8 @@ def pairs() -> Batch:
     ids = torch.randint(V, (B, T))
     real = (torch.arange(T) < torch.arange(T - B, T)[:, None]).long()  # some padding
     y = {"positions": torch.arange(M), "tokens": torch.zeros(M, dtype=torch.long), "b": torch.zeros(B).long()}
-    return Batch({"input_ids": ids, "attention_mask": real}, y, {"words": M, "b": B})
+    x, sizes = {"input_ids": ids, "attention_mask": real}, tuple(real.sum(1).tolist())
+    return Batch(x, y, {"words": M, "b": B}, sizes, B * T)
 
 
 def judge(model: BertForPreTraining, batch: Batch) -> dict[str, Tensor]:
@@ -79,7 +81,7 @@ def test_a_model_too_large_for_memory_is_counted_in_no_time():
         config = GPT2Config(n_embd=12288, n_layer=16, n_head=96, n_positions=2048)  # a sixth of GPT-3: 120 GB
         model = GPT2LMHeadModel(config)
     ids = torch.zeros(1, 2048, dtype=torch.long)
-    batch = Batch({"input_ids": ids}, {}, {"next": 2048})
+    batch = Batch({"input_ids": ids}, {}, {"next": 2048}, (ids.shape[1],) * len(ids), ids.numel())
     began = time.perf_counter()
     found = count_flops(model, lambda model, batch: {"next": model(batch.x["input_ids"]).logits.sum()}, batch)
     assert time.perf_counter() - began < 20
@@ -106,7 +108,7 @@ def test_a_loss_whose_shapes_hang_on_numbers_is_told_from_one_that_is_wrong():
         return {"words": states[batch.x["attention_mask"].bool()].sum()}
 
     with pytest.raises(UncountableError):
-        count_flops(bert(), picks, Batch(pairs().x, {}, {"words": 1}))
+        count_flops(bert(), picks, replace(pairs(), y={}, counts={"words": 1}))
     with pytest.raises(KeyError):
         count_flops(bert(), lambda model, batch: {"words": batch.y["no such"]}, pairs())
 
@@ -137,7 +139,7 @@ def test_the_products_inside_a_function_with_its_own_backward_are_counted():
     def loss(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {"square": Squared.apply(batch.x["rows"].requires_grad_(), model.weight.T)}
 
-    batch = Batch({"rows": torch.zeros(17, 8)}, {}, {"square": 17})
+    batch = Batch({"rows": torch.zeros(17, 8)}, {}, {"square": 17}, (1,) * 17, 17)
     assert count_flops(model, loss, batch) == 4 * 2 * 17 * 8 * 6  # one forward, and three backward: one is done anew
 
 
@@ -152,7 +154,7 @@ def test_the_projection_that_makes_no_table_counts_as_if_it_did():
         return {"next": projected_cross_entropy(states, model.lm_head.weight, None, ids[:, 1:].flatten())[0]}
 
     layer = 12 * 2 * B * T * H * H + 2 * 2 * B * T * T * H  # q k v o and the MLP; qk, av: in full, though causal
-    batch = Batch({"input_ids": torch.randint(V, (B, T))}, {}, {"next": B * (T - 1)})
+    batch = Batch({"input_ids": torch.randint(V, (B, T))}, {}, {"next": B * (T - 1)}, (T,) * B, B * T)
     assert count_flops(model, loss, batch) == 3 * (LAYERS * layer + 2 * B * (T - 1) * H * V)
 
 

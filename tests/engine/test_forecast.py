@@ -32,7 +32,9 @@ def build(dropout: float = 0.0, layers: int = 3) -> PreTrainedModel:
 def batch(rows: int = B) -> Batch:
     x = {"input_ids": torch.zeros(rows, T, dtype=torch.long), "attention_mask": torch.ones(rows, T, dtype=torch.long)}
     asked = M * rows // B
-    return Batch(x, {"positions": torch.arange(asked), "tokens": torch.arange(asked)}, {"words": asked})
+    return Batch(
+        x, {"positions": torch.arange(asked), "tokens": torch.arange(asked)}, {"words": asked}, (T,) * rows, rows * T
+    )
 
 
 def judge(model: Any, batch: Batch) -> dict[str, Tensor]:

@@ -6,9 +6,8 @@ import torch
 from datasets import Dataset
 from transformers import GPT2LMHeadModel, pipeline
 
-from engine.train.batch import Batch
 from finetune.ask.predict_split import encode
-from finetune.batches import padded
+from finetune.batches import batch_of, padded
 from finetune.decoder import FRAME, WithLanguageModel, framed, refuse_encoder
 from finetune.model import open_model
 from finetune.questions import HEADS
@@ -57,7 +56,7 @@ def batch(tokenizer, head):
     columns = encode(RTE, rows(), own, 32).columns
     x = padded(columns, np.arange(2), own.pad_token_id, longest=32)
     y = head.target(columns, [0, 1], x["input_ids"].shape[1])
-    return Batch(x, y, head.counts(x, y))
+    return batch_of(x, y, head.counts(x, y))
 
 
 def test_the_new_tokens_get_embeddings_and_the_old_ones_keep_theirs(small_gpt, tokenizer):

@@ -66,7 +66,7 @@ def test_a_batch_holds_its_rows_with_their_labels():
         assert (ids == torch.where(mask == 1, row + 1, 0)).all()
     assert batch.y["label"].tolist() == index.tolist()
     assert batch.counts == {"loss": 3}
-    assert batch.num_tokens == LENGTHS[index].sum()
+    assert batch.num_units == LENGTHS[index].sum()
 
 
 def test_segments_are_padded_with_0_and_ids_with_the_padding_token():

@@ -9,9 +9,8 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel
 
-from engine.train.batch import Batch
 from finetune.ask.predict_split import encode
-from finetune.batches import padded
+from finetune.batches import batch_of, padded
 from finetune.decoder import framed
 from finetune.model import max_tokens, open_model
 from finetune.questions import HEADS
@@ -77,11 +76,11 @@ def loaded(pretrained):
     return load
 
 
-def batch_of(task, columns, index, pad):
+def examples_of(task, columns, index, pad):
     index = np.array(index)
     x = padded(columns, index, pad, longest=max(len(columns["input_ids"][row]) for row in index))
     y = HEADS[task.head].target(columns, index.tolist(), x["input_ids"].shape[-1])
-    return Batch(x, y, HEADS[task.head].counts(x, y))
+    return batch_of(x, y, HEADS[task.head].counts(x, y))
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -90,7 +89,7 @@ def test_a_head_is_all_that_is_new_and_everything_learns(loaded, name):
     assert all(any(part in weight for part in HEAD) for weight in random), random
     rows = Dataset.from_dict({"id": ["0", "1"], **ROWS[name]})
     columns = encode(task, rows, tokenizer, min(32, max_tokens(model))).columns
-    head, batch = HEADS[task.head], batch_of(task, columns, range(len(columns["input_ids"])), tokenizer.pad_token_id)
+    head, batch = HEADS[task.head], examples_of(task, columns, range(len(columns["input_ids"])), tokenizer.pad_token_id)
     head.loss(model, batch)["loss"].backward()
     assert [weight for weight, value in model.named_parameters() if value.grad is None] == []
 
@@ -101,8 +100,8 @@ def test_a_row_in_company_is_answered_as_alone(loaded):
     columns, pad = encode(task, rows, tokenizer, 32).columns, tokenizer.pad_token_id
     model.eval()
     with torch.inference_mode():
-        together = HEADS[task.head].read(model, batch_of(task, columns, [0, 1], pad))
-        alone = [HEADS[task.head].read(model, batch_of(task, columns, [row], pad))[0] for row in (0, 1)]
+        together = HEADS[task.head].read(model, examples_of(task, columns, [0, 1], pad))
+        alone = [HEADS[task.head].read(model, examples_of(task, columns, [row], pad))[0] for row in (0, 1)]
     np.testing.assert_allclose(np.array(together), np.array(alone), atol=1e-5)
 
 

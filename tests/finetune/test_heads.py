@@ -5,8 +5,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from engine.train.batch import Batch
-from finetune.batches import padded
+from finetune.batches import batch_of, padded
 from finetune.questions import HEADS
 from finetune.tasks.task import find_task
 
@@ -50,7 +49,7 @@ def batch(kind):
     index = np.arange(3)
     x = padded(COLUMNS, index, 0, longest=max(LENGTHS))
     y = HEADS[kind].target({**COLUMNS, "label": LABEL.get(kind)}, index.tolist(), x["input_ids"].shape[1])
-    return Batch(x, y, HEADS[kind].counts(x, y))
+    return batch_of(x, y, HEADS[kind].counts(x, y))
 
 
 def unpadded(batch):
@@ -74,7 +73,7 @@ def test_an_example_in_company_is_judged_and_read_as_alone(kind, model, batch):
     for row in range(3):
         x = padded(columns, np.array([row]), 0, longest=LENGTHS[row])
         y = HEADS[kind].target(columns, [row], LENGTHS[row])
-        alone.append(Batch(x, y, HEADS[kind].counts(x, y)))
+        alone.append(batch_of(x, y, HEADS[kind].counts(x, y)))
     with torch.inference_mode():
         together = HEADS[kind].loss(model, batch)["loss"].item()
         apart = sum(HEADS[kind].loss(model, one)["loss"].item() for one in alone)

@@ -40,7 +40,7 @@ def job(folder, task, name="small"):
 def curve(folder, task):
     """All reports of a job, but for the speed."""
     reports = lines(job(folder, task) / "metrics.jsonl")
-    return [{name: value for name, value in report.items() if name not in PACE} for report in reports]
+    return [{name: value for name, value in report.items() if not name.endswith(PACE)} for report in reports]
 
 
 def what_is_there(folder):

@@ -7,9 +7,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMultipleChoice
 
-from engine.train.batch import Batch
 from finetune.ask.predict_split import encode
-from finetune.batches import padded
+from finetune.batches import batch_of, padded
 from finetune.questions import HEADS
 from finetune.tasks.task import DataSource, find_task
 from tokenizer.load import load_tokenizer
@@ -90,11 +89,11 @@ def test_the_loss_is_that_of_transformers_and_company_changes_nothing(load, smal
     def batch(index):
         x = padded(columns, np.array(index), tokenizer.pad_token_id, longest=48)
         y = head.target(columns, index, x["input_ids"].shape[-1])
-        return Batch(x, y, head.counts(x, y))
+        return batch_of(x, y, head.counts(x, y))
 
     whole = batch([0, 1, 2])
     assert whole.x["input_ids"].ndim == 3
-    assert whole.num_tokens == int(whole.x["attention_mask"].sum())
+    assert whole.num_units == int(whole.x["attention_mask"].sum())
     with torch.inference_mode():
         ours = head.loss(model, whole)["loss"]
         assert (ours / 3).item() == pytest.approx(model(**whole.x, labels=whole.y["label"]).loss.item(), rel=1e-5)

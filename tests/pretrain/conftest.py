@@ -10,8 +10,8 @@ import pytest
 
 from corpus.text.encoding import Encoded
 from corpus.text.store import Store, Writer
+from corpus.text.vocabulary import Vocabulary
 from pretrain.run import main
-from pretrain.vocabulary import Vocabulary
 
 NUM_SPECIAL = 4  # of the stores below: [PAD] [CLS] [SEP] [MASK] are 0 to 3, and token n of the text is 4 + n
 

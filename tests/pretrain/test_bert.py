@@ -8,10 +8,11 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
 
 from corpus.text.chapters import StoredText
+from corpus.text.medium import Text
 from corpus.text.units import SegmentPairs
+from corpus.text.vocabulary import Vocabulary
 from pretrain.examples import ChapterExamples, fixed_batches
 from pretrain.objectives.bert import Bert
-from pretrain.vocabulary import Vocabulary
 from tokenizer.load import load_tokenizer
 
 SMALL = {
@@ -47,7 +48,7 @@ def chapter_of(store):
 
 
 def whole_epoch(store, objective, vocabulary, number=0):
-    epoch = ChapterExamples(chapter_of(store), objective, vocabulary, LENGTH, number)
+    epoch = ChapterExamples(chapter_of(store), objective, Text(vocabulary), LENGTH, number)
     return epoch, epoch.batch(np.arange(len(epoch.order)))
 
 
@@ -124,13 +125,13 @@ def test_every_place_of_a_row_is_hidden_equally_often(store, objective, vocabula
 
 def test_masks_differ_between_epochs_and_not_between_batchings(store, objective, vocabulary):
     units = SegmentPairs(chapter_of(store), LENGTH, 0.1, 0)
-    split = [objective.split(units.take(np.arange(32)), vocabulary, key) for key in (0, 0, 1)]
+    split = [objective.split(units.take(np.arange(32)), Text(vocabulary), key) for key in (0, 0, 1)]
     assert torch.equal(split[0].x["input_ids"], split[1].x["input_ids"])
     overlap = set(split[0].y["positions"].tolist()) & set(split[2].y["positions"].tolist())
     assert len(overlap) < 0.3 * len(split[0].y["positions"])
     order = np.random.default_rng(0).permutation(32)
     for part in np.array_split(order, 5):
-        batch = objective.split(units.take(part), vocabulary, 0)
+        batch = objective.split(units.take(part), Text(vocabulary), 0)
         width = batch.x["input_ids"].shape[1]
         for name in batch.x:
             assert torch.equal(batch.x[name], split[0].x[name][part, :width])
@@ -149,8 +150,8 @@ def trio(corpus, tokenizer_folder, objective, tmp_path):
     text, _ = prepare([Source(kind="text", path=str(corpus))], tokenizer, "hash", tmp_path, 0.1, processes=1)
     vocabulary = Vocabulary.of(tokenizer)
     torch.manual_seed(0)
-    model = objective.build(SMALL, vocabulary)
-    epoch = ChapterExamples(chapter_of(text), objective, vocabulary, LENGTH, 0)
+    model = objective.build(SMALL, Text(vocabulary))
+    epoch = ChapterExamples(chapter_of(text), objective, Text(vocabulary), LENGTH, 0)
     return tokenizer, model, fixed_batches(epoch, 16, 16)[0]
 
 
@@ -201,7 +202,7 @@ def test_the_saved_model_opens_whole_in_transformers(trio, tmp_path, opener):
 
 def test_examples_are_shown_in_words(trio, objective):
     tokenizer, _, batch = trio
-    line = objective.in_words(batch, tokenizer)[0]
+    line = objective.show(batch, Text.of(tokenizer, ""))[0]
     assert line.startswith("- B is ")
     assert "[CLS]" in line
     assert "<" in line
@@ -223,7 +224,7 @@ def test_examples_are_shown_in_words(trio, objective):
 def test_an_impossible_model_is_refused(objective, settings, complaint):
     vocabulary = Vocabulary(500, {"pad": 0, "cls": 1, "sep": 2, "mask": 3}, np.arange(4, 500))
     with pytest.raises(ValueError, match=complaint):
-        objective.build({**SMALL, **settings}, vocabulary)
+        objective.build({**SMALL, **settings}, Text(vocabulary))
 
 
 @pytest.mark.parametrize("settings", [{"mask_rate": 0}, {"mask_rate": 1.5}, {"short_seq_rate": -0.1}])
@@ -250,7 +251,7 @@ def test_whole_words_are_hidden_with_all_their_pieces(store, vocabulary):
     together = goes_on[:, 1:] & ~begins_text[:, 1:]
     assert together.any()
     assert (hidden[:, 1:] == hidden[:, :-1])[together].all()
-    assert hidden.sum() / (batch.num_tokens - 3 * len(true)) == pytest.approx(0.15, abs=0.01)
+    assert hidden.sum() / (batch.num_units - 3 * len(true)) == pytest.approx(0.15, abs=0.01)
 
 
 def test_masked_lm_alone_sees_the_whole_text_and_asks_no_next_sentence(store, vocabulary):
@@ -261,8 +262,8 @@ def test_masked_lm_alone_sees_the_whole_text_and_asks_no_next_sentence(store, vo
     tokens = text[text >= 4]
     assert sorted(tokens.tolist()) == list(range(4, 4 + store.num_tokens))  # every token of the store, once
     assert (text[:, 0] == 1).all()
-    assert batch.num_tokens / batch.num_places > 0.99
-    model = alone.build(SMALL, vocabulary)
+    assert batch.num_units / batch.room > 0.99
+    model = alone.build(SMALL, Text(vocabulary))
     with torch.inference_mode():
         losses = alone.loss(model.eval(), batch)
     assert float(losses["masked_lm"]) / batch.counts["masked_lm"] == pytest.approx(np.log(vocabulary.size), rel=0.05)

@@ -10,11 +10,11 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, pipeline
 
 from corpus.text.chapters import StoredText
+from corpus.text.medium import Text
 from corpus.text.units import Block
 from engine.train.flops import count_flops
 from pretrain.examples import ChapterExamples
 from pretrain.objectives.causal_lm import CausalLM
-from pretrain.vocabulary import Vocabulary
 from tokenizer.learn import BytePairs
 
 SMALL = {
@@ -48,7 +48,7 @@ def vocabulary(store, vocabulary_of):
 
 def examples_of(store, objective, vocabulary):
     chapter = StoredText(store, seed=0, chapter_tokens=store.num_tokens).chapter(0, 0, {})
-    return chapter, ChapterExamples(chapter, objective, vocabulary, LENGTH, key=0)
+    return chapter, ChapterExamples(chapter, objective, Text(vocabulary), LENGTH, key=0)
 
 
 def whole_chapter(store, objective, vocabulary):
@@ -79,7 +79,7 @@ def test_a_document_is_judged_packed_as_it_is_alone(store, vocabulary):
     objective = CausalLM(name="causal_lm", across_documents=False)
     chapter, batch = whole_chapter(store, objective, vocabulary)
     torch.manual_seed(0)
-    model = objective.build(SMALL, vocabulary).eval()
+    model = objective.build(SMALL, Text(vocabulary)).eval()
     with torch.inference_mode():
         packed = model(**batch.x, use_cache=False).logits.flatten(0, 1)
         place, compared = 0, 0
@@ -104,14 +104,14 @@ def test_loss_and_gradient_are_those_of_transformers(store, vocabulary, across):
     objective = CausalLM(name="causal_lm", across_documents=across)
     _, batch = whole_chapter(store, objective, vocabulary)
     torch.manual_seed(0)
-    model = objective.build(SMALL, vocabulary)
+    model = objective.build(SMALL, Text(vocabulary))
     (objective.loss(model, batch)["next_token"] / batch.counts["next_token"]).backward()
     gradient = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     # Theirs has a mask, the published form of GELU, and logits for every place.
     config = GPT2Config(**SMALL, vocab_size=vocabulary.size, attn_implementation="eager")
     published = GPT2LMHeadModel(config)
     published.load_state_dict(model.state_dict())
-    labels = torch.full((batch.num_places,), -100)
+    labels = torch.full((batch.room,), -100)
     labels[batch.y["positions"]] = batch.y["tokens"]
     labels = labels.view_as(batch.x["input_ids"])
     theirs = published(**batch.x, shift_labels=labels, labels=labels, use_cache=False).loss
@@ -140,7 +140,7 @@ def test_the_baseline_is_the_best_guess_without_context(objective, store_of, voc
 
 def test_it_starts_as_the_paper_does(objective, vocabulary):
     torch.manual_seed(0)
-    model = objective.build({**SMALL, "hidden_size": 64, "num_hidden_layers": 8}, vocabulary)
+    model = objective.build({**SMALL, "hidden_size": 64, "num_hidden_layers": 8}, Text(vocabulary))
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2:
             expected = 0.02 / math.sqrt(2 * 8) if "c_proj" in name else 0.02
@@ -150,10 +150,10 @@ def test_it_starts_as_the_paper_does(objective, vocabulary):
 
 
 def test_its_arithmetic_can_be_counted(objective, store, vocabulary):
-    model = objective.build(SMALL, vocabulary)
+    model = objective.build(SMALL, Text(vocabulary))
     _, batch = whole_chapter(store, objective, vocabulary)
     projection = 6 * batch.counts["next_token"] * SMALL["hidden_size"] * vocabulary.size
-    layers = 6 * batch.num_places * 12 * SMALL["hidden_size"] ** 2 * SMALL["num_hidden_layers"]
+    layers = 6 * batch.room * 12 * SMALL["hidden_size"] ** 2 * SMALL["num_hidden_layers"]
     assert projection + layers < count_flops(model, objective.loss, batch) < 1.3 * (projection + layers)
 
 
@@ -169,17 +169,17 @@ def tokenizer(corpus):
 @pytest.fixture
 def talker(objective, tokenizer):
     torch.manual_seed(0)
-    return objective.build(SMALL, Vocabulary.of(tokenizer)).eval()
+    return objective.build(SMALL, Text.of(tokenizer, "")).eval()
 
 
 def test_it_talks_the_same_for_the_same_seed_and_leaves_chance_alone(objective, tokenizer, talker):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    said = objective.samples(talker, tokenizer, seed=1, unseen=[])
+    said = objective.samples(talker, Text.of(tokenizer, ""), seed=1, unseen=[])
     assert torch.equal(torch.rand(3), expected)
-    assert said == objective.samples(talker, tokenizer, seed=1, unseen=[])
-    assert said != objective.samples(talker, tokenizer, seed=2, unseen=[])
+    assert said == objective.samples(talker, Text.of(tokenizer, ""), seed=1, unseen=[])
+    assert said != objective.samples(talker, Text.of(tokenizer, ""), seed=2, unseen=[])
     assert said[0] != said[1]  # two from nothing differ
     assert said[2].startswith("- In the year `")
     assert all("\n" not in line and len(line) > 20 for line in said)
@@ -189,7 +189,7 @@ def test_text_ends_where_the_model_ends_it(objective, tokenizer, talker):
     with torch.no_grad():
         talker.transformer.ln_f.weight.zero_()
         talker.transformer.ln_f.bias.copy_(1e5 * talker.lm_head.weight[tokenizer.eos_token_id])
-    assert objective.samples(talker, tokenizer, seed=0, unseen=[])[2] == "- In the year `<|endoftext|>`"
+    assert objective.samples(talker, Text.of(tokenizer, ""), seed=0, unseen=[])[2] == "- In the year `<|endoftext|>`"
 
 
 def test_the_saved_model_opens_in_transformers_and_writes(tokenizer, talker, tmp_path):
@@ -207,10 +207,9 @@ def test_the_saved_model_opens_in_transformers_and_writes(tokenizer, talker, tmp
 
 def test_examples_are_shown_token_by_token(objective, tokenizer, store_of):
     ids = tokenizer.encode("Kala mo.")
-    vocabulary = Vocabulary.of(tokenizer)
-    end = tokenizer.eos_token_id
+    text, end = Text.of(tokenizer, ""), tokenizer.eos_token_id
     block = Block(np.array([[*ids, end, end]]), np.array([[0] * (len(ids) + 1) + [-1]]), np.array([0]))
-    line = objective.in_words(objective.split(block, vocabulary, 0), tokenizer)[0]
+    line = objective.show(objective.split(block, text, 0), text)[0]
     assert line.startswith("- `⟦")
     assert line.translate(str.maketrans("", "", "│⟦⟧")) == "- `Kala mo.<|endoftext|>`"
 
@@ -229,4 +228,4 @@ def test_examples_are_shown_token_by_token(objective, tokenizer, store_of):
 )
 def test_an_impossible_model_is_refused(objective, vocabulary, settings, complaint):
     with pytest.raises(ValueError, match=complaint):
-        objective.build({**SMALL, **settings}, vocabulary)
+        objective.build({**SMALL, **settings}, Text(vocabulary))

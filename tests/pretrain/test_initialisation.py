@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from corpus.text.medium import Text
+from corpus.text.vocabulary import Vocabulary
 from pretrain.objectives.bert import Bert
-from pretrain.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(500, {"pad": 0, "cls": 1, "sep": 2, "mask": 3}, np.arange(4, 500))
 
@@ -14,7 +15,7 @@ def built(start, heads):
     torch.manual_seed(0)
     sizes = {"hidden_size": 64 * heads, "num_attention_heads": heads, "num_hidden_layers": 2, "intermediate_size": 64}
     model = {**sizes, "max_position_embeddings": 128, "initializer_range": 0.05, "attn_implementation": "eager"}
-    return Bert(name="bert", start=start).build(model, VOCABULARY).eval()
+    return Bert(name="bert", start=start).build(model, Text(VOCABULARY)).eval()
 
 
 @pytest.mark.parametrize("heads", [2, 4])

@@ -10,9 +10,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from corpus.text.medium import Text
+from corpus.text.vocabulary import Vocabulary
 from engine.train.batch import Batch
 from pretrain.objectives.bert import Bert, words
-from pretrain.vocabulary import Vocabulary
 from tokenizer.learn import BytePairs, WordPiece
 from tokenizer.load import load_tokenizer
 
@@ -139,7 +140,7 @@ def test_whole_words_are_refused_by_a_vocabulary_without_marks():
         tokenizer_object=Tokenizer(models.BPE({"[PAD]": 0, "[MASK]": 1, "a": 2, "b": 3}, [])), pad_token="[PAD]"
     )
     with pytest.raises(ValueError, match=r"objective\.whole_words can do nothing: the tokenizer does not mark"):
-        Bert(name="bert", whole_words=True).build({}, Vocabulary.of(letters))
+        Bert(name="bert", whole_words=True).check(Text.of(letters, ""))
 
 
 def test_marks_of_blanks_are_refused_where_a_text_has_none():
@@ -149,7 +150,7 @@ def test_marks_of_blanks_are_refused_where_a_text_has_none():
     vocabulary = Vocabulary.of(tokenizer)
     vocabulary.special.update(pad=-1, cls=-1, sep=-1)
     with pytest.raises(ValueError, match=r"a word of this text has \d+ token\(s\) on average"):
-        Bert(name="bert", whole_words=True).remarks([batch], vocabulary)
+        Bert(name="bert", whole_words=True).remarks([batch], Text(vocabulary))
 
 
 def test_a_random_replacement_is_a_token_that_a_text_can_become(tmp_path):

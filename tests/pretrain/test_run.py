@@ -24,7 +24,7 @@ def metrics(folder: Path) -> list[dict]:
     """All reports, but for the speed."""
     path = folder / "runs/small/metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [{name: value for name, value in line.items() if name not in PACE} for line in lines]
+    return [{name: value for name, value in line.items() if not name.endswith(PACE)} for line in lines]
 
 
 def weights(folder: Path) -> bytes:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tokenizer.load import BERT_SPECIAL_TOKENS, load_tokenizer, num_ids
+from corpus.text.vocabulary import num_ids
+from tokenizer.load import BERT_SPECIAL_TOKENS, load_tokenizer
 from tokenizer.train import main
 
 HAN = [chr(code) for code in range(0x4E00, 0x4E00 + 400)]

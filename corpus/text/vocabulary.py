@@ -10,8 +10,6 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from tokenizer.load import num_ids
-
 Bools = npt.NDArray[np.bool_]
 Marks = Literal["##", "Ġ", "▁", ""]  # WordPiece: a word goes on; byte-level BPE and Unigram: a word begins; none
 BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}
@@ -76,6 +74,13 @@ class Vocabulary:
     def _id(self, name: str) -> int:
         self.require((name,))
         return self.special[name]
+
+
+def num_ids(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The largest id that a text can become, plus one: so many embeddings does a model need. An id may have no token,
+    so the tokens may be fewer, and what frames a text may have an id of its own."""
+    framed = tokenizer("", ""), tokenizer("")
+    return 1 + max(*tokenizer.get_vocab().values(), *(number for one in framed for number in one["input_ids"]))
 
 
 def marks_of(tokenizer: PreTrainedTokenizerFast) -> Marks:
