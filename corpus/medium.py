@@ -46,8 +46,8 @@ class Medium(ABC):
         """What is saved beside the model."""
 
     @abstractmethod
-    def describe(self) -> str:
-        """A sentence for the model card, such as `Its vocabulary has 30,522 tokens.`"""
+    def describe(self, sizes: Sequence[int]) -> str:
+        """For the model card: the processor, and examples of these sizes, one a phase of the training."""
 
     @abstractmethod
     def fake(self, rows: int, size: int) -> Chapter:

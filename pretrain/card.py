@@ -30,11 +30,10 @@ def card(
     """The card of a model of which `found` are the values of its last evaluation."""
     objective = recipe.objective
     kind = model.config.model_type
-    sizes = " and ".join(str(phase.length) for phase in recipe.phases)
     return Card(
         summary=(
             f"A {kind} model of {model.num_parameters():,} parameters, pretrained from random weights: "
-            f"{objective.in_short}. {medium.describe()} Its examples have {sizes} {medium.unit}."
+            f"{objective.in_short}. {medium.describe([phase.length for phase in recipe.phases])}"
         ),
         usage=USAGE.get(objective.pipeline, ANY_MODEL),
         data="\n".join(corpus.report),

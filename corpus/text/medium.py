@@ -1,5 +1,6 @@
 """What is a text to an objective?  Ids of a vocabulary, in documents and sentences. The medium `Text`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, cast
@@ -50,8 +51,9 @@ class Text(Medium):
             raise ValueError("this text has no tokenizer: it stands for the shapes of one")
         return self.tokenizer
 
-    def describe(self) -> str:
-        return f"Its vocabulary has {self.vocabulary.size:,} tokens."
+    def describe(self, sizes: Sequence[int]) -> str:
+        examples = " and ".join(map(str, sizes))
+        return f"Its vocabulary has {self.vocabulary.size:,} tokens, its examples {examples} tokens."
 
     def fake(self, rows: int, size: int) -> Chapter:
         """Documents of sentences of SENTENCE tokens."""

@@ -146,7 +146,9 @@ def test_whole_words_are_refused_by_a_vocabulary_without_marks():
 def test_marks_of_blanks_are_refused_where_a_text_has_none():
     tokenizer = BytePairs(name="byte-bpe", size=260).learn(iter([[chinese(0)]]), Counter(chinese(0)), 512)
     ids = torch.tensor([tokenizer("".join(HAN[:30]))["input_ids"]])
-    batch = Batch({"input_ids": ids}, {"positions": torch.tensor([0]), "tokens": ids[0, :1]}, {})
+    batch = Batch(
+        {"input_ids": ids}, {"positions": torch.tensor([0]), "tokens": ids[0, :1]}, {}, (ids.shape[1],), ids.numel()
+    )
     vocabulary = Vocabulary.of(tokenizer)
     vocabulary.special.update(pad=-1, cls=-1, sep=-1)
     with pytest.raises(ValueError, match=r"a word of this text has \d+ token\(s\) on average"):
