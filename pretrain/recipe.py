@@ -14,6 +14,9 @@ from engine.tracking import TrackerName
 from pretrain.objective import Objective
 
 
+POSITIONS = {"gpt2": 1024, "lstm": 10**9}  # of a model whose recipe names none, where it is not BERT's 512
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Where the text is, and which share of its documents is held out for evaluation."""
@@ -84,7 +87,7 @@ class PretrainRecipe:
         if self.evaluation_examples < 1:
             raise ValueError(f"evaluation_examples is {self.evaluation_examples}; it must be 1 or more")
         positions = int(self.model.get("n_positions") or self.model.get("max_position_embeddings") or 0)
-        positions = positions or (1024 if self.model.get("model_type") == "gpt2" else 512)
+        positions = positions or POSITIONS.get(self.model.get("model_type", ""), 512)
         for length in [phase.length for phase in self.phases]:
             if length > positions:
                 raise ValueError(

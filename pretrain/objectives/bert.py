@@ -84,7 +84,7 @@ class Bert(Objective):
     def build(self, model: dict[str, Any], vocabulary: Vocabulary) -> PreTrainedModel:
         settings = {"pad_token_id": vocabulary.pad, **model}
         architecture = BertForPreTraining if self.next_sentence else BertForMaskedLM
-        bert = architecture(configuration(settings, self.name, "bert", vocabulary))
+        bert = architecture(configuration(settings, self.name, ("bert",), vocabulary))
         if self.start == "local":
             start_locally(bert.bert)
         return bert
