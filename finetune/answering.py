@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from datasets import Dataset
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from engine.saved import located
+from engine.saved import config_of, located
 from finetune.answer import answers
 from finetune.asked import ASKED, Fields
 from finetune.encoding import Encoded
@@ -41,7 +41,7 @@ def fine_tuned(name: str, revision: str = "", said: str = "") -> tuple[PreTraine
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision or "main")
+        config = config_of(source, revision or "main")
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"{source}: no model here that transformers opens ({error})") from None
     labels = tuple(config.id2label[number] for number in sorted(config.id2label))

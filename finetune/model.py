@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.hub import resolve_revision
 
+from engine.saved import config_of
 from finetune.decoder import num_new
 from finetune.head import Head
 from finetune.task import Task
@@ -37,7 +38,7 @@ def open_model(
     the weights that start random. Errors: ValueError if a weight of the encoder is missing or of another shape, if the
     tokenizer has more entries than the embeddings, or if `changes` names a key that the config has not.
     """
-    config = AutoConfig.from_pretrained(folder, revision=revision or "main")
+    config = config_of(folder, revision or "main")
     _change(config, changes, folder)
     labels_before = config.id2label
     config.update(head.config(task))

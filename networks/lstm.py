@@ -14,7 +14,8 @@ Four kinds of dropout, all off outside of training. All draw from torch's global
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -153,9 +154,7 @@ class LSTMModel(LSTMPreTrainedModel):
         super().__init__(config)
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
         widths = [config.embedding_size, *[config.hidden_size] * (config.num_hidden_layers - 1), config.embedding_size]
-        self.layers = nn.ModuleList(
-            LSTMLayer(width, out, config.weight_drop) for width, out in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(LSTMLayer(width, out, config.weight_drop) for width, out in pairwise(widths))
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -209,7 +208,7 @@ class LSTMModel(LSTMPreTrainedModel):
 class LSTMForCausalLM(LSTMPreTrainedModel, GenerationMixin):
     """An LSTM with a guess of the next token after each."""
 
-    _tied_weights_keys = {"lm_head.weight": "lstm.embeddings.weight"}
+    _tied_weights_keys: ClassVar = {"lm_head.weight": "lstm.embeddings.weight"}
 
     def __init__(self, config: LSTMConfig):
         super().__init__(config)

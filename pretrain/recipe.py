@@ -13,7 +13,6 @@ from engine.schedule import Schedule
 from engine.tracking import TrackerName
 from pretrain.objective import Objective
 
-
 POSITIONS = {"gpt2": 1024, "lstm": 10**9}  # of a model whose recipe names none, where it is not BERT's 512
 
 
