@@ -76,8 +76,8 @@ def losses_of(model: Any, batch: Batch) -> Tensor:
 def told(losses: Tensor, batches: list[Batch], tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     """The loss, its perplexity, bits per byte, and the loss by part of the window."""
     mean = losses.nanmean().item()
-    rows = [row for batch in batches for row in batch.y["tokens"].split(losses.shape[1])]
-    size = sum(len(str(tokenizer.decode(row, skip_special_tokens=True)).encode()) for row in rows)
+    tokens = torch.cat([batch.y["tokens"] for batch in batches])
+    size = len(str(tokenizer.decode(tokens, skip_special_tokens=True)).encode())
     parts = losses.tensor_split(PARTS, dim=1)
     ends = torch.tensor([part.shape[1] for part in parts]).cumsum(0).tolist()
     return {

@@ -1,6 +1,7 @@
 """Does an LSTM go the whole road: trained, resumed, on two processes, planned, reported and opened again?"""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.positions import main as positions
 from engine.batch import Batch
 from engine.convert import main as convert
 from engine.flops import count_flops, shape_of
@@ -123,6 +125,17 @@ def test_two_processes_give_the_same_run(tmp_path, launch, launch_together, writ
     found, wanted = (load_file(tmp_path / name / "runs/small/model/model.safetensors") for name in ("two", "one"))
     for name, tensor in wanted.items():
         assert (found[name] - tensor).abs().mean() < near, name
+
+
+def test_its_loss_by_place_is_that_of_its_last_evaluation(uninterrupted, launch_program):
+    ended = launch_program(positions, uninterrupted, "runs/small")
+    assert ended.status == 0, ended.said
+    found = json.loads(ended.said.splitlines()[-1])["small"]
+    judged = [line["eval_next_token_loss"] for line in metrics(uninterrupted) if "eval_next_token_loss" in line]
+    assert found["loss"] == pytest.approx(judged[-1], abs=2e-4)
+    assert list(found["by_place"]) == ["4", "8", "12", "16", "20", "24", "28", "32"]
+    assert sum(found["by_place"].values()) / 8 == pytest.approx(found["loss"], abs=0.02)
+    assert found["bits_per_byte"] < found["loss"] / math.log(2)  # a token has a byte or more
 
 
 # What it will need
