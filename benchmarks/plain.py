@@ -63,7 +63,7 @@ def collator(tokenizer: PreTrainedTokenizerFast, family: Family, seed: int | Non
 def architecture(model: dict[str, Any], vocab_size: int) -> PreTrainedModel:
     """The model of this configuration, as its library starts it, with its dropout."""
     config: Any = AutoConfig.for_model(**model, vocab_size=vocab_size)
-    made = BertForMaskedLM if model["model_type"] == "bert" else MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    made: Any = BertForMaskedLM if model["model_type"] == "bert" else MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     return made(config)
 
 

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -48,9 +49,9 @@ def config_of(source: str, revision: str = "main") -> PreTrainedConfig:
 def opened(source: str, revision: str = "main") -> PreTrainedModel:
     """The model in fp32, with the head that its config names. Errors: ValueError if it names none that there is."""
     name, kind = architecture(source, revision), type(config_of(source, revision))
-    registered = [mapping.get(kind, None) for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING)]
-    known = {made.__name__: made for made in registered if made is not None}
-    made = getattr(transformers, name, None) or known.get(name)
+    registered: list[Any] = [mapping.get(kind, None) for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING)]
+    known = {made.__name__: made for made in registered if isinstance(made, type)}
+    made: Any = getattr(transformers, name, None) or known.get(name)
     if made is None:
         raise ValueError(f"{source}: config.json names the architecture {name!r}, which transformers has not")
     return made.from_pretrained(source, revision=revision, dtype=torch.float32).eval()

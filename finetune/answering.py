@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -41,7 +41,7 @@ def fine_tuned(name: str, revision: str = "", said: str = "") -> tuple[PreTraine
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     try:
-        config = config_of(source, revision or "main")
+        config: Any = config_of(source, revision or "main")
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"{source}: no model here that transformers opens ({error})") from None
     labels = tuple(config.id2label[number] for number in sorted(config.id2label))

@@ -15,7 +15,7 @@ Four kinds of dropout, all off outside of training. All draw from torch's global
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 DROPOUTS = ("input_dropout", "hidden_dropout", "output_dropout", "embedding_dropout", "weight_drop")
 
@@ -121,7 +121,9 @@ class LSTMLayer(nn.Module):
             return y, (output, cell)
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         order, back = packed.sorted_indices, packed.unsorted_indices
-        state = tuple(part.index_select(1, order) for part in state)
+        assert order is not None
+        assert back is not None
+        state = state[0].index_select(1, order), state[1].index_select(1, order)
         data, output, cell = torch.lstm(packed.data, packed.batch_sizes, state, weights, *options)
         packed = PackedSequence(data, packed.batch_sizes, order, back)
         y, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
@@ -160,7 +162,7 @@ class LSTMModel(LSTMPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:  # type: ignore[override]
         self.embeddings = value
 
     def forward(
@@ -208,7 +210,7 @@ class LSTMModel(LSTMPreTrainedModel):
 class LSTMForCausalLM(LSTMPreTrainedModel, GenerationMixin):
     """An LSTM with a guess of the next token after each."""
 
-    _tied_weights_keys: ClassVar = {"lm_head.weight": "lstm.embeddings.weight"}
+    _tied_weights_keys = {"lm_head.weight": "lstm.embeddings.weight"}  # noqa: RUF012, as its base class has it
 
     def __init__(self, config: LSTMConfig):
         super().__init__(config)

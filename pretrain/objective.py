@@ -101,8 +101,8 @@ def configuration(settings: dict[str, Any], objective: str, kinds: tuple[str, ..
     """
     settings = {"model_type": kinds[0], "vocab_size": vocabulary.size, **settings}
     if settings["model_type"] not in kinds:
-        known = " or ".join(f"`{kind}`" for kind in kinds)
-        raise ValueError(f"model.model_type is {settings['model_type']!r}; the {objective} objective trains a {known}")
+        any_of = " or ".join(f"`{kind}`" for kind in kinds)
+        raise ValueError(f"model.model_type is {settings['model_type']!r}; the {objective} objective trains a {any_of}")
     if settings["vocab_size"] < vocabulary.size:
         raise ValueError(
             f"model.vocab_size is {settings['vocab_size']}, smaller than the tokenizer's {vocabulary.size} entries; "

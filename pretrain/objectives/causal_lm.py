@@ -84,7 +84,8 @@ class CausalLM(Objective):
                 f"objective.across_documents is false, but a {config.model_type} has no positions that could begin "
                 "again with each document: its state goes on through a block; leave across_documents out"
             )
-        made: PreTrainedModel = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config)
+        architecture: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        made: PreTrainedModel = architecture(config)
         return made
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:

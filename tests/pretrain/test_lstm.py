@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ NO_DROPOUT = dict.fromkeys(
 def byte_pairs(corpus, tmp_path_factory) -> Path:
     texts = [path.read_text(encoding="utf-8") for path in sorted(corpus.iterdir())]
     folder = tmp_path_factory.mktemp("byte-pairs")
-    BytePairs(name="byte-bpe", size=400).learn(iter([texts]), {}, 512).save_pretrained(folder)
+    BytePairs(name="byte-bpe", size=400).learn(iter([texts]), Counter(), 512).save_pretrained(folder)
     return folder
 
 
