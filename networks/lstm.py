@@ -3,7 +3,7 @@
 Merity et al. 2018, "Regularizing and Optimizing LSTM Language Models" (AWD-LSTM, arXiv 1708.02182): its sizes and its
 dropouts are the defaults. The output layer shares the embeddings' weights, so the last layer is as wide as they are.
 
-Four kinds of dropout, all off outside of training. All draw from torch's global generator.
+Its dropouts are off outside of training, and draw from torch's global generator:
 
     weight_drop        recurrent weights, the same ones at all places of a batch (DropConnect; section 2)
     embedding_dropout  whole words: every occurrence of a word in the batch, or none (section 4.3)

@@ -81,8 +81,8 @@ class CausalLM(Objective):
         config = configuration({**end, **kernels, **model}, self.name, tuple(KINDS), vocabulary)
         if not self.across_documents and not hasattr(config, "max_position_embeddings"):
             raise ValueError(
-                f"objective.across_documents is false, but a {config.model_type} has no positions that could begin "
-                "again with each document: its state goes on through a block; leave across_documents out"
+                f"objective.across_documents is false, but model_type {config.model_type} has no positions that could "
+                "begin again with each document: its state goes on through a block; leave across_documents out"
             )
         architecture: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
         made: PreTrainedModel = architecture(config)
