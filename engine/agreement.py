@@ -24,7 +24,7 @@ from engine.sharding import settings
 from engine.tensors import digest
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
-CODE = ("corpus", "engine", "finetune", "pretrain", "tokenizer")
+CODE = ("corpus", "engine", "finetune", "networks", "pretrain", "tokenizer")
 MOST_TOLD = 4  # differences; a wrong model differs in all of its weights
 LONGEST = 60  # characters of a value
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+import networks
 from corpus.source import Source
 from corpus.store import Store
 from engine.card import Card, Score
@@ -14,6 +15,7 @@ LICENCES = {
     "wikipedia": "Wikipedia's text is CC BY-SA",
     "docstrings": "each package's own",
 }
+REGISTERS = "import networks  # of Cloze: it makes this kind of model known to transformers\n"
 USAGE = {
     "fill-mask": """from transformers import pipeline
 
@@ -44,7 +46,7 @@ def card(
             f"{objective.in_short}. Its vocabulary has {len(tokenizer):,} tokens, its examples "
             f"{' and '.join(lengths(recipe))} tokens."
         ),
-        usage=USAGE[objective.pipeline],
+        usage=(REGISTERS if kind in networks.MODEL_TYPES else "") + USAGE[objective.pipeline],
         data=data(sources, stores),
         limits=(
             "The model knows what its texts say, and repeats their errors, their views of people and groups, and their "

@@ -98,7 +98,7 @@ class Bert(Objective):
             )
         settings = {"pad_token_id": vocabulary.pad, **model}
         architecture = BertForPreTraining if self.next_sentence else BertForMaskedLM
-        bert = architecture(configuration(settings, self.name, "bert", vocabulary))
+        bert = architecture(configuration(settings, self.name, ("bert",), vocabulary))
         if self.start == "local":
             start_locally(bert.bert)
         return bert
