@@ -1,8 +1,9 @@
 """What would a user run otherwise?  The plain transformers way, as its examples have it.
 
 `run_mlm_no_trainer.py` and `run_clm_no_trainer.py` of transformers' examples, less their logging and command lines:
-texts tokenized by `datasets.map`, chained and cut into blocks, a collator in a DataLoader, `BertForMaskedLM` or
-`GPT2LMHeadModel` judged at every position by its own `labels`, torch's AdamW as it is, gradients clipped at 1.
+texts tokenized by `datasets.map`, chained and cut into blocks, a collator in a DataLoader, `BertForMaskedLM`,
+`GPT2LMHeadModel` or our LSTM judged at every position by its own `labels`, torch's AdamW as it is, gradients clipped
+at 1.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,14 +15,16 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     BertForMaskedLM,
     DataCollatorForLanguageModeling,
-    GPT2LMHeadModel,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     default_data_collator,
 )
+
+import networks  # noqa: F401, it makes the LSTM known
 
 Family = Literal["bert", "gpt2"]
 MASK_RATE = 0.15
@@ -58,9 +61,10 @@ def collator(tokenizer: PreTrainedTokenizerFast, family: Family, seed: int | Non
 
 
 def architecture(model: dict[str, Any], vocab_size: int) -> PreTrainedModel:
-    """transformers' model of this configuration, as it starts it, with its dropout."""
+    """The model of this configuration, as its library starts it, with its dropout."""
     config: Any = AutoConfig.for_model(**model, vocab_size=vocab_size)
-    return BertForMaskedLM(config) if model["model_type"] == "bert" else GPT2LMHeadModel(config)
+    made: Any = BertForMaskedLM if model["model_type"] == "bert" else MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return made(config)
 
 
 class Plain:

@@ -1,12 +1,12 @@
 """How many tokens a second does pretraining take in, ours beside the plain transformers way?
 
-    python -m benchmarks.pretraining                 BERT-mini and GPT-2 mini on the CPU, two processes beside one
+    python -m benchmarks.pretraining                 BERT-, GPT-2 and LSTM-mini on the CPU, two processes beside one
     python -m benchmarks.pretraining --gpu           bert-base at 128 and 512, gpt2-small at 1,024, on a GPU in bf16
 
 Ours is `engine.train.loop.train` itself, with the objectives that `pretrain.run` takes from a recipe, in bf16. It
-trains beside `BertForMaskedLM` or `GPT2LMHeadModel` in benchmarks.plain: from the same weights, on the same blocks in
-the same order, with the same optimizer, schedule and dropout. They take turns of a few steps each; the first turn is
-left out, for it compiles and warms up.
+trains beside `BertForMaskedLM`, `GPT2LMHeadModel` or the same LSTM in benchmarks.plain: from the same weights, on the
+same blocks in the same order, with the same optimizer, schedule and dropout. They take turns of a few steps each; the
+first turn is left out, for it compiles and warms up.
 
 ratio_default          our tokens a second over the plain way's in fp32, its default
 ratio_equal_precision  over the plain way's in bf16

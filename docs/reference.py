@@ -11,12 +11,12 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("tokenizer", "corpus", "pretrain", "finetune", "engine")
+PACKAGES = ("tokenizer", "corpus", "pretrain", "networks", "finetune", "engine")
 SECTIONS = {  # what a recipe may hold: the classes that say so
     "Pretraining": (
         "pretrain.recipe:PretrainRecipe", "pretrain.recipe:Corpus", "corpus.text.source:Source",
         "pretrain.recipe:LastPhase", "engine.train.plan:Plan", "pretrain.objectives.bert:Bert",
-        "pretrain.objectives.causal_lm:CausalLM",
+        "pretrain.objectives.causal_lm:CausalLM", "networks.lstm:LSTMConfig",
     ),
     "Fine-tuning": ("finetune.recipe:FinetuneRecipe", "finetune.recipe:Passes", "finetune.tasks.task:DataSource"),
     "Both": (

@@ -128,11 +128,17 @@ def write_onnx(model: PreTrainedModel, folder: Path) -> Answers:
     example = questions(model, rows=2, length=8)
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=positions(model))}
     names = list(answers_of(model))
-    with warnings.catch_warnings(action="ignore"):  # of the exporter, about its own doings
-        torch.onnx.export(
-            model, kwargs=example, f=folder / "model.onnx", dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=list(example), output_names=names, dynamic_shapes=dict.fromkeys(example, sizes),
-        )  # fmt: skip
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of the exporter, about its own doings
+            torch.onnx.export(
+                model, kwargs=example, f=folder / "model.onnx", dynamo=True, opset_version=OPSET, verbose=False,
+                input_names=list(example), output_names=names, dynamic_shapes=dict.fromkeys(example, sizes),
+            )  # fmt: skip
+    except torch.onnx.OnnxExporterError:
+        raise ValueError(
+            f"torch does not export a {model.config.model_type} model to ONNX for any batch and length: say "
+            "--to safetensors"
+        ) from None
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from transformers import PreTrainedModel
 
+import networks
 from corpus.medium import Medium, OpenCorpus
 from engine.publish.card import Card, Score
 from pretrain.recipe import PretrainRecipe
@@ -11,6 +12,7 @@ from pretrain.recipe import PretrainRecipe
 ANY_MODEL = """from transformers import AutoModel
 
 model = AutoModel.from_pretrained("{model}")"""
+REGISTERS = "import networks  # of Cloze: it makes this kind of model known to transformers\n"
 USAGE = {
     "fill-mask": """from transformers import pipeline
 
@@ -35,7 +37,7 @@ def card(
             f"A {kind} model of {model.num_parameters():,} parameters, pretrained from random weights: "
             f"{objective.in_short}. {medium.describe([phase.length for phase in recipe.phases])}"
         ),
-        usage=USAGE.get(objective.pipeline, ANY_MODEL),
+        usage=(REGISTERS if kind in networks.MODEL_TYPES else "") + USAGE.get(objective.pipeline, ANY_MODEL),
         data="\n".join(corpus.report),
         limits=medium.limits,
         pipeline=objective.pipeline,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 
+import networks  # noqa: F401, it makes its model types known to AutoConfig
 from corpus.medium import Medium
 from corpus.text.source import Whitespace
 from corpus.text.vocabulary import Vocabulary
@@ -122,15 +123,17 @@ class Objective(ABC, Generic[M]):
         return []
 
 
-def configuration(settings: dict[str, Any], objective: str, kind: str, vocabulary: Vocabulary) -> Any:
-    """Return the transformers config of the recipe's `model:` section, whose `model_type` must be `kind`.
+def configuration(settings: dict[str, Any], objective: str, kinds: tuple[str, ...], vocabulary: Vocabulary) -> Any:
+    """Return the transformers config of the recipe's `model:` section, whose `model_type` must be one of `kinds`; the
+    first one where it is left out.
 
     Errors: ValueError for another kind, a vocabulary that is too small, and a key that the config does not know:
     transformers itself keeps an unknown key and goes on with the default of the one that was meant.
     """
-    settings = {"model_type": kind, "vocab_size": vocabulary.size, **settings}
-    if settings["model_type"] != kind:
-        raise ValueError(f"model.model_type is {settings['model_type']!r}; the {objective} objective trains a `{kind}`")
+    settings = {"model_type": kinds[0], "vocab_size": vocabulary.size, **settings}
+    if settings["model_type"] not in kinds:
+        any_of = " or ".join(f"`{kind}`" for kind in kinds)
+        raise ValueError(f"model.model_type is {settings['model_type']!r}; the {objective} objective trains a {any_of}")
     if settings["vocab_size"] < vocabulary.size:
         raise ValueError(
             f"model.vocab_size is {settings['vocab_size']}, smaller than the tokenizer's {vocabulary.size} entries; "

@@ -13,6 +13,8 @@ from engine.train.plan import Phase, Plan
 from engine.train.schedule import Schedule
 from pretrain.objective import Objective
 
+POSITIONS = {"gpt2": 1024, "lstm": 10**9}  # of a model whose recipe names none, where it is not BERT's 512
+
 
 @dataclass(frozen=True)
 class LastPhase:
@@ -64,7 +66,7 @@ class PretrainRecipe:
                 "them: leave it out, or say objective.next_sentence: false"
             )
         positions = int(self.model.get("n_positions") or self.model.get("max_position_embeddings") or 0)
-        positions = positions or (1024 if self.model.get("model_type") == "gpt2" else 512)
+        positions = positions or POSITIONS.get(self.model.get("model_type", ""), 512)
         for length in [phase.length for phase in self.phases]:
             if length > positions:
                 raise ValueError(

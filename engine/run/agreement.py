@@ -24,7 +24,7 @@ from engine.run.tensors import digest
 from engine.train.sharding import settings
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
-CODE = ("corpus", "engine", "finetune", "pretrain", "tokenizer")
+CODE = ("corpus", "engine", "finetune", "networks", "pretrain", "tokenizer")
 MOST_TOLD = 4  # differences; a wrong model differs in all of its weights
 LONGEST = 60  # characters of a value
 

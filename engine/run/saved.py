@@ -3,6 +3,8 @@
 Opening one runs nothing that comes with it: remote code is off, and weights are safetensors, never pickles.
 """
 
+import importlib
+import importlib.util
 import inspect
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,14 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from engine.publish.redact import redacted
 from engine.run.recipe import data_path
+
+# A package that makes further models known to transformers' Auto classes when it is imported. It is a plug-in: without
+# it, or with another in its place, everything here works; what a model's folder says is never imported.
+PLUG_IN = "networks"
 
 
 def located(model: str) -> str:
@@ -40,10 +46,12 @@ def architecture(source: str, revision: str = "main") -> str:
 
 def opened(source: str, revision: str = "main") -> PreTrainedModel:
     """The model in fp32, with the head that its config names. Errors: as for `load_weights`; ValueError for a head that
-    transformers has not, and if a weight is missing or has another shape than the config says."""
+    neither transformers nor the plug-in has, and if a weight is missing or has another shape than the config says."""
     config = config_of(source, revision)
     name = (config.architectures or [""])[0]
-    made = getattr(transformers, name, None)
+    kinds: list[Any] = [mapping.get(type(config), None) for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING)]
+    known = {made.__name__: made for made in kinds if isinstance(made, type)}
+    made: Any = getattr(transformers, name, None) or known.get(name)
     if not (inspect.isclass(made) and issubclass(made, PreTrainedModel)):
         raise ValueError(f"{source}: config.json names the architecture {name!r}, which transformers has not")
     model, info = load_weights(made, source, config, revision)
@@ -61,6 +69,8 @@ def config_of(source: str, revision: str = "") -> PreTrainedConfig:
 
     Errors: FileNotFoundError where there is none; ValueError for one that is damaged or that only its own code opens.
     """
+    if importlib.util.find_spec(PLUG_IN):
+        importlib.import_module(PLUG_IN)
     try:
         config = AutoConfig.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
     except OSError as error:

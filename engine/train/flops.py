@@ -40,9 +40,9 @@ def count_flops(model: nn.Module, loss: Loss, batch: Batch) -> float:
     """
     shapes = FakeTensorMode(allow_non_fake_inputs=True)
     hollow = _hollow(model, shapes).train()
-    device = next(model.parameters()).device
+    device = next(hollow.parameters()).device
     x, y = _shapes_of(batch.x, shapes), _shapes_of(batch.y, shapes)
-    counter = FlopCounterMode(display=False, custom_mapping=IN_PLACE)
+    counter = FlopCounterMode(display=False, custom_mapping=PASSED_OVER)
     # The plain attention kernel is the only one whose products are those of the formula, on every device.
     with torch.compiler.set_stance("force_eager"), shapes, sdpa_kernel(SDPBackend.MATH), counter, torch.enable_grad():
         try:
@@ -66,10 +66,19 @@ def _shapes_of(tensors: dict[str, Tensor], shapes: FakeTensorMode) -> dict[str, 
     return {name: shapes.from_tensor(tensor) for name, tensor in tensors.items()}
 
 
+def _shape_of(tensor: Tensor, shapes: FakeTensorMode) -> Tensor:
+    """One of no device (`meta`) is put on the CPU, where an LSTM has one kernel instead of thousands of small ones."""
+    if tensor.device.type != "meta":
+        return shapes.from_tensor(tensor)
+    with shapes:
+        found = torch.empty_like(tensor, device="cpu")
+    return nn.Parameter(found, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else found
+
+
 def _hollow(model: nn.Module, shapes: FakeTensorMode) -> nn.Module:
     """A copy whose tensors are shapes (tied ones stay tied), and which recomputes no activation."""
     tensors = [*model.parameters(), *model.buffers()]
-    hollow = copy.deepcopy(model, {id(tensor): shapes.from_tensor(tensor) for tensor in tensors})
+    hollow = copy.deepcopy(model, {id(tensor): _shape_of(tensor, shapes) for tensor in tensors})
     for module in hollow.modules():
         if hasattr(module, "gradient_checkpointing"):
             setattr(module, "gradient_checkpointing", False)  # noqa: B010 (a module's attributes are untyped)
@@ -77,11 +86,37 @@ def _hollow(model: nn.Module, shapes: FakeTensorMode) -> nn.Module:
 
 
 def _products(into: Sequence[int], a: Sequence[int], b: Sequence[int], **_: Any) -> int:
-    """2 m n k of (..., m, k) @ (..., k, n), for the products added in place, which torch's counter passes over."""
+    """2 m n k of (..., m, k) @ (..., k, n), for the products added in place."""
     return 2 * math.prod(a) * b[-1]
 
 
-IN_PLACE = {torch.ops.aten.addmm_: _products, torch.ops.aten.baddbmm_: _products}
+def _lstm_layer(x: Sequence[int], into: Sequence[int], recurrent: Sequence[int], *_: Any, **__: Any) -> int:
+    """One direction of one layer, forward: x (T, B, I) or (B, T, I), and weights (4 H, I) and (4 H, H)."""
+    return 2 * x[0] * x[1] * (math.prod(into) + math.prod(recurrent))
+
+
+def _lstm_layer_backward(x: Sequence[int], into: Sequence[int], recurrent: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * _lstm_layer(x, into, recurrent)  # by the input and by the weights
+
+
+def _lstm(x: Sequence[int], weights: Sequence[Sequence[int]], *_: Any, **__: Any) -> int:
+    """cuDNN's, forward: all weight matrices of all layers meet each of the places of x (T, B, I) or (B, T, I)."""
+    return 2 * x[0] * x[1] * sum(math.prod(weight) for weight in weights if len(weight) == 2)
+
+
+def _lstm_backward(x: Sequence[int], weights: Sequence[Sequence[int]], *_: Any, **__: Any) -> int:
+    return 2 * _lstm(x, weights)
+
+
+# Products that torch's counter passes over: those that are added in place, and those inside of an LSTM's kernels.
+PASSED_OVER = {
+    torch.ops.aten.addmm_: _products,
+    torch.ops.aten.baddbmm_: _products,
+    torch.ops.aten.mkldnn_rnn_layer: _lstm_layer,
+    torch.ops.aten.mkldnn_rnn_layer_backward: _lstm_layer_backward,
+    torch.ops.aten._cudnn_rnn: _lstm,
+    torch.ops.aten._cudnn_rnn_backward: _lstm_backward,
+}
 
 
 # What the hardware could do

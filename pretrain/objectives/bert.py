@@ -106,7 +106,7 @@ class Bert(Objective[Text]):
     def build(self, model: dict[str, Any], text: Text) -> PreTrainedModel:
         settings = {"pad_token_id": text.vocabulary.pad, **model}
         architecture = BertForPreTraining if self.next_sentence else BertForMaskedLM
-        bert = architecture(configuration(settings, self.name, "bert", text.vocabulary))
+        bert = architecture(configuration(settings, self.name, ("bert",), text.vocabulary))
         if self.start == "local":
             start_locally(bert.bert)
         return bert

@@ -1,11 +1,12 @@
-"""Which token comes next?  The language model of GPT-2.
+"""Which token comes next?  The language model of GPT-2, or of an LSTM.
 
 Radford et al. 2019, section 2. Documents stand one behind the other, each ended by `<|endoftext|>`, and are cut into
 blocks of equal length: nothing is padded. Every token is asked once, from those before it in its block; the end of a
 document is asked like a token, and the first token of the next one is asked from it. So text can be made from nothing
-but `<|endoftext|>`.
+but `<|endoftext|>`. An LSTM's state begins at zero in each block, and goes on through its documents.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AttentionInterface, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from corpus.text.chapters import Chapter
@@ -31,6 +32,13 @@ SAMPLE_TOKENS = 48
 # transformers gives its own `sdpa` a mask when it is compiled, and looks on the GPU whether one is needed when it is
 # not. Under a name of ours no mask is made: the kernel knows what causal means, and its fastest forms take no mask.
 AttentionInterface.register("causal_sdpa", sdpa_attention_forward)
+
+# What may be trained, the first where nothing is said, and what it computes with where the recipe does not say it.
+# The tanh form of GELU is GPT-2's own; under this name it is one kernel instead of eight.
+KINDS: dict[str, dict[str, Any]] = {
+    "gpt2": {"activation_function": "gelu_pytorch_tanh", "attn_implementation": "causal_sdpa"},
+    "lstm": {},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,18 +81,25 @@ class CausalLM(Objective[Text]):
     def build(self, model: dict[str, Any], text: Text) -> PreTrainedModel:
         """transformers starts GPT-2 as its paper does: N(0, 0.02), and 0.02 / sqrt(2 layers) into the residual."""
         end = {"bos_token_id": text.vocabulary.eos, "eos_token_id": text.vocabulary.eos}
-        # The tanh form of GELU is GPT-2's own; under this name it is one kernel instead of eight.
-        kernels = {"activation_function": "gelu_pytorch_tanh"}
-        if self.across_documents:
-            kernels["attn_implementation"] = "causal_sdpa"
-        settings = {**end, **kernels, **model}
-        return GPT2LMHeadModel(configuration(settings, self.name, "gpt2", text.vocabulary))
+        kernels = dict(KINDS.get(model.get("model_type", "gpt2"), {}))
+        if not self.across_documents:  # positions that begin again need a mask
+            kernels.pop("attn_implementation", None)
+        config = configuration({**end, **kernels, **model}, self.name, tuple(KINDS), text.vocabulary)
+        if not self.across_documents and not hasattr(config, "max_position_embeddings"):
+            raise ValueError(
+                f"objective.across_documents is false, but model_type {config.model_type} has no positions that could "
+                "begin again with each document: its state goes on through a block; leave across_documents out"
+            )
+        architecture: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        made: PreTrainedModel = architecture(config)
+        return made
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         # Without attention mask and cache, positions that begin again keep attention within their document.
-        states = model.transformer(**batch.x, use_cache=False).last_hidden_state  # (B, T, H)
+        states = model.base_model(**batch.x, use_cache=False).last_hidden_state  # (B, T, H)
         asked = states.flatten(0, 1).index_select(0, batch.y["positions"])  # (M, H)
-        total, correct = projected_cross_entropy(asked, model.lm_head.weight, None, batch.y["tokens"])
+        head = model.get_output_embeddings()
+        total, correct = projected_cross_entropy(asked, head.weight, head.bias, batch.y["tokens"])
         return {"next_token": total} if model.training else {"next_token": total, "next_token_correct": correct}
 
     def show(self, batch: Batch, text: Text) -> list[Exhibit]:
@@ -122,10 +137,11 @@ def restarting(document: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def continued(model: Any, tokenizer: PreTrainedTokenizerFast, prompt: str) -> str:
     """What `model` makes up after `<|endoftext|>` and `prompt`: up to SAMPLE_TOKENS, or until it ends the document."""
     given = torch.tensor([[tokenizer.eos_token_id, *tokenizer.encode(prompt)]], device=model.device)
+    longest = getattr(model.config, "max_position_embeddings", math.inf)
     made = model.generate(
         given,
         attention_mask=torch.ones_like(given),
-        max_length=min(given.shape[1] + SAMPLE_TOKENS, model.config.n_positions),
+        max_length=min(given.shape[1] + SAMPLE_TOKENS, longest),
         do_sample=True,
         top_p=0.95,
         top_k=0,

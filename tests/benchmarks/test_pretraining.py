@@ -13,7 +13,7 @@ TINY_FORM = ("--tiny", "--turns", "2", "--steps", "2", "--megabytes", "0.2")
 
 
 def check(result):
-    for name in ("bert_mini", "gpt2_mini"):
+    for name in ("bert_mini", "gpt2_mini", "lstm_mini"):
         assert result[name].keys() >= {"ratio_default", "ratio_equal_precision", "loss_gap"}
         assert result[name]["ratio_default"] > 0
         assert abs(result[name]["loss_gap"]) < 0.01  # after four steps

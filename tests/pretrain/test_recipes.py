@@ -29,6 +29,9 @@ def byte_pairs_folder(corpus, tmp_path_factory) -> Path:
     return folder
 
 
+LSTM = {"num_hidden_layers": 2, "hidden_size": 32, "embedding_size": 16}
+
+
 def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
     """The recipe with a small text, model and batch, and two steps: one of each phase if there are two."""
     sizes = {"vocab_size", "intermediate_size", "initializer_range"} & recipe["model"].keys()
@@ -39,7 +42,7 @@ def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
         **recipe,
         "corpus": {**recipe["corpus"], "sources": sources, "held_out": 0.15},
         "tokenizer": str(tokenizer),
-        "model": {**model, **MODEL},
+        "model": {**model, **(LSTM if model.get("model_type") == "lstm" else MODEL)},
         "length": LENGTH,
         "plan": {**plan, **PLAN},
         "evaluation_examples": 24,

@@ -20,7 +20,7 @@ def attention(guest: Guest, text: str, pair: str, layer: float, head: float) -> 
     ids = x["input_ids"][0].tolist()
     if len(ids) > MOST_TOKENS:
         raise ValueError(f"This is {len(ids)} tokens, and {MOST_TOKENS} can be shown: shorten the text")
-    found = guest.model.base_model(**x, output_attentions=True).attentions  # a layer: (1, H, T, T)
+    found = guest.model.base_model(**x, output_attentions=True).get("attentions")  # a layer: (1, H, T, T)
     if not found:
         raise ValueError(f"{guest.name} does not tell its attention")
     if layer > len(found) or head > found[0].shape[1]:
@@ -43,6 +43,11 @@ def by_layer(guest: Guest, text: str) -> str:
     ids = x["input_ids"][0]
     places = [len(ids) - 1] if "continue" in guest.abilities else guest.gaps(ids)
     states = guest.model.base_model(**x, output_hidden_states=True).hidden_states
+    if odd := {state.shape[-1] for state in states} - {states[-1].shape[-1]}:
+        raise ValueError(
+            f"{guest.name} has layers of {odd.pop()} features, and its output layer reads {states[-1].shape[-1]}: it "
+            "has no guess from within"
+        )
     rows = []
     for number, state in enumerate(states):
         shares = guess_from(guest, x, state, last=number == len(states) - 1)[places].softmax(-1).topk(GUESSES)

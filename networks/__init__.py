@@ -1,0 +1,19 @@
+"""What transformers does not have: small `PreTrainedModel`s of our own.
+
+`import networks` makes them known to transformers' Auto classes, and is all that opens a saved one again:
+
+    import networks
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained("runs/lstm-mini/model")
+"""
+
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from networks.lstm import LSTMConfig, LSTMForCausalLM, LSTMModel
+
+AutoConfig.register(LSTMConfig.model_type, LSTMConfig)
+AutoModel.register(LSTMConfig, LSTMModel)
+AutoModelForCausalLM.register(LSTMConfig, LSTMForCausalLM)
+
+MODEL_TYPES = (LSTMConfig.model_type,)
