@@ -24,7 +24,7 @@ from typing import NoReturn
 from corpus.document import Document, Form, Tally, refuse
 from corpus.lines import lines
 from corpus.rows import hub, jsonl, parquet, wikipedia, without_row_groups
-from corpus.source import Part, Source, file_of, hidden_files, parts
+from corpus.source import Part, Source, file_of, files_left_out, parts
 
 
 def documents(source: Source, tally: Tally) -> Iterator[Document]:
@@ -34,7 +34,7 @@ def documents(source: Source, tally: Tally) -> Iterator[Document]:
     and for a source without a single document.
     """
     empty = True
-    tally.update(hidden_files(source))
+    tally.update(files_left_out(source))
     for part in parts(source):
         for document in read(part, tally):
             empty = False

@@ -444,3 +444,12 @@ def bert_uncased(data: Path) -> Tokenizer:
     backend.normalizer = normalizers.BertNormalizer()
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return backend
+
+
+def test_a_store_of_which_a_split_is_gone_is_made_anew_when_the_advice_is_followed(tmp_path, source, characters):
+    train, _ = prepare([source], characters, "c", tmp_path / "stores")
+    shutil.rmtree(train.folder)
+    with pytest.raises(FileNotFoundError, match=r"delete .* and give the same command again") as raised:
+        prepare([source], characters, "c", tmp_path / "stores")
+    shutil.rmtree(str(raised.value).split("delete ")[1].split(" and ")[0])
+    assert len(prepare([source], characters, "c", tmp_path / "stores")[0]) == len(train)
