@@ -66,7 +66,7 @@ def parted(document: Document, share: float) -> tuple[Document, Document]:
         before += len(text[place])
         place += 1
     least = min(2, len(text) // 2)
-    place = min(max(place, least), len(text) - least)
+    place = min(max(place, least, 1), len(text) - least)
     return joined(document, text[:place], ""), joined(document, text[place:], "#end")
 
 
@@ -79,7 +79,19 @@ def units(document: Document) -> list[str]:
         re.findall(r"\s*\S+\s*\Z|\s*\S+", text),
         list(text),
     )
-    return next((found for found in yet_smaller if len(found) > 1), [text])
+    visible = map(with_blanks_joined, yet_smaller)
+    return next((found for found in visible if len(found) > 1), [text])
+
+
+def with_blanks_joined(found: list[str]) -> list[str]:
+    """The pieces, each with some text: blanks go to the piece behind them, and at the end to the one before."""
+    text, waiting = [], ""
+    for piece in found:
+        waiting += piece
+        if waiting.strip():
+            text.append(waiting)
+            waiting = ""
+    return [*text[:-1], text[-1] + waiting] if text else []
 
 
 def joined(document: Document, text: list[str], mark: str) -> Document:

@@ -16,7 +16,7 @@ import numpy
 from corpus.text.document import Tally
 from corpus.text.manifest import Mapped, read_manifest, write_manifest
 from corpus.text.readers import refuse_empty
-from corpus.text.source import Source, hidden_files
+from corpus.text.source import Source, files_left_out
 from corpus.text.store import COUNTED, SPLITS, check_something_is_left, home_of, locked
 from engine.run.disk import whole_folder
 
@@ -45,7 +45,7 @@ def join_split(shards: list[Path], origin: dict[str, Any], folder: Path) -> None
     manifests = [read_manifest(shard) for shard in shards]
     skipped: Tally = sum((Tally(manifest["skipped"]) for manifest in manifests), Tally())
     for source in origin["sources"]:
-        skipped.update(hidden_files(Source(**source)))
+        skipped.update(files_left_out(Source(**source)))
     counts = {name: sum(manifest["counts"][name] for manifest in manifests) for name in COUNTED}
     check_something_is_left(folder.name, counts, origin, skipped)
     if folder.name == "train":

@@ -97,7 +97,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """What `write_manifest` wrote. Errors: FileNotFoundError, ValueError if it is not whole."""
     path = folder / "manifest.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no store here: manifest.json is missing")
+        raise FileNotFoundError(
+            f"{folder}: no store here: manifest.json is missing; delete {folder.parent} and give the same command "
+            "again: it is made anew"
+        )
     try:
         manifest = json.loads(path.read_bytes())
     except (ValueError, RecursionError):

@@ -24,7 +24,7 @@ from typing import NoReturn
 from corpus.text.document import Document, Form, Tally, refuse
 from corpus.text.lines import lines
 from corpus.text.rows import hub, jsonl, parquet, wikipedia, without_row_groups
-from corpus.text.source import Part, Source, file_of, hidden_files, parts
+from corpus.text.source import Part, Source, file_of, files_left_out, parts
 
 
 def documents(source: Source, tally: Tally) -> Iterator[Document]:
@@ -34,7 +34,7 @@ def documents(source: Source, tally: Tally) -> Iterator[Document]:
     and for a source without a single document.
     """
     empty = True
-    tally.update(hidden_files(source))
+    tally.update(files_left_out(source))
     for part in parts(source):
         for document in read(part, tally):
             empty = False
@@ -185,7 +185,7 @@ def joined(between: str, text: Iterator[str]) -> str:
 
 
 def docstrings(part: Part, tally: Tally) -> Iterator[Document]:
-    from corpus.text import docstrings
+    from corpus.text.readers import docstrings
 
     for document in docstrings.documents():
         if part.source.whitespace == "keep":

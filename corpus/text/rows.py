@@ -96,7 +96,8 @@ def lack(row: Mapping[str, Any], key: str) -> str:
     kinds = {type(None): "null", list: "a list", dict: "an object"}
     kind = kinds.get(type(value)) or f"{value!r:.40}"
     what = f"{key!r} is {kind}, not text" if key in row else f"no key {key!r}"
-    keys = ", ".join(islice(row, MANY_KEYS)) + (" ..." if len(row) > MANY_KEYS else "")
+    shown = (key[:40] if key.isprintable() else repr(key)[:40] for key in islice(row, MANY_KEYS))
+    keys = ", ".join(shown) + (" ..." if len(row) > MANY_KEYS else "")
     return f"{what}; the row has {keys or 'no keys'}"
 
 
@@ -124,7 +125,9 @@ def parquet_rows(part: Part, tally: Tally) -> Rows:
             number = sum(file.metadata.row_group(group).num_rows for group in range(part.row_group))
             for group in range(part.row_group, file.num_row_groups):
                 num_rows = file.metadata.row_group(group).num_rows
-                if size_of(file, group, field) > num_rows * part.source.max_bytes:  # known before it is unpacked
+                if (
+                    num_rows and size_of(file, group, field) > num_rows * part.source.max_bytes
+                ):  # known before it is unpacked
                     where = f"{path}: row {number}" + (f" to {number + num_rows - 1}" if num_rows > 1 else "")
                     refuse(f"{where}: {too_large(part.source)}", over(part.source), on_error, tally)
                     tally[over(part.source)] += num_rows - 1

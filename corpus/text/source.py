@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -52,8 +53,9 @@ class Source:
     weight: float | None = None  # its share in an interleaved stream, beside the weights of the others
 
     def __post_init__(self) -> None:
-        if self.weight is not None and not self.weight > 0:
-            raise ValueError(f"the weight of the {self.kind} source {self.path} is {self.weight}; it must be above 0")
+        if self.weight is not None and not 0 < self.weight < math.inf:
+            what = "it must be above 0, and finite"
+            raise ValueError(f"the weight of the {self.kind} source {self.path} is {self.weight}; {what}")
         if self.max_mb < 1:
             raise ValueError(f"max_mb of the {self.kind} source {self.path} is {self.max_mb}; it must be 1 or more")
         if self.documents != "file" and self.kind != "text":
@@ -61,6 +63,12 @@ class Source:
                 f"documents: {self.documents} says how files of kind text are parted; in a {self.kind} source "
                 f"{ELSEWHERE.get(self.kind, 'a row')} is a document: leave `documents` out"
             )
+        for key, kinds in ONLY_FOR.items():
+            if self.kind not in kinds and getattr(self, key) != type(self).__dataclass_fields__[key].default:
+                raise ValueError(
+                    f"{key}: {getattr(self, key)} does nothing in a {self.kind} source; it is for {', '.join(kinds)}: "
+                    "leave it out"
+                )
         if self.sentences == "line" and self.whitespace == "keep":
             raise ValueError(
                 "whitespace: keep, as causal_lm and byte-level vocabularies take it, cuts no sentences, so `sentences: "
@@ -82,6 +90,11 @@ class Source:
         return self.max_mb << 20
 
 
+ONLY_FOR: dict[str, tuple[str, ...]] = {  # the kinds of source in which a key does something, where it is not all
+    **dict.fromkeys(("config", "split", "revision"), ("hub",)),
+    "field": ("wikipedia", "jsonl", "parquet", "hub"),
+    "sentences": ("wikipedia", "books", "text", "jsonl", "parquet", "hub"),
+}
 ELSEWHERE = {"books": "a file", "docstrings": "a module"}  # what is a document
 
 
@@ -137,17 +150,18 @@ def pinned(source: Source) -> Source:
 def files(source: Source) -> list[tuple[str, Path]]:
     """(name within the source, path) of every file of the source, sorted by name; hidden ones are left out.
 
-    Errors: FileNotFoundError if there is none.
+    Errors: FileNotFoundError if there is none, or if one is a link to nothing.
     """
-    return shown_and_hidden(source)[0]
+    return shown_and_left_out(source)[0]
 
 
-def hidden_files(source: Source) -> Tally:
-    """How many files of the source are left out because they are hidden, or lie in hidden folders."""
-    return +Tally({"hidden files": len(shown_and_hidden(source)[1])}) if source.kind in SUFFIXES else Tally()
+def files_left_out(source: Source) -> Tally:
+    """How many files of the source are left out because they are hidden, or lie in hidden folders, and how many folders
+    because they are links: what they hold may be there already."""
+    return shown_and_left_out(source)[1] if source.kind in SUFFIXES else Tally()
 
 
-def shown_and_hidden(source: Source) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
+def shown_and_left_out(source: Source) -> tuple[list[tuple[str, Path]], Tally]:
     names = ", ".join(SUFFIXES[source.kind])
     wanted = f"a {source.kind} source is a file, or a folder or glob that has {names}"
     if not source.path:
@@ -157,14 +171,32 @@ def shown_and_hidden(source: Source) -> tuple[list[tuple[str, Path]], list[tuple
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}: {wanted}") from None
     if root.is_file():  # who names a hidden file means it
-        return [(root.name, root)], []
-    found = sorted(file for file in root.glob(pattern) if is_of_kind(file.name, source.kind) and file.is_file())
-    named = [(file.relative_to(root).as_posix(), file) for file in found]
-    hidden = [(name, file) for name, file in named if is_hidden(name)]
-    if len(hidden) == len(named):
-        but = f" but {len(hidden)} hidden files" if hidden else ""
+        return [(root.name, root)], Tally()
+    named = sorted((name_in(root, path), path) for path in root.glob(pattern))
+    of_kind = [(name, path) for name, path in named if is_of_kind(path.name, source.kind) and not path.is_dir()]
+    shown = [(name, path) for name, path in of_kind if not is_hidden(name)]
+    linked = [path for name, path in named if "**" in pattern and not is_hidden(name) and path.is_symlink()]
+    if lost := [path for _, path in shown if not path.exists()]:
+        raise FileNotFoundError(f"{lost[0]} is a link to nothing: restore what it should lead to, or remove the link")
+    left_out = {"hidden files": len(of_kind) - len(shown), "linked folders": sum(path.is_dir() for path in linked)}
+    shown = [(name, path) for name, path in shown if path.is_file()]
+    if not shown:
+        but = " and ".join(f"{number} {what}" for what, number in left_out.items() if number)
+        but = f" but {but}; name these" if but else ""
         raise FileNotFoundError(f"nothing to read in {root / pattern}{but}: {wanted}")
-    return [(name, file) for name, file in named if not is_hidden(name)], hidden
+    return shown, +Tally(left_out)
+
+
+def name_in(root: Path, path: Path) -> str:
+    """A file's name within its source. Errors: ValueError if it is not UTF-8, which not every reader can open."""
+    name = path.relative_to(root).as_posix()
+    if not is_utf8(name):
+        raise ValueError(f"{root}/{ascii(name)[1:-1]}: the name is not UTF-8; rename the file")
+    return name
+
+
+def is_utf8(name: str) -> bool:
+    return name.encode(errors="replace").decode() == name
 
 
 def is_of_kind(name: str, kind: str) -> bool:
@@ -220,7 +252,7 @@ def of_files(source: Source) -> str:
 
 
 def of_docstrings(source: Source) -> str:
-    from corpus.text import docstrings
+    from corpus.text.readers import docstrings
 
     return docstrings.fingerprint()
 

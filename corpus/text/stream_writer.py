@@ -25,7 +25,7 @@ from corpus.text.document import Document, Tally
 from corpus.text.encoding import Encoded, encode_all, until_gone
 from corpus.text.held_out import Division, Split, division
 from corpus.text.interleaving import Reading, num_characters
-from corpus.text.source import hidden_files, parts
+from corpus.text.source import files_left_out, parts
 from corpus.text.store import Writer
 from corpus.text.stream_job import Job, at_work, chapter_name, chapters_in, tell, wanted_path
 from engine.run.disk import whole_folder
@@ -108,7 +108,7 @@ def write_held_out(job: Job) -> None:
         for batch in in_batches(held_out, reading, min(BATCH_CHARACTERS // 16, job.held_out_tokens))
     )
     with whole_folder(job.target, num_bytes(job.held_out_tokens, job.dtype)) as aside:
-        writer, left_out = Writer(aside / "held_out", job.dtype), sum(map(hidden_files, job.sources), Tally())
+        writer, left_out = Writer(aside / "held_out", job.dtype), sum(map(files_left_out, job.sources), Tally())
         for batch, ids in encode_all(work, Tokenizer.from_str(job.tokenizer), processes=1):
             writer.append(ids)
             left_out += batch.left_out + ids.skipped

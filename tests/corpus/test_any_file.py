@@ -57,6 +57,41 @@ def test_a_hidden_file_that_is_named_is_read_and_a_folder_of_them_says_so(tmp_pa
     assert texts("text", hidden) == ["Seen."]
 
 
+def test_a_linked_file_is_read_a_linked_folder_counted_and_a_link_to_nothing_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.txt").write_text("Text.")
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "b.txt").symlink_to(tmp_path / "elsewhere" / "a.txt")
+    (folder / "more").symlink_to(tmp_path / "elsewhere")
+    (folder / "round").symlink_to(folder)
+    tally = Tally()
+    assert [document.id for document in documents(Source("text", str(folder)), tally)] == ["text:b.txt"]
+    assert tally == {"linked folders": 2}
+    assert texts("text", folder / "more") == ["Text."]  # named, it is read
+    (folder / ".#b.txt").symlink_to("somebody@here")  # an editor's lock
+    (folder / "c.txt").symlink_to(tmp_path / "gone.txt")
+    with pytest.raises(FileNotFoundError, match=r"c\.txt is a link to nothing: .* remove the link"):
+        read("text", folder)
+    (folder / "c.txt").unlink()
+    assert texts("text", folder) == ["Text."]
+
+
+def test_a_folder_of_links_alone_says_so(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.txt").write_text("Text.")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"nothing to read in .* but 1 linked folders; name these"):
+        read("text", tmp_path / "texts")
+
+
+def test_a_name_that_is_not_utf8_is_told(tmp_path):
+    (tmp_path / "a\udcff.txt").write_text("Text.")
+    with pytest.raises(ValueError, match=r"a\\udcff\.txt: the name is not UTF-8; rename the file"):
+        read("text", tmp_path)
+
+
 @pytest.mark.parametrize("folder", ["data [v1]", "what?", "a*b", "[x]"])
 def test_a_path_that_exists_is_no_pattern(tmp_path, folder):
     (tmp_path / folder).mkdir()
@@ -310,3 +345,37 @@ def test_whole_lines_before_the_damage_are_kept_and_the_line_is_right(tmp_path, 
     with pytest.raises(ValueError, match=rf"a\.txt\.gz: damaged or cut off after line {len(found)}: "):
         read("text", tmp_path, documents="line")
     assert found
+
+
+def test_a_parquet_file_without_rows_among_others_gives_nothing(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"text": pyarrow.array([], pyarrow.string())}), tmp_path / "a.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["Text."]}), tmp_path / "b.parquet")
+    assert texts("parquet", tmp_path) == ["Text."]
+    assert skipped("parquet", tmp_path) == (["Text."], {})
+
+
+def test_a_key_that_cannot_be_printed_keeps_the_message_one_line(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"a\\nb": 1, "\\ud800": 2, "' + "k" * 3000 + '": 3}\n')
+    with pytest.raises(ValueError, match=r"no key 'text'; the row has 'a\\nb', '\\ud800', k{40} \(to leave"):
+        read("jsonl", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [
+        ("text", {"field": "body"}),
+        ("jsonl", {"split": "test"}),
+        ("parquet", {"config": "en"}),
+        ("books", {"revision": "main"}),
+        ("docstrings", {"sentences": "line"}),
+    ],
+)
+def test_a_key_that_would_do_nothing_is_refused(kind, option):
+    with pytest.raises(ValueError, match=rf"does nothing in a {kind} source; it is for .*hub.*: leave it out"):
+        Source(kind, "x", **option)
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, float("inf"), float("nan")])
+def test_a_weight_is_a_number_above_0(weight):
+    with pytest.raises(ValueError, match="it must be above 0, and finite"):
+        Source("jsonl", "x", weight=weight)

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from corpus.text import words
 from corpus.text.document import Document, Tally, draw
 from corpus.text.held_out import Division, division
-from corpus.text.readers import documents
+from corpus.text.readers import documents, words
 from corpus.text.source import Source
 from corpus.text.store import Store, prepare
 from corpus.text.stream import StreamedText
@@ -71,6 +70,23 @@ def test_the_two_parts_are_the_text(form, text):
     assert "".join(both.split()) == "".join(text.split())
     assert beginning.paragraphs
     assert end.paragraphs
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "\n\nx", "\tx  \n", " \n\nOne line\n", "\n\n\n\n" + "word " * 99 + "\nend\n\n", "x y"]
+)
+def test_no_part_is_without_text_and_a_single_letter_is_trained_on(text):
+    parts = list(Division(0.01, ends=True).parts(Document("a", (text,), "whole")))
+    assert "".join(part.paragraphs[0] for _, part in parts) == text
+    assert all(part.paragraphs[0].strip() for _, part in parts)
+    assert [split for split, _ in parts] == ["train", "held_out"][: len(text.replace(" ", "").strip())]
+
+
+def test_three_rows_of_which_one_is_a_letter_are_a_corpus(tmp_path, byte_pairs):
+    source = written(tmp_path, ["x", "\n y", "Some words of text.\nAnd more of it.\n"])
+    train, held_out = prepare([source], byte_pairs, "hash", tmp_path / "stores", processes=1)
+    assert decoded(train, byte_pairs) == ["x", "\n y", "Some words of text.\n"]
+    assert decoded(held_out, byte_pairs) == ["And more of it.\n"]
 
 
 def test_documents_of_one_name_are_still_divided():

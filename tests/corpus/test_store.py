@@ -17,11 +17,11 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from corpus.text import store as store_module
 from corpus.text.document import Tally
 from corpus.text.encoding import encode_all
 from corpus.text.manifest import write_manifest
 from corpus.text.readers import documents
+from corpus.text.readers import store as store_module
 from corpus.text.sentences import sentences
 from corpus.text.source import Source
 from corpus.text.store import Store, is_prepared, prepare
@@ -444,3 +444,12 @@ def bert_uncased(data: Path) -> Tokenizer:
     backend.normalizer = normalizers.BertNormalizer()
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return backend
+
+
+def test_a_store_of_which_a_split_is_gone_is_made_anew_when_the_advice_is_followed(tmp_path, source, characters):
+    train, _ = prepare([source], characters, "c", tmp_path / "stores")
+    shutil.rmtree(train.folder)
+    with pytest.raises(FileNotFoundError, match=r"delete .* and give the same command again") as raised:
+        prepare([source], characters, "c", tmp_path / "stores")
+    shutil.rmtree(str(raised.value).split("delete ")[1].split(" and ")[0])
+    assert len(prepare([source], characters, "c", tmp_path / "stores")[0]) == len(train)

@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,19 @@ def test_the_second_is_told_in_one_line(tmp_path):
     with alone(tmp_path / "runs" / "small", "learning"), pytest.raises(FileExistsError, match="wait for it"):
         learn(tmp_path, TEXTS["english"])
     learn(tmp_path, TEXTS["english"])
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "byte-bpe"])
+def test_a_word_of_a_hundred_thousand_letters_is_learnt_from_in_seconds(tmp_path, kind):
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "Here it is: " + "x" * 100_000 + " " + "It was. " * 20}))
+    recipe = {
+        "name": "small",
+        "sources": [{"kind": "jsonl", "path": str(tmp_path / "rows.jsonl")}],
+        "vocabulary": {"name": kind, "size": 400},
+        "runs": str(tmp_path / "runs"),
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    start = time.process_time()
+    main.__wrapped__([str(tmp_path / "recipe.yaml")])  # type: ignore[attr-defined]
+    assert time.process_time() - start < 10  # with the word as it is half a minute
+    assert "was" in load_tokenizer(tmp_path / "runs" / "small" / "tokenizer").decode(range(400))
