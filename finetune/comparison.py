@@ -171,7 +171,10 @@ def of_our_rows(ours: Sequence[Row]) -> list[str]:
     ]
 
 
-SCORES_OF_COLUMNS = "The median over seeds, and in brackets the lowest and the highest, of the split and the score that the column names."
+SCORES_OF_COLUMNS = (
+    "The median over seeds, and in brackets the lowest and the highest, of the split and the score that the column "
+    "names."
+)
 
 
 def beyond_table(results: Sequence[Result]) -> Table:
