@@ -149,6 +149,11 @@ def _check(tokenizer: PreTrainedTokenizerFast, name: str | Path) -> None:
             f"the vocabulary of {name} has {len(tokenizer)} tokens, {ordinary} of them ordinary ones: it would read "
             "all text as unknown; check that its vocabulary file is there and whole"
         )
+    if type(tokenizer.model_max_length) is not int or tokenizer.model_max_length < 1:
+        raise ValueError(
+            f"the tokenizer of {name} has the model_max_length {tokenizer.model_max_length!r}; in "
+            "tokenizer_config.json that is a whole number of tokens, such as 512"
+        )
 
 
 def _check_wordpiece_lines(path: Path) -> None:

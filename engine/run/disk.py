@@ -87,7 +87,11 @@ def written(path: Path, needed: int = 0) -> Iterator[BinaryIO]:
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     if path.is_symlink():
         raise OSError(f"{path} is a link that leads to itself")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        there = next(folder for folder in path.parents if folder.exists())
+        raise NotADirectoryError(f"{path} cannot be made: {there} is no folder; name another place") from None
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with room(path, needed):

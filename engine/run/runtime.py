@@ -80,6 +80,7 @@ def make_accelerator(seed: int) -> Accelerator:
     stop_with_launcher()  # a program that was not started by `python -m`, too
     sharded = shards_asked_for()
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=STARTING)])
+    refuse_ranks_apart(accelerator.num_processes)
     if accelerator.mixed_precision == "fp16":
         raise ValueError(
             "mixed precision fp16 needs a loss scale, which is not kept here; say bf16, or no on an older card"
@@ -95,6 +96,19 @@ def make_accelerator(seed: int) -> Accelerator:
     speak_plainly()
     set_seed(seed)
     return accelerator
+
+
+def refuse_ranks_apart(num_processes: int) -> None:
+    """Refuse processes of one launch that do not know of each other: each would do the whole work. Errors: ValueError.
+
+    torchrun's are such on a machine without a GPU, where Accelerate is to be told that the CPU is meant.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != num_processes:
+        raise ValueError(
+            f"{started} processes were started, but each of them stands alone: on CPUs set ACCELERATE_USE_CPU=true, or "
+            "start them by accelerate launch --config_file accelerate_configs/cpu_2.yaml"
+        )
 
 
 def alone() -> None:

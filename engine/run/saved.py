@@ -123,7 +123,9 @@ def first_line(error: Exception) -> str:
     """What a library says of a file, on one line; of a file that brings code, what we say."""
     if "custom code" in str(error):
         return OWN_CODE
-    return redacted(str(error).strip().split("\n")[0]) or type(error).__name__
+    lines = str(error).strip().split("\n")
+    line = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]  # such as "Validation error for field 'x':"
+    return redacted(" ".join(line.split())) or type(error).__name__
 
 
 OWN_CODE = (

@@ -43,8 +43,13 @@ def fine_tuned(name: str, revision: str = "", said: str = "") -> tuple[PreTraine
     names: Any = config.id2label
     labels = tuple(names[number] for number in sorted(names))
     can_abstain = hasattr(config, "null_threshold")  # learnt with questions that have no answer
-    columns = tuple(getattr(config, "text_columns", ()))  # of a classifier that was fine-tuned here
-    task = Task(source, kind(config, source), labels, columns, "", "", lambda _: {}, unanswerable=can_abstain)
+    head = kind(config, source)
+    if head in ("classification", "tagging") and (twice := [name for name in labels if labels.count(name) > 1]):
+        raise ValueError(f"{source}: config.json gives two labels the name {twice[0]!r}: give each its own in id2label")
+    columns = getattr(config, "text_columns", [])  # of a classifier that was fine-tuned here
+    if not (isinstance(columns, list) and len(columns) < 3 and all(isinstance(name, str) for name in columns)):
+        raise ValueError(f"{source}: config.json has the text_columns {columns!r}; expected the names of one or two")
+    task = Task(source, head, labels, tuple(columns), "", "", lambda _: {}, unanswerable=can_abstain)
     model, random = open_model(source, HEADS[task.head], task, tokenizer, {}, fresh=False, revision=revision)
     if random:
         raise ValueError(f"{source} lacks what fine-tuning teaches, such as {random[0]}: finetune.run teaches it")

@@ -68,6 +68,7 @@ def main(argv: list[str]) -> None:
             f"{accelerator.num_processes} processes were started, but one answers a file: say --num_processes 1, or "
             "cut the file and answer its pieces side by side"
         )
+    refuse_to_replace(options.file, options.out)
     inputs = opened(options.file, by_number=any(WORDS_BY_NUMBER.fullmatch(said) for said in options.columns))
     model, task, tokenizer = fine_tuned(options.model, options.revision, options.task)
     asked = ASKED[task.head]
@@ -163,6 +164,12 @@ def lines(answering: Answering, part: Sequence[Question]) -> Iterator[str]:
     """A line of JSON for each question."""
     for question, told in zip(part, answering.told([question.given for question in part]), strict=True):
         yield strict_json({"id": question.id, **told}, ensure_ascii=False, default=str) + "\n"
+
+
+def refuse_to_replace(file: str, out: Path | None) -> None:
+    """Refuse to write the answers over the rows that are asked about. Errors: ValueError."""
+    if out is not None and out.is_file() and Path(file).is_file() and out.samefile(file):
+        raise ValueError(f"--out {out} is the file of inputs, which the answers would replace: name another file")
 
 
 @contextmanager

@@ -213,7 +213,8 @@ def usual_ways(asked: Asked, usual: Sequence[str]) -> list[Way]:
     if not usual:
         return list(asked.ways)
     alike = [way for way in asked.ways if len(asked.columns(way)) == len(usual)]
-    return [dict(zip(alike[0], usual, strict=True)), *alike]
+    own = dict(zip(alike[0], usual, strict=True))
+    return [own, *(way for way in alike if way != own)]
 
 
 def pair_of(text: str) -> tuple[str, str]:
@@ -260,8 +261,8 @@ def read(reader: Callable[[Any], T], value: Any, column: str) -> T:
 
 
 def checked(text: str, column: str) -> str:
-    """A text that says something, in UTF-8."""
-    if not text.strip():
+    """A text that says something, in UTF-8. NUL characters say nothing: models are trained without them."""
+    if not text.replace("\0", "").strip():
         raise ValueError(f"{column!r} is empty")
     try:
         text.encode()

@@ -34,7 +34,7 @@ def _markdown_table(table: Table) -> str:
     rows = [[row.system, *cells_with_spread(row, table)] for row in table.rows]
     lines = [head, ["---", *("---:" for _ in head[1:])], sizes, *rows]
     notes = [f"- {note}" for note in table.notes]
-    parts = [f"## {table.title}", _rows(lines), "\n".join(notes)]
+    parts = [f"## {table.title}", *([_rows(lines), "\n".join(notes)] if table.rows else [])]  # all may have failed
     if table.left_out:
         parts.append("Not in this table:\n\n" + "\n".join(f"- {what}" for what in table.left_out))
     if table.failures:

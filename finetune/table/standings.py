@@ -171,6 +171,12 @@ def of_our_rows(ours: Sequence[Row]) -> list[str]:
     ]
 
 
+SCORES_OF_COLUMNS = (
+    "The median over seeds, and in brackets the lowest and the highest, of the split and the score that the column "
+    "names."
+)
+
+
 def beyond_table(results: Sequence[Result]) -> Table:
     """Return a column for each other task."""
     tasks = dict.fromkeys(result.task for result in scored(results))
@@ -178,8 +184,7 @@ def beyond_table(results: Sequence[Result]) -> Table:
     known = published_beyond(columns)
     ours = (*majority_rows(results, columns), *system_rows(scored(results), columns))
     notes = (
-        "The median over seeds, and in brackets the lowest and the highest, of the split and the score that the column "
-        "names.",
+        *([SCORES_OF_COLUMNS] if ours else []),
         *(["Published rows: Devlin et al. 2019, development sets."] if known else []),
         *mark_notes(ours),
         *row_notes(ours),

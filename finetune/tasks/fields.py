@@ -41,6 +41,11 @@ def text_of(value: Any) -> str:
     raise ValueError(f"found {shown(value)}; expected a text")
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8: bytes that are not, and halves of characters, are lone surrogates."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def decoded(value: bytes) -> str:
     """UTF-8. Errors: ValueError for other bytes."""
     try:

@@ -18,7 +18,7 @@ line is read at once.
 import csv
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import StringIO, TextIOWrapper
 from pathlib import Path
@@ -79,11 +79,14 @@ def opened(name: str, by_number: bool = False) -> Inputs:
     return FORMATS[path.suffix](path)
 
 
-def text_file(path: Path) -> TextIO:
-    """A file of text; what is not UTF-8 becomes lone surrogates, which only the row that has them is refused for."""
+def text_file(path: Path, newline: str = "\n") -> TextIO:
+    """A file of text; what is not UTF-8 becomes lone surrogates, which only the row that has them is refused for.
+
+    newline: what ends a line, as `open` takes it; "" is any of \\n, \\r and \\r\\n, which stay as they are.
+    """
     if encoding_of(path) == "utf-16":
-        return StringIO(read_text(path), newline="\n")
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+        return StringIO(read_text(path), newline=newline)
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
 def delimiter_of(path: Path) -> str:
@@ -104,36 +107,42 @@ def delimiter_of(path: Path) -> str:
 
 def rows_that_fit(path: Path, mark: str) -> int:
     """How many of the first rows have as many fields as the header; −1 where that is one field."""
-    with text_file(path) as file:
-        reader = csv.reader(file, delimiter=mark, strict=True)
-        try:
-            header = next(reader, [])
-        except csv.Error:
-            return -1
-        rows = [fields for _, fields in itertools.islice(csv_fields(reader), ROWS_TO_LOOK_AT)]
-    return sum(isinstance(fields, list) and len(fields) == len(header) for fields in rows) if len(header) > 1 else -1
+    with text_file(path, newline="") as file:
+        header, *rows = [fields for _, fields in itertools.islice(csv_fields(file, mark), 1 + ROWS_TO_LOOK_AT)] or [[]]
+    if isinstance(header, str) or len(header) < 2:
+        return -1
+    return sum(isinstance(fields, list) and len(fields) == len(header) for fields in rows)
 
 
 def from_csv(path: Path) -> Inputs:
     """Values parted by commas, or by another mark that fits."""
-    reader = csv.reader(text_file(path), delimiter=delimiter_of(path), strict=True)
-    try:
-        header = next(reader, [])
-    except csv.Error as error:
-        raise ValueError(f"{path}:1: {error}") from None
-    return with_header(path, header, csv_fields(reader))
+    lines = csv_fields(text_file(path, newline=""), delimiter_of(path))
+    line, header = next(lines, (1, []))
+    if isinstance(header, str):
+        raise ValueError(f"{path}:{line}: {header}")
+    return with_header(path, header, lines)
 
 
-def csv_fields(reader: Any) -> Iterator[tuple[int, list[str] | str]]:
-    """The line where each row begins, and its fields, or what is wrong with it."""
+def csv_fields(file: TextIO, mark: str) -> Iterator[tuple[int, list[str] | str]]:
+    """The line where each row begins, and its fields, or what is wrong with it; empty lines are passed over."""
+    reader = csv.reader(file, delimiter=mark, strict=True)
     while True:
         line = reader.line_num + 1
         try:
-            yield line, next(reader)
+            fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, str(error)
+            yield line, CSV_TROUBLES.get(str(error).split(" (")[0], str(error))
+        else:
+            if fields:
+                yield line, fields
+
+
+CSV_TROUBLES = {
+    "unexpected end of data": 'a quote (") is opened here and never closed',
+    "field larger than field limit": 'a field of more than a million characters; is a quote (") not closed?',
+}
 
 
 def from_tsv(path: Path) -> Inputs:
@@ -146,8 +155,7 @@ def from_tsv(path: Path) -> Inputs:
 
 def with_header(path: Path, header: list[str], lines: Iterator[tuple[int, Any]]) -> Inputs:
     """Rows whose fields are named by a header; empty lines are passed over."""
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise ValueError(f"{path}:1: the header names the column {twice[0]!r} twice")
+    refuse_one_name_twice(header, f"{path}:1: the header names")
 
     def rows() -> Iterator[Row]:
         written = ((line, fields) for line, fields in lines if fields)
@@ -161,6 +169,12 @@ def with_header(path: Path, header: list[str], lines: Iterator[tuple[int, Any]])
                 yield Row(number, where, dict(zip(header, fields, strict=True)))
 
     return Inputs(str(path), tuple(header), some(rows(), str(path)))
+
+
+def refuse_one_name_twice(names: Sequence[str], who: str) -> None:
+    """Refuse columns of one name, of which only one would be read. Errors: ValueError."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{who} the column {twice[0]!r} twice")
 
 
 def unlike_header(fields: list[str], header: list[str]) -> str:
@@ -193,6 +207,8 @@ def objects(lines: Iterator[str], name: str) -> Inputs:
         looked.append(row)
         if not row.trouble:
             break
+    if looked and looked[-1].trouble:
+        raise ValueError(f"{looked[0].where}: {looked[0].trouble}; no row of the file can be read")
     return Inputs(name, tuple(looked[-1].fields) if looked else (), some(itertools.chain(looked, read), name))
 
 
@@ -202,6 +218,7 @@ def from_parquet(path: Path) -> Inputs:
         file = ParquetFile(path)
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{path}: not a parquet file ({error})") from None
+    refuse_one_name_twice(file.schema_arrow.names, f"{path} has")
 
     def rows() -> Iterator[Row]:
         number = 0

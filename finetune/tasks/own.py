@@ -27,7 +27,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from engine.run.recipe import data_path
-from finetune.tasks.fields import choices_of, is_empty, label_of, text_of, words_of
+from finetune.tasks.fields import choices_of, is_empty, is_utf8, label_of, shown, text_of, words_of
 from finetune.tasks.files import Row, opened
 from finetune.tasks.held_out import held_out
 from finetune.tasks.ner import iob2
@@ -35,6 +35,8 @@ from finetune.tasks.rows import said, table, unknown_source
 from finetune.tasks.task import DataSource, Head, Rows, Task
 
 LARGEST = 1_000_000  # characters of one field
+LONGEST_NUMBER = 10  # digits of a choice's number: int() refuses thousands in words of its own
+LABELS_SHOWN = 20  # in a message
 LARGEST_SCORE = float(np.finfo(np.float32).max)  # that a network can hold
 MISSING = ("none", "null", "na", "n/a", "<na>")  # labels, where all the others are numbers
 Parsed = dict[str, Any]  # our column → its value, for one row
@@ -95,8 +97,6 @@ def check_source(kind: Kind, source: DataSource) -> None:
             f"own/{kind.name}: name a dev file in data.files, or a share of the training rows in data.hold_out, such "
             "as 0.1; one of the two"
         )
-    if not 0 <= source.hold_out < 1:
-        raise ValueError(f"own/{kind.name}: data.hold_out is {source.hold_out}; it is a share, such as 0.1")
 
 
 def file_of(source: DataSource, split: str) -> Path:
@@ -145,18 +145,29 @@ def parsed(kind: Kind, source: DataSource, row: Row, needs_answer: bool) -> Pars
     """One row's fields under our names. Errors: ValueError that says what is wrong."""
     if row.trouble:
         raise ValueError(row.trouble)
-    found = {name: READERS[name](fetched(row, source.columns[name])) for name in kind.columns if name in source.columns}
+    named = [name for name in kind.columns if name in source.columns]
+    found = {name: in_column(READERS[name], row, source.columns[name]) for name in named}
     column = source.columns[kind.answer]
     if needs_answer or not is_empty(row.fields.get(str(column))):
-        found["label"] = kind.read_answer(fetched(row, column), found)
+        found["label"] = in_column(lambda value: kind.read_answer(value, found), row, column)
     return found
+
+
+def in_column(reader: Callable[[Any], Any], row: Row, column: Any) -> Any:
+    """What `reader` makes of a field, whose column is named if it makes nothing of it."""
+    value = fetched(row, column)
+    try:
+        return reader(value)
+    except ValueError as error:
+        names = ", ".join(map(str, column)) if isinstance(column, list) else column
+        raise ValueError(f"{error} (column {names})") from None
 
 
 def fetched(row: Row, column: Any) -> Any:
     """A field, or several of them, of which some may be empty, where the recipe names a list of columns."""
     if isinstance(column, list):
         return [field(row, str(name)) for name in column]
-    name = str(int(column)) if isinstance(column, float) else str(column)
+    name = str(int(column)) if isinstance(column, float) and column.is_integer() else str(column)
     value = field(row, name)
     if is_empty(value):
         raise ValueError(f"{name} is empty")
@@ -184,7 +195,7 @@ def a_text(value: Any) -> str:
     text = text_of(value).replace("\0", "")
     if len(text) > LARGEST:
         raise ValueError(f"a text of {len(text):,} characters; more than {LARGEST:,} are taken for a mistake")
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+    if not is_utf8(text):
         raise ValueError("the text is not UTF-8")
     if not text.strip():
         raise ValueError("the text is empty")
@@ -219,8 +230,8 @@ def a_score(value: Any, found: Parsed) -> float:
 def a_choice(value: Any, found: Parsed) -> int:
     last = len(found["choices"]) - 1
     number = label_of(value).removesuffix(".0")  # tables with a missing number have all their numbers so
-    if not (number.isascii() and number.isdecimal()) or int(number) > last:
-        raise ValueError(f"the label {value!r} is no choice; allowed: 0 to {last}")
+    if not (number.isascii() and number.isdecimal() and len(number) < LONGEST_NUMBER) or int(number) > last:
+        raise ValueError(f"the label {shown(value)} is no choice; allowed: 0 to {last}")
     return int(number)
 
 
@@ -236,8 +247,13 @@ def entity_tags(value: Any, found: Parsed) -> list[str]:
     begins = {"E": "I", "L": "I", "S": "B", "U": "B"}
     tags = word_tags(value, found)
     plain = [begins.get(tag[:1], tag[:1]) + tag[1:] if tag[1:2] == "-" else tag for tag in tags]
-    if strange := [tag for tag in plain if tag != "O" and (tag[:2] not in ("B-", "I-") or len(tag) < 3)]:
-        raise ValueError(f"tag {strange[0]!r} is no entity tag (B-X, I-X, O); for other tags there is own/tags")
+    strange = [place for place, tag in enumerate(plain) if tag != "O" and (tag[:2] not in ("B-", "I-") or len(tag) < 3)]
+    if strange:
+        place = strange[0]
+        raise ValueError(
+            f"tag {shown(plain[place])} is no entity tag (B-X, I-X, O), of word {place + 1}, "
+            f"{shown(found['words'][place])}; for other tags there is own/tags"
+        )
     return iob2(plain)
 
 
@@ -325,7 +341,9 @@ def coded(kind: Kind, answer: Any, codes: dict[str, int], where: str) -> Any:
         return answer
     given = answer if kind.head == "tagging" else [answer]
     if strange := [label for label in given if label not in codes]:
-        raise ValueError(f"{where}: the label {strange[0]!r} is not in the training rows; those are {', '.join(codes)}")
+        others = f" and {len(codes) - LABELS_SHOWN:,} more" if len(codes) > LABELS_SHOWN else ""
+        known = f"{', '.join(list(codes)[:LABELS_SHOWN])}{others}"
+        raise ValueError(f"{where}: the label {shown(strange[0])} is not in the training rows; those are {known}")
     found = [codes[label] for label in given]
     return found if kind.head == "tagging" else found[0]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from finetune.tasks.fields import shown
+from finetune.tasks.fields import is_utf8, shown
 from finetune.tasks.rows import find_files, hub_rows, read_text, said, table, unknown_source
 from finetune.tasks.task import DataSource, HubData, Rows, Task
 
@@ -137,9 +137,13 @@ def misshapen(row: dict[str, Any]) -> str:
     for name in ("id", "question", "context"):
         if not isinstance(row[name], str):
             return f"{name} is {shown(row[name])}; expected a text"
+        if not is_utf8(row[name]):
+            return f"{name} is not UTF-8"
     answers = row["answers"]
     if not isinstance(answers, dict) or not all(isinstance(answers.get(key), list) for key in ANSWER):
         return f"answers is {shown(answers)}; expected a list of answers, each with {' and '.join(ANSWER)}"
+    if len(answers["text"]) != len(answers["answer_start"]):
+        return f"answers has {len(answers['text'])} text and {len(answers['answer_start'])} answer_start"
     for text in answers["text"]:
         if not isinstance(text, str):
             return f"the text of an answer is {shown(text)}; expected a text"

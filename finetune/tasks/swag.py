@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, List, Value
 
+from finetune.tasks.fields import is_utf8
 from finetune.tasks.files import from_csv
 from finetune.tasks.rows import find_files, hub_rows, said, table, unknown_source
 from finetune.tasks.task import DataSource, HubData, Rows, Task
@@ -57,6 +58,8 @@ def checked(rows: list[tuple[str, dict[str, Any]]], split: str, description: str
     """The rows as a table, each of them looked at. A choice is the beginning with one of its endings."""
     columns: dict[str, list[Any]] = {"id": [], "text": [], "choices": [], "label": []}
     for number, (where, fields) in enumerate(rows):
+        if broken := [name for name in ("sent1", "sent2", *ENDINGS) if not is_utf8(fields[name])]:
+            raise ValueError(f"{where}: {broken[0]} is not UTF-8")
         columns["id"].append(str(number))
         columns["text"].append(fields["sent1"])
         columns["choices"].append([f"{fields['sent2']} {fields[ending]}".strip() for ending in ENDINGS])

@@ -65,6 +65,14 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, there):
     assert [path.name for path in real.parent.iterdir()] == ["real"]
 
 
+@pytest.mark.parametrize("below", ["answers", "more/answers"])
+def test_a_file_in_the_way_is_named(tmp_path, below):
+    (tmp_path / "notes").write_text("kept")
+    with pytest.raises(OSError, match=rf"notes/{below} cannot be made: \S+/notes is no folder"):
+        whole_file(tmp_path / "notes" / below, b"new")
+    assert (tmp_path / "notes").read_text() == "kept"
+
+
 def test_a_folder_and_a_link_to_itself_are_refused(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OSError, match="is a folder; name a file in it"):

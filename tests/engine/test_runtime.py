@@ -36,13 +36,17 @@ def test_a_mistake_is_one_line_and_a_status(error, status, line, capsys, monkeyp
     assert capsys.readouterr().err == line
 
 
-def test_our_own_mistake_keeps_its_traceback(monkeypatch):
+def test_our_own_mistake_keeps_its_traceback(monkeypatch, capsys):
     def main(argv):
         assert not argv, "a bug"
 
     monkeypatch.setattr(sys, "argv", ["program", "recipe.yaml"])
-    with pytest.raises(AssertionError, match="a bug"):
+    with pytest.raises(SystemExit) as ended:
         program(main)()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert "AssertionError: a bug" in said
 
 
 def test_the_commit_is_a_hash():
@@ -118,3 +122,14 @@ def test_a_megabyte_is_a_million_bytes():
         pytest.skip("this system does not let a process forget its peak of memory")
     pages = int(statm.read_text().split()[1])
     assert peak_rss_mb() == pytest.approx(pages * resource.getpagesize() / 1e6, rel=0.02)
+
+
+def test_processes_that_stand_alone_are_refused(launch_together, tmp_path):
+    def begin():
+        from engine.run.runtime import make_accelerator, program
+
+        program(lambda argv: print(make_accelerator(seed=0).num_processes))()
+
+    found = launch_together(begin, tmp_path, ACCELERATE_USE_CPU="false", CUDA_VISIBLE_DEVICES="")
+    assert [end.status for end in found] == [2, 2]
+    assert all(end.said.count("error: 2 processes were started, but each of them stands alone") == 1 for end in found)

@@ -128,7 +128,7 @@ class TestLabels:
         assert (len(rows["train"]), len(rows["dev"])) == (3, 1)
         with pytest.raises(ValueError, match=r"leaves no row for dev: each text is the only one of its label"):
             load("classification", labelled("a", "b"), hold_out=0.5)
-        with pytest.raises(ValueError, match=r"data\.hold_out is 1\.5; it is a share"):
+        with pytest.raises(ValueError, match=r"hold_out is 1\.5; it is a share"):
             load("classification", labelled("a", "b"), hold_out=1.5)
 
     def test_entities_may_begin_and_go_on_where_train_shows_just_one(self, load):
@@ -208,7 +208,7 @@ class TestEmptyFields:
         assert found["train"]["text"][:] == found["dev"]["text"][:]
         columns["text"] = pyarrow.array([*texts[:3], b"\xff"], pyarrow.binary())
         pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
-        with pytest.raises(ValueError, match=r"train\.parquet, row 3: the bytes are not UTF-8"):
+        with pytest.raises(ValueError, match=r"train\.parquet, row 3: .text. is not UTF-8 at byte 0"):
             load("classification", None, rows, "parquet")
 
     def test_a_score_that_the_network_cannot_hold_is_refused(self, load):

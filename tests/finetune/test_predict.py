@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import sys
 from functools import partial
 
@@ -437,6 +438,38 @@ class TestStreams:
 
 
 class TestRefused:
+    def test_answers_never_replace_the_rows_that_are_asked_about(self, tmp_path, classifier, refused):
+        rows = write(tmp_path / "in.csv", [["the cat"]], ["text"])
+        before = rows.read_bytes()
+        (tmp_path / "link.csv").symlink_to(rows)
+        assert "--out link.csv is the file of inputs, which the answers would replace" in refused(
+            classifier, "in.csv", "--out", "link.csv"
+        )
+        assert rows.read_bytes() == before
+
+    @pytest.mark.parametrize(
+        ("file", "change", "said"),
+        [
+            ("config.json", {"text_columns": "text"}, "config.json has the text_columns 'text'; expected the names of"),
+            ("config.json", {"text_columns": 5}, "config.json has the text_columns 5; expected the names of"),
+            ("config.json", {"id2label": {"0": "a", "1": "a"}}, "config.json gives two labels the name 'a'"),
+            ("tokenizer_config.json", {"model_max_length": "x"}, "has the model_max_length 'x'; in "),
+            ("tokenizer_config.json", {"model_max_length": -1}, "has the model_max_length -1; in "),
+            ("config.json", {"num_hidden_layers": "2"}, "field 'num_hidden_layers': TypeError: Field"),
+        ],
+    )
+    def test_a_model_whose_settings_are_damaged(self, tmp_path, classifier, refused, file, change, said):
+        folder = tmp_path / "damaged"
+        shutil.copytree(classifier, folder)
+        (folder / file).write_text(json.dumps({**json.loads((folder / file).read_text()), **change}))
+        (tmp_path / "in.txt").write_text("the cat\n")
+        assert said in refused(folder, "in.txt")
+
+    def test_where_no_row_can_be_read_that_is_what_is_said(self, tmp_path, classifier, refused):
+        (tmp_path / "in.jsonl").write_text("[1]\n[2]\n")
+        said = refused(classifier, "in.jsonl", "--skip_broken", "True")
+        assert "error: in.jsonl:1: JSON, but not an object {...}; no row of the file can be read" in said
+
     @pytest.mark.parametrize(
         ("name", "content", "said"),
         [

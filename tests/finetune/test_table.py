@@ -339,6 +339,15 @@ def test_a_run_in_which_everything_failed_has_no_row_and_says_why(run):
     assert table.failures
 
 
+def test_where_everything_beyond_glue_failed_there_is_no_table_of_nothing(run):
+    found = tables(read_all([run(failed(task="squad/v1.1"))]))
+    assert "| System |" not in FORMATS["markdown"](found)
+    assert '<th scope="col">System</th>' not in FORMATS["html"](found)
+    for render in FORMATS.values():
+        assert "no finite gradient" in render(found)
+        assert "The median over seeds" not in render(found)
+
+
 def test_a_part_of_the_training_rows_is_marked(run):
     job = line("glue/mnli", NINE["glue/mnli"], sizes={"train": 10_000, "dev_matched": 4_908})
     table = glue(run(job | {"majority": {}}))
