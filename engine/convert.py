@@ -26,6 +26,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 
 from engine.run.disk import whole_folder
+from engine.run.options import read_options
 from engine.run.runtime import program, speak_plainly
 from engine.run.saved import config_of, first_line, load_weights, located, opened
 
@@ -51,7 +52,7 @@ class Options:
 
 @program
 def main(argv: list[str]) -> None:
-    options = tyro.cli(Options, args=argv, prog="python -m engine.convert")
+    options = read_options(Options, argv, "python -m engine.convert", flags=True)
     speak_plainly()
     if options.to == "onnx" and options.dtype != "fp32":
         raise ValueError(f"ONNX is written in fp32 here, not {options.dtype}: leave --dtype out")

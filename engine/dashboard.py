@@ -20,6 +20,7 @@ from typing import Any
 
 import tyro
 
+from engine.run.options import read_options
 from engine.run.runtime import program
 from engine.run.tracking import PROJECT, group_of, read_lines, recipe_of
 
@@ -37,7 +38,7 @@ class Options:
 
 @program
 def main(argv: list[str]) -> None:
-    options = tyro.cli(Options, args=argv, prog="python -m engine.dashboard", config=(tyro.conf.FlagConversionOff,))
+    options = read_options(Options, argv, "python -m engine.dashboard")
     if not found(options.runs):
         raise ValueError(
             f"no run in {options.runs}: looked for metrics.jsonl in its folders. Train one, say `make demo`"

@@ -14,6 +14,7 @@ import tyro
 from huggingface_hub import HfApi
 
 from engine.publish.hub import check_repo, claim, in_words, patiently, push, refuse_not_finite
+from engine.run.options import read_options
 from engine.run.runtime import program
 from engine.run.states import states
 
@@ -30,7 +31,7 @@ class Options:
 
 @program
 def main(argv: list[str]) -> None:
-    options = tyro.cli(Options, args=argv, prog="python -m engine.push", config=(tyro.conf.FlagConversionOff,))
+    options = read_options(Options, argv, "python -m engine.push")
     model, api = options.run / "model", HfApi()
     if not (model / "config.json").is_file():
         raise ValueError(f"{options.run} has no finished model: looked for {model / 'config.json'}")

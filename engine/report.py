@@ -25,6 +25,7 @@ from engine.publish.curves import SHARES, Points, as_svg, draw, read_metrics
 from engine.publish.page import template
 from engine.run.disk import whole_file
 from engine.run.folders import read_finished
+from engine.run.options import read_options
 from engine.run.runtime import hardware, program
 from engine.run.tracking import PER_SECOND, name_of
 
@@ -46,7 +47,7 @@ class Options:
 
 @program
 def main(argv: list[str]) -> None:
-    options = tyro.cli(Options, args=argv, prog="python -m engine.report")
+    options = read_options(Options, argv, "python -m engine.report", flags=True)
     for folder in options.runs:
         print(write_report(folder))
 

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tyro
 import yaml
+
+from engine.run.options import read_options
 
 R = TypeVar("R")
 
@@ -28,7 +29,7 @@ DEEPEST, MOST = 32, 100_000  # lists and sections within each other, and values,
 def read(recipe_class: type[R], argv: list[str]) -> R:
     """Read `argv` = [FILE.yaml, --key value, --section.key value, ...] into a `recipe_class`.
 
-    Errors: FileNotFoundError for the file, ValueError for its content; a bad flag ends the program with status 2.
+    Errors: FileNotFoundError for the file, ValueError for its content and for an option that does not do.
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: RECIPE.yaml [--key value ...]   (sections: {', '.join(_field_types(recipe_class))})")
@@ -38,13 +39,7 @@ def read(recipe_class: type[R], argv: list[str]) -> R:
     recipe = load(recipe_class, Path(argv[0]))
     if len(argv) == 1:
         return recipe
-    recipe = tyro.cli(
-        recipe_class,
-        default=recipe,
-        args=argv[1:],
-        prog=argv[0],
-        config=(tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands),
-    )
+    recipe = read_options(recipe_class, argv[1:], prog=argv[0], default=recipe)
     _refuse_not_finite(recipe)
     return recipe
 

@@ -27,6 +27,7 @@ import tyro
 
 from engine.run.disk import written
 from engine.run.finite import strict_json
+from engine.run.options import read_options
 from engine.run.runtime import make_accelerator, program
 from finetune.ask.model import Answering, fine_tuned
 from finetune.batches import EVALUATION_TOKENS
@@ -60,7 +61,7 @@ class Options:
 
 @program
 def main(argv: list[str]) -> None:
-    options = tyro.cli(Options, args=argv, prog="python -m finetune.predict", config=(tyro.conf.FlagConversionOff,))
+    options = read_options(Options, argv, "python -m finetune.predict")
     with redirect_stdout(sys.stderr):  # standard output is for the answers
         accelerator = make_accelerator(seed=0)
     if accelerator.num_processes > 1:

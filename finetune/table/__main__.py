@@ -14,6 +14,7 @@ from typing import Literal
 
 import tyro
 
+from engine.run.options import read_options
 from engine.run.runtime import program
 from finetune.table.pages import FORMATS
 from finetune.table.results import read_what_is_there
@@ -32,7 +33,7 @@ class Options:
 @program
 def main(argv: list[str]) -> None:
     """Print the tables of the runs that `argv` names."""
-    options = tyro.cli(Options, args=argv, prog="python -m finetune.table")
+    options = read_options(Options, argv, "python -m finetune.table", flags=True)
     if options.published == bool(options.runs):
         raise ValueError(
             "name the runs to print, such as runs/glue: folders that finetune.run left; or say --published, without "

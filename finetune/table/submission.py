@@ -28,6 +28,7 @@ import tyro
 from datasets import Dataset
 
 from engine.run.disk import whole_file
+from engine.run.options import read_options
 from engine.run.records import json_object
 from engine.run.runtime import program
 from finetune.table.results import Result, parse, refuse_unlike_rows
@@ -108,7 +109,7 @@ class Filled:
 
 @program
 def main(argv: list[str]) -> None:
-    options = tyro.cli(Options, args=argv, prog="python -m finetune.submit", config=(tyro.conf.FlagConversionOff,))
+    options = read_options(Options, argv, "python -m finetune.submit")
     jobs = finished_jobs(options.runs)
     filled = {entry: fill(entry, jobs[entry.learnt]) for entry in ENTRIES}
     lacks = [f"{entry.name}.tsv: {file.lack}" for entry, file in filled.items() if file.lack]

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import tyro
 
+from engine.run.options import read_options
 from engine.run.runtime import program
 
 
@@ -32,7 +33,7 @@ class Options:
 
 @program
 def main(argv: list[str]) -> None:
-    options = tyro.cli(Options, args=argv, prog="python -m finetune.playground", config=(tyro.conf.FlagConversionOff,))
+    options = read_options(Options, argv, "python -m finetune.playground")
     if not options.models:
         raise ValueError("no model is named: say one or more, such as runs/demo/pretrain")
     if importlib.util.find_spec("gradio") is None:
