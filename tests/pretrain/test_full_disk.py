@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SIZES = {"hidden_size": 320, "intermediate_size": 1280, "num_attention_heads": 4}  # 10 MB of weights, a state is 30
 PLAN = {"steps": 5, "global_batch": 4, "device_batch": 4, "evaluate_every": 5}
-FULL = re.compile(r"error: (\S+) cannot be written: it needs ([\d,]+) bytes, and ([\d,]+) are free; what was there")
+FULL = re.compile(r"error: (\S+) cannot be written: it needs (more|[\d,]+) bytes, and ([\d,]+) are free")
 
 
 def on_a_full_disk(folder: Path, size: str) -> tuple[str, list[str], str]:
@@ -40,8 +40,8 @@ test -f runs/small/finished.json && echo finished
     (complaint,) = [line for line in first.splitlines() if line.startswith("error: ")]
     found = FULL.match(complaint)
     assert found, complaint
-    needed, free = (int(number.replace(",", "")) for number in found.groups()[1:])
-    assert needed > free >= 0
+    needed, free = (int(re.sub(r"\D", "", number) or -1) for number in found.groups()[1:])
+    assert needed > free >= 0 or found[2] == "more"
     assert not re.search(r"\.(writing|old)\b", left)  # no half is left
     return found[1], left.split(), second
 
@@ -63,10 +63,10 @@ def test_the_old_state_is_kept_and_once_there_is_room_it_goes_on(written):
 
 @pytest.mark.slow
 def test_a_model_that_does_not_fit_is_written_once_there_is_room(written):
-    what, left, then = on_a_full_disk(written(model=SIZES, plan=PLAN), "35m")
+    what, left, then = on_a_full_disk(written(model=SIZES, plan={**PLAN, "save_every": 4}), "40m")
     assert what == "runs/small/model"
-    assert "runs/small/state/step-5" in left
-    assert "going on from step 5" in then
+    assert "runs/small/state/step-4" in left
+    assert "going on from step 4" in then
 
 
 @pytest.mark.slow
