@@ -20,7 +20,6 @@ from engine.flops import count_flops
 from engine.hub import Publisher
 from engine.loop import train
 from engine.recipe import read
-from engine.report import write_report
 from engine.runtime import make_accelerator, program
 from engine.tracking import Tracker
 from pretrain.card import card
@@ -96,8 +95,7 @@ def main(argv: list[str]) -> None:
         picture = curves(run.folder / "metrics.jsonl", objective.panels)
         (run.folder / "curves.svg").write_text(picture, encoding="utf-8")
     run.finish(steps=steps, parameters=model.num_parameters())
-    if accelerator.is_main_process:
-        tracker.note(f"the report is {write_report(run.folder)}")
+    tracker.note(f"the report is {run.folder / 'report.html'}")
     publisher.finish(folder, steps)
     tracker.close()
     tracker.note(f"the model is {folder}")
