@@ -52,13 +52,16 @@ def main(argv: list[str]) -> None:
         print(write_report(folder))
 
 
-def write_report(folder: Path) -> Path:
-    """Write the page of the run in `folder` and return its path. Errors: ValueError where there is no run."""
+def write_report(folder: Path, finished: Mapping[str, Any] | None = None) -> Path:
+    """Write the page of the run in `folder` and return its path. Errors: ValueError where there is no run.
+
+    `finished` is what finished.json will say, of a run that is about to write it.
+    """
     metrics, target = folder / "metrics.jsonl", folder / "report.html"
     if not metrics.exists():
         raise ValueError(f"{folder} is no run: looked for {metrics}")
     points, recipe = read_metrics(metrics), read(folder / "recipe.yaml")
-    finished = read_finished(folder) or {}
+    finished = finished or read_finished(folder) or {}
     page = template(Path(__file__).with_suffix(".html")).render(
         name=name_of(folder),
         state=state(points, finished),

@@ -21,7 +21,6 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.publish.hub import Publisher
-from engine.report import write_report
 from engine.run.agreement import Apart, agree, contents, surroundings, weights
 from engine.run.checkpoint import Run
 from engine.run.disk import read_json, whole_file
@@ -30,6 +29,7 @@ from engine.run.folders import JOB, Taken, refuse_strangers
 from engine.run.recipe import read, resolved
 from engine.run.runtime import alone, commit, forget_peak, hardware, make_accelerator, program, seed_weights
 from engine.run.saved import located
+from engine.run.states import drop_states
 from engine.run.tracking import Tracker
 from engine.train.batches import Batches
 from engine.train.loop import Training, train
@@ -97,6 +97,10 @@ def together(recipe: FinetuneRecipe, shared: dict[str, Any], accelerator: "Accel
 def do(found: list[Job], company: Agree, accelerator: "Accelerator") -> None:
     """Do every job that is not done. What other processes are at is left to them."""
     left = [job for job in found if not job.finished]
+    if accelerator.is_main_process:
+        for job in found:
+            if job not in left:
+                clear_up(job)
     courses = {job.task: job.recipe.data for job in left}  # rows are opened first: a bad one shows before any training
     encodings = {name: Encodings(*opened(find_task(name), data)) for name, data in courses.items()}
     company(rows={name: checksums(encoding.rows) for name, encoding in encodings.items()})
@@ -150,20 +154,29 @@ def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accel
         line |= {"metrics": {}, "headline": {"name": encodings.task.headline, "value": None}, "failure": str(error)}
         run.finish(**line)
         if accelerator.is_main_process:
-            shutil.rmtree(job.folder / "model", ignore_errors=True)  # trained, but of no use
+            clear_up(job)
         tracker.close()
         return
     words = card(encodings.task, model, line)
     # What was chosen on dev is in the model's config now.
     folder = run.export(model, fit_tokenizer(tokenizer, model), words, job.recipe.hub.repo)
     publisher.finish(folder, facts["steps"])
-    if not job.recipe.save_model and accelerator.is_main_process:
-        shutil.rmtree(folder)
     run.finish(**line)
     tracker.close()
     if accelerator.is_main_process:
-        write_report(job.folder)
+        clear_up(job)
     accelerator.free_memory()
+
+
+def clear_up(job: Job) -> None:
+    """Delete what a finished job has no use for: its states, and a model that is not wanted or that failed.
+
+    Not before it is finished: a job that is killed goes on from its model. It is called again for jobs of earlier
+    launches, which may have been killed before it.
+    """
+    drop_states(job.folder)
+    if not job.recipe.save_model or (job.finished or {}).get("metrics") == {}:
+        shutil.rmtree(job.folder / "model", ignore_errors=True)
 
 
 def taught(
@@ -178,6 +191,8 @@ def taught(
         tokenizer = framed(load_tokenizer(str(job.folder / "model")))
         model, _ = open_model(str(job.folder / "model"), head, task, tokenizer, {}, fresh=False)
         tracker.note(f"{job.words}: trained by an earlier launch")
+        if accelerator.is_main_process:
+            forget_judgement(job.folder / "metrics.jsonl")
         return model.to(accelerator.device), tokenizer, trained_before(job)
     source = located(str(before.folder / "model") if before else recipe.model)
     pinned = commit_of(source, recipe.revision)
@@ -206,6 +221,13 @@ def taught(
         whole_file(trained, strict_json(facts).encode())
     accelerator.wait_for_everyone()
     return model, tokenizer, facts
+
+
+def forget_judgement(metrics: Path) -> None:
+    """Leave only training's own lines: a job that was killed while it was judged is judged again, and told once."""
+    if metrics.exists():
+        lines = metrics.read_bytes().splitlines(keepends=True)
+        whole_file(metrics, b"".join(line for line in lines if b'"loss": ' in line and line.endswith(b"\n")))
 
 
 def trained_before(job: Job) -> dict[str, Any]:

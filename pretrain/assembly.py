@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 from corpus.medium import Medium, OpenCorpus
 from engine.publish.curves import curves
 from engine.publish.hub import Publisher
-from engine.report import write_report
 from engine.run.checkpoint import Run
 from engine.run.tracking import Tracker
 from engine.train.batch import Batch
@@ -112,8 +111,7 @@ def pretrain(
         picture = curves(run.folder / "metrics.jsonl", recipe.objective.panels)
         (run.folder / "curves.svg").write_text(picture, encoding="utf-8")
     run.finish(steps=steps, parameters=model.num_parameters())
-    if accelerator.is_main_process:
-        tracker.note(f"the report is {write_report(run.folder)}")
+    tracker.note(f"the report is {run.folder / 'report.html'}")
     publisher.finish(folder, steps)
     tracker.close()
     tracker.note(f"the model is {folder}")

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from corpus.text.source import Source, fingerprint, pinned
 from engine.run.disk import alone, read_json, whole_folder
 from engine.run.folders import TOKENIZER, mark, refuse_others, visible
+from engine.run.processes import ends_at_once
 from engine.run.recipe import check_least, check_name, read, resolved
 from engine.run.runtime import commit, hardware, peak_rss_mb, program
 from tokenizer.learn import Learner
@@ -74,7 +75,8 @@ def learn(recipe: Recipe) -> None:
     other = opened(recipe.compare)
     sample = survey(recipe.sources, recipe.held_out, recipe.max_bytes)
     print(f"learning from {sample.num_documents:,} documents, {sample.num_bytes / 1e6:.1f} MB", flush=True)
-    tokenizer = recipe.vocabulary.learn(sample.texts(), sample.characters, recipe.max_length)
+    with ends_at_once():
+        tokenizer = recipe.vocabulary.learn(sample.texts(), sample.characters, recipe.max_length)
     judged = [paragraph for document in sample.held_out for paragraph in document.paragraphs]
     measures = tuple(measure(label, one, judged) for label, one in [(recipe.name, tokenizer), *other.items()])
     report = Report(

@@ -13,6 +13,7 @@ import importlib.util
 import json
 import multiprocessing
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -126,8 +127,14 @@ def read() -> Harvest:
 def harvest() -> list[Module]:
     """Read every module of PACKAGES, in the order of their names."""
     files = sorted(file for package in PACKAGES for file in module_files(package))
-    with multiprocessing.Pool(PROCESSES, initializer=gc.disable) as pool:
+    with multiprocessing.Pool(PROCESSES, initializer=become_worker) as pool:
         return pool.starmap(read_module, files, chunksize=32)
+
+
+def become_worker() -> None:
+    """Ctrl-C reaches all processes; the one that waits for us answers, and ends us."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()
 
 
 def module_files(package: str) -> Iterator[tuple[str, Path]]:

@@ -185,7 +185,7 @@ def joined(between: str, text: Iterator[str]) -> str:
 
 
 def docstrings(part: Part, tally: Tally) -> Iterator[Document]:
-    from corpus.text.readers import docstrings
+    from corpus.text import docstrings
 
     for document in docstrings.documents():
         if part.source.whitespace == "keep":

@@ -252,7 +252,7 @@ def of_files(source: Source) -> str:
 
 
 def of_docstrings(source: Source) -> str:
-    from corpus.text.readers import docstrings
+    from corpus.text import docstrings
 
     return docstrings.fingerprint()
 

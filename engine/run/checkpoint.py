@@ -4,6 +4,7 @@
     runs/NAME/metrics.jsonl    one line for each log and each evaluation
     runs/NAME/state/step-N/    weights, optimizer, average, position: a folder that appears whole or not at all
     runs/NAME/model/           a transformers folder, ready for `from_pretrained` and the Hub
+    runs/NAME/report.html      curves, data, cost: one page
     runs/NAME/finished.json    written last
 
 A state is safetensors and JSON: nothing that is loaded can execute code. It is the same whatever the parallelism, and
@@ -11,7 +12,6 @@ goes on under any other.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +27,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from engine.publish.card import Card, Journey, write_card
+from engine.report import write_report
 from engine.run import tensors
 from engine.run.agreement import agree
 from engine.run.disk import read_json, remove, sha256, whole_file, whole_folder
@@ -52,6 +53,7 @@ from engine.run.states import (
     POSITION,
     WEIGHTS,
     damage,
+    drop_states,
     read_position,
     states,
     step_of,
@@ -97,7 +99,9 @@ class Run:
         accelerator.wait_for_everyone()
         refuse_strangers(folder, recipe, kind)
         accelerator.wait_for_everyone()
-        if accelerator.is_main_process and not self.finished:
+        if accelerator.is_main_process and self.finished:
+            drop_states(folder)  # a kill may have come before it
+        elif accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = locked(folder, shared)
             if not has_work(folder) or recipe_is_lost(folder, recipe):
@@ -119,12 +123,17 @@ class Run:
         return self._seconds_before + time.perf_counter() - self._began
 
     def finish(self, **facts: Any) -> None:
-        """Write `finished.json`: seconds, peak memory and `facts`; then drop the states, which are no longer needed."""
+        """Write report.html and then finished.json: seconds, peak memory and `facts`. The states are dropped.
+
+        Nothing that a user looks for is written after finished.json: a kill there would be the end of it.
+        """
         if self.accelerator.is_main_process:
             memory = {"peak_rss_mb": round(peak_rss_mb()), **peak_gpu_mb()}
             facts = {"seconds": round(self.seconds, 1), **memory, **facts}
+            if (self.folder / "metrics.jsonl").exists():
+                write_report(self.folder, facts)
             whole_file(self.folder / "finished.json", strict_json(facts, indent=1).encode())
-            shutil.rmtree(self.folder / "state", ignore_errors=True)
+            drop_states(self.folder)
             (self.folder / ".lock").unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
 

@@ -143,8 +143,9 @@ def open_descriptor(path: Path) -> int | None:
 def room(path: Path, needed: int) -> Iterator[None]:
     """Say what is missing, if `needed` bytes do not fit where `path` will be, now or when the writing gets there."""
     free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
+    need = f"{needed:,}" if needed else "more"  # how much more is not known beforehand
     shortage = OSError(
-        f"{path} cannot be written: it needs {needed:,} bytes, and {free:,} are free; what was there before is kept. "
+        f"{path} cannot be written: it needs {need} bytes, and {free:,} are free; what was there before is kept. "
         "Make room and give the same command again"
     )
     if needed > free:

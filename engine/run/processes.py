@@ -15,13 +15,15 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _set_pg_timeout
 
-from engine.run.starting import LOST
+from engine.run.starting import INTERRUPTED, LOST, end
 
 USER_MISTAKE, STOPPED = 2, 3
 STARTING = timedelta(minutes=5)
@@ -106,6 +108,32 @@ class Waiting:
 def _limit(longest: timedelta) -> None:
     if in_company():
         _set_pg_timeout(longest)  # torch has no public way to change it
+
+
+@contextmanager
+def ends_at_once() -> Iterator[None]:
+    """Within this block Ctrl-C ends the process in two seconds, even if a library is at work that never looks for it.
+
+    A handler in Python waits for the main thread to return from C or Rust, which may take minutes.
+    """
+    left = threading.Event()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def watch() -> None:
+        with os.fdopen(reading, "rb", buffering=0) as signals:
+            while heard := signals.read(1):  # nothing once the block is left
+                if heard[0] == signal.SIGINT and not left.wait(2):
+                    end(INTERRUPTED, "stopped; the same command begins anew")
+
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        left.set()
+        signal.set_wakeup_fd(before)
+        os.close(writing)
 
 
 class StopSignal:

@@ -5,6 +5,7 @@ Its manifest.json names every part with size and SHA-256. What is called otherwi
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,11 @@ class Told:
 def states(folder: Path) -> list[Path]:
     """The states in `folder`, oldest first."""
     return sorted((path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()), key=step_of)
+
+
+def drop_states(folder: Path) -> None:
+    """Delete the states of the run in `folder`, which is finished."""
+    shutil.rmtree(folder / "state", ignore_errors=True)
 
 
 def strays(folder: Path) -> list[str]:

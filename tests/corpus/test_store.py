@@ -17,11 +17,11 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from corpus.text import store as store_module
 from corpus.text.document import Tally
 from corpus.text.encoding import encode_all
 from corpus.text.manifest import write_manifest
 from corpus.text.readers import documents
-from corpus.text.readers import store as store_module
 from corpus.text.sentences import sentences
 from corpus.text.source import Source
 from corpus.text.store import Store, is_prepared, prepare

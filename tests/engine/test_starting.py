@@ -7,9 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.kills import processes_after
+
 ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "accelerate_configs"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
 
 
@@ -47,20 +51,35 @@ def test_a_process_whose_launcher_is_dead_already_ends_at_once(tmp_path):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.1 * number for number in range(10)])
-def test_a_launcher_that_is_killed_in_its_first_second_leaves_no_process(tmp_path, delay):
-    import psutil
+TORCHRUN = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+ACCELERATE = ["accelerate.commands.launch", "--config_file"]
+LAUNCHERS = {
+    "torchrun": (TORCHRUN, 2),
+    "accelerate of two": ([*ACCELERATE, str(CONFIGS / "cpu_2.yaml"), "--main_process_port", "0"], 2),
+    "accelerate of one": ([*ACCELERATE, str(CONFIGS / "cpu.yaml")], 1),
+}
 
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
-    launcher = subprocess.Popen([*command, "-m", "pretrain.run", "none.yaml"], cwd=tmp_path, env=ENVIRONMENT)
-    while len(ranks := psutil.Process(launcher.pid).children()) < 2:
-        time.sleep(0.01)
-    time.sleep(delay)
-    launcher.kill()
-    launcher.wait()
-    _, alive = psutil.wait_procs(ranks, timeout=20)
-    for rank in alive:
-        rank.kill()
-    assert len(ranks) == 2
-    assert not alive
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_launcher_that_is_killed_in_its_first_second_leaves_no_process(tmp_path, launcher):
+    """Its first second, and the first one of the processes that it starts, in turn."""
+    command, processes = LAUNCHERS[launcher]
+    for number in range(12):
+        folder, has_begun = tmp_path / str(number), number % 2
+        folder.mkdir()
+        launching = subprocess.Popen(
+            [sys.executable, "-m", *command, "-m", "pretrain.run", "none.yaml"], cwd=folder, env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while has_begun and len(psutil.Process(launching.pid).children()) < processes:
+            assert launching.poll() is None
+            time.sleep(0.01)
+        time.sleep(number / 12)
+        launching.kill()
+        launching.wait()
+        left = processes_after(folder, 30)
+        for one in left:
+            one.kill()
+        assert not left
+    print(f"{launcher} killed 12 times, no process was left")

@@ -1,4 +1,4 @@
-"""What does pretraining survive on two processes?  Signals, crashes, hangs, a full disk, losses that are no numbers."""
+"""What does pretraining survive on two processes?  Signals, crashes, hangs, losses that are no numbers."""
 
 import json
 import os
@@ -346,43 +346,6 @@ def test_killed_five_times_the_same_command_reaches_the_same_end(on_two, prepare
     assert launch.status == 0, launch.said
     assert "going on from step" in launch.said
     assert_bit_equal(folder, on_two)
-
-
-# The disk
-
-
-def test_on_a_full_disk_the_old_state_is_kept_and_once_there_is_room_it_goes_on(prepared):
-    """Runs in a file system of 50 MB, of which a state takes 30."""
-    folder = prepared(
-        "full",
-        model={**NO_DROPOUT, "hidden_size": 320, "intermediate_size": 1280, "num_attention_heads": 4},
-        plan={"steps": 5, "global_batch": 4, "device_batch": 4, "save_every": 2},
-    )
-    (folder / "runs").mkdir()
-    script = f"""
-mount -t tmpfs -o size=50m none runs || exit 99
-{sys.executable} -m pretrain.run recipe.yaml; echo "status $?"
-find runs/small/state -mindepth 1 -maxdepth 1
-mount -o remount,size=200m runs
-{sys.executable} -m pretrain.run recipe.yaml; echo "status $?"
-"""
-    ended = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
-    if ended.returncode == 99 or "unshare" in ended.stderr:
-        pytest.skip(f"no file system can be mounted here: {ended.stderr.strip()}")
-    said = ended.stdout
-    assert re.findall(r"status (\d+)", said) == ["2", "0"], said + ended.stderr
-    (complaint,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    needed, free = re.search(
-        r"runs/small/state/step-4 cannot be written: it needs ([\d,]+) bytes, and ([\d,]+) are free", complaint
-    ).groups()
-    assert 50_000_000 > int(needed.replace(",", "")) > int(free.replace(",", "")) > 0
-    left = said.split("status 2\n")[1].splitlines()
-    assert left[0] == "runs/small/state/step-2"
-    assert not left[1].startswith("runs/")
-    assert "going on from step 2" in said
 
 
 def test_a_state_that_is_asked_for_and_damaged_is_named_and_no_other_is_taken(prepared, launch):
