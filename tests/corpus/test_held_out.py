@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from corpus.text import words
 from corpus.text.document import Document, Tally, draw
 from corpus.text.held_out import Division, division
-from corpus.text.readers import documents, words
+from corpus.text.readers import documents
 from corpus.text.source import Source
 from corpus.text.store import Store, prepare
 from corpus.text.stream import StreamedText

@@ -5,6 +5,7 @@ import math
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def both_tokens(tokenizer_folder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def open_medium(corpus, both_tokens, tmp_path_factory) -> Callable[[type[Medium]], tuple[Medium, StoredText]]:
+def open_medium(corpus, both_tokens, tmp_path_factory) -> Callable[[type[Medium]], Any]:
     """A medium of each kind, and chapters of it."""
     tokenizer, stores = load_tokenizer(both_tokens), tmp_path_factory.mktemp("stores")
     store, _ = prepare([Source("text", str(corpus))], tokenizer, "hash", stores, 0.1, processes=1)

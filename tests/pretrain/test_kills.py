@@ -70,7 +70,8 @@ def test_whatever_part_of_the_newest_state_is_damaged_it_reaches_the_same_end(tm
 
     def stop(pid: int) -> None:
         if not told and len(list(states.glob("step-*"))) == 2:
-            told.append(os.kill(pid, signal.SIGTERM))
+            told.append(pid)
+            os.kill(pid, signal.SIGTERM)
 
     assert launch(stopped, "recipe.yaml", watch=stop).status == 3
     newest = max(states.glob("step-*"), key=lambda state: int(state.name[5:]))

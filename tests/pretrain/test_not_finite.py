@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.run.states import write_manifest
-from pretrain.objective import perplexity
+from pretrain.terms import perplexity
 
 BLOWN_UP = {
     "optimizer": {"lr": 1e38, "weight_decay": 10.0},  # times each other more than a float holds

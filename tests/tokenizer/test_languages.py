@@ -140,6 +140,6 @@ def test_a_word_of_a_hundred_thousand_letters_is_learnt_from_in_seconds(tmp_path
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     start = time.process_time()
-    main.__wrapped__([str(tmp_path / "recipe.yaml")])  # type: ignore[attr-defined]
+    main.__wrapped__([str(tmp_path / "recipe.yaml")])
     assert time.process_time() - start < 10  # with the word as it is half a minute
     assert "was" in load_tokenizer(tmp_path / "runs" / "small" / "tokenizer").decode(range(400))
