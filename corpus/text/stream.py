@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from transformers import PreTrainedTokenizerFast
 
 from corpus.text.chapters import Chapter
@@ -30,6 +31,7 @@ from corpus.text.store import Store, vocabulary_size
 from corpus.text.stream_job import Job, chapter_name, chapters_in, is_at_work, is_past, raise_what_was_told, wanted_path
 from engine.train import draws
 
+EDGE = 1 << 16  # bytes
 HELD_OUT_TOKENS = 1 << 18  # 2,048 examples of 128 tokens
 LOOK_EVERY = 0.05  # seconds
 PATIENCE = 120.0  # seconds without a writer at work, after which a process that does not start it gives up
@@ -91,8 +93,9 @@ class StreamedText:
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what decides over the chapters: how they are cut and the sources, at their commit or by
-        their files' names and sizes, since the files are not all read for it. A cursor is good for one fingerprint."""
-        found = [(part.name, part.num_bytes) for source in self._job.sources for part in parts(source)]
+        their files' names, sizes, beginnings and ends, since no stream is read whole for it. A cursor is good for one
+        fingerprint."""
+        found = [(part.name, part.num_bytes, edges(part.path)) for source in self._job.sources for part in parts(source)]
         return hashlib.sha256(json.dumps([self._stamp, found, SPLITTER]).encode()).hexdigest()
 
     def chapter(self, epoch: int, number: int, cursor: dict[str, Any]) -> Chapter:
@@ -208,3 +211,15 @@ def in_words(status: int) -> str:
         return f"ended with status {status}"
     reason = ", as the system does when memory runs out" if status == -signal.SIGKILL else ""
     return f"was ended by {signal.Signals(-status).name}{reason}"
+
+
+def edges(path: Path | None) -> str:
+    """A checksum of a file's first and last EDGE bytes: of equal sizes, it tells other text from the same. "" for what
+    is no file."""
+    if path is None:
+        return ""
+    with path.open("rb") as file:
+        found = xxhash.xxh3_64(file.read(EDGE))
+        file.seek(max(0, path.stat().st_size - EDGE))
+        found.update(file.read(EDGE))
+    return found.hexdigest()

@@ -281,7 +281,10 @@ def test_changed_files_or_weights_are_another_fingerprint(open_text, sources, tm
     assert fingerprint(replace(few, weight=1.0)) != before
     assert fingerprint(few, chapter_tokens=2000) != before
     write_shard(tmp_path / "rows/0.jsonl", range(30))
-    assert fingerprint(few) != before
+    assert (longer := fingerprint(few)) != before
+    path = tmp_path / "rows/0.jsonl"
+    path.write_bytes(path.read_bytes()[::-1])  # another text of the same size
+    assert fingerprint(few) != longer
 
 
 def test_shards_of_a_hub_data_set_are_streamed_once_each(open_text, tmp_path):
