@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from finetune.questions.encoding import Predictions
-from finetune.table.predictions import named
 from finetune.tasks.fields import choices_of, is_empty, text_of, words_of
 from finetune.tasks.files import Inputs
 from finetune.tasks.metrics.entity_scores.entity_scores import entities
-from finetune.tasks.task import Head, Task
+from finetune.tasks.task import Head, Task, named
 
 Way = dict[str, str]  # what a model is given → the file's column that holds it
 Fields = dict[str, Any]

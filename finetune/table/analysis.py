@@ -22,11 +22,11 @@ from matplotlib.axes import Axes
 from engine.publish.page import template
 from engine.run.disk import whole_file
 from finetune.questions.encoding import Predictions
-from finetune.table.predictions import degenerate, named
+from finetune.table.predictions import degenerate
 from finetune.tasks.metrics import score
 from finetune.tasks.metrics.entity_scores.entity_scores import Entity, entities
 from finetune.tasks.metrics.squad_scores.squad_scores import f1
-from finetune.tasks.task import Head, Task
+from finetune.tasks.task import Head, Task, named
 
 WORST = 25  # mistakes that are shown
 BUCKETS = 5  # of length, with about as many rows each

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from datasets import Dataset
 
 from engine.run.disk import whole_file
 from engine.run.finite import strict_json
 from finetune.questions.encoding import Predictions
-from finetune.tasks.task import Task
+from finetune.tasks.task import Task, named
 
 
 def predictions_file(task: Task, split: str) -> str:
@@ -42,15 +41,6 @@ def told(task: Task, rows: Dataset, predictions: Predictions) -> Iterator[dict[s
         elif references is not None:
             line["label"] = references[number]["text"]
         yield line
-
-
-def named(task: Task, answer: Any) -> Any:
-    """A label or tag by its name ("" for a word without a tag); a score, a choice or a text as it is."""
-    if task.head == "tagging":
-        return [task.labels[tag] if tag >= 0 else "" for tag in answer]
-    if task.head == "classification":
-        return task.labels[answer]
-    return answer.item() if isinstance(answer, np.generic) else answer
 
 
 def confidence(task: Task, answer: Any, probabilities: Any) -> Any:

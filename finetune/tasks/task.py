@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
 from datasets import Dataset
 
 import finetune.tasks
@@ -101,6 +102,15 @@ def opened(task: Task, source: DataSource) -> tuple[Task, Rows]:
     answer = getattr(features["label"], "feature", features["label"])
     columns = tuple(name for name in features if name not in ("id", "label"))
     return replace(task, columns=columns, labels=tuple(getattr(answer, "names", ()))), rows
+
+
+def named(task: Task, answer: Any) -> Any:
+    """A label or tag by its name ("" for a word without a tag); a score, a choice or a text as it is."""
+    if task.head == "tagging":
+        return [task.labels[tag] if tag >= 0 else "" for tag in answer]
+    if task.head == "classification":
+        return task.labels[answer]
+    return answer.item() if isinstance(answer, np.generic) else answer
 
 
 def checksums(rows: Rows) -> dict[str, str]:

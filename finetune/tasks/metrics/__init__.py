@@ -11,8 +11,7 @@ from typing import Any
 import evaluate
 from datasets import Dataset
 
-from finetune.table.predictions import named
-from finetune.tasks.task import Head, Task
+from finetune.tasks.task import Head, Task, named
 
 METRICS = Path(__file__).parent
 
