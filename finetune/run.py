@@ -302,6 +302,7 @@ def about(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[
         "majority": {split: majority(task, rows[task.train_split], rows[split]) for split in task.dev_splits},
         "held_out": recipe.data.hold_out,
         "sizes": {split: len(rows[split]) for split in (task.train_split, *task.dev_splits)},
+        "rows": checksums({split: rows[split] for split in task.dev_splits}),
         "hyperparameters": hyperparameters(recipe),
         "commit": commit(),
         "hardware": hardware(),

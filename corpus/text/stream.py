@@ -95,7 +95,9 @@ class StreamedText:
         """SHA-256 (hex) of what decides over the chapters: how they are cut and the sources, at their commit or by
         their files' names, sizes, beginnings and ends, since no stream is read whole for it. A cursor is good for one
         fingerprint."""
-        found = [(part.name, part.num_bytes, edges(part.path)) for source in self._job.sources for part in parts(source)]
+        found = [
+            (part.name, part.num_bytes, edges(part.path)) for source in self._job.sources for part in parts(source)
+        ]
         return hashlib.sha256(json.dumps([self._stamp, found, SPLITTER]).encode()).hexdigest()
 
     def chapter(self, epoch: int, number: int, cursor: dict[str, Any]) -> Chapter:

@@ -207,6 +207,15 @@ def test_jobs_scored_on_different_rows_are_refused(run):
         read_all([folder])
 
 
+def test_two_files_of_ones_own_are_not_taken_for_one(run):
+    """Half of the labels of each file may be alike, so that a majority scores the same."""
+    ours = run(line("own/classification", rows={"dev": "1"}), line("own/classification", seed=1, rows={"dev": "2"}))
+    with pytest.raises(ValueError, match=r"different rows of own/classification"):
+        read_all([ours])
+    alike = [line("own/classification", seed=seed, rows={"dev": "1"}) for seed in (0, 1)]
+    assert len(read_all([run(*alike, name="alike")])) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
