@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 from typing import Any, TypeVar
 
@@ -25,16 +26,32 @@ def read_options(kind: type[T], argv: list[str], prog: str, flags: bool = False,
     `flags`: booleans are said as --name and --no-name; otherwise as --name True. Errors: ValueError for an option that
     there is not, or for a value that does not do; --help prints and ends the program.
     """
-    config = () if flags else (tyro.conf.FlagConversionOff,)
-    given: dict[str, Any] = {} if default is None else {"default": default}
-    said = io.StringIO()
+    asked: dict[str, Any] = {
+        "args": argv, "prog": prog,
+        "config": (*(() if flags else (tyro.conf.FlagConversionOff,)), tyro.conf.AvoidSubcommands),
+        **({} if default is None else {"default": default}),
+    }  # fmt: skip
     try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=argv, prog=prog, config=(*config, tyro.conf.AvoidSubcommands), **given)
+        with contextlib.redirect_stderr(io.StringIO()):
+            return tyro.cli(kind, **asked)
     except SystemExit as ended:
         if ended.code != REFUSED:
             raise
-        raise ValueError(one_line(said.getvalue())) from None
+    raise ValueError(one_line(complaint(kind, asked)))
+
+
+def complaint(kind: type[Any], asked: dict[str, Any]) -> str:
+    """What tyro says to options that it refuses, in a box so wide that it parts no word."""
+    said, before = io.StringIO(), os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "10000"
+    try:
+        with contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
+            tyro.cli(kind, **asked)
+    finally:
+        os.environ.pop("COLUMNS")
+        if before is not None:
+            os.environ["COLUMNS"] = before
+    return said.getvalue()
 
 
 def one_line(box: str) -> str:
