@@ -150,7 +150,9 @@ def start(job: Job, all_jobs: Sequence[Job]) -> Job | None:
 
 def write_asked(folder: Path, found: Sequence[Job]) -> None:
     """Note in jobs.json what this launch is to do, so that a table can name what is not done yet."""
-    whole_file(folder / "jobs.json", json.dumps([str(job.folder.relative_to(folder)) for job in found]).encode())
+    path, content = folder / "jobs.json", json.dumps([str(job.folder.relative_to(folder)) for job in found]).encode()
+    if not path.exists() or path.read_bytes() != content:
+        whole_file(path, content)
 
 
 def write_results(folder: Path) -> list[dict[str, Any]]:

@@ -151,7 +151,7 @@ def test_the_blocks_hold_commands():
     assert sum(command.startswith("python -m") for command in found) > 10
 
 
-def tests_of(path):
+def named_tests(path):
     """The names of a file's tests, as pytest calls them."""
     found = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -165,7 +165,7 @@ def test_every_test_that_a_page_names_is_there():
     named = [test for page in PAGES for test in re.findall(r"(tests/[\w/]+\.py)(?:::([\w:]+))?", page.read_text())]
     assert sum(bool(test) for _, test in named) > 100
     assert not [f"{file}::{test}" for file, test in named if not (ROOT / file).is_file()]
-    assert not [f"{file}::{test}" for file, test in named if test and test not in tests_of(ROOT / file)]
+    assert not [f"{file}::{test}" for file, test in named if test and test not in named_tests(ROOT / file)]
 
 
 def test_the_site_is_built_without_a_warning(tmp_path):

@@ -13,11 +13,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMultipleChoice
 
-from engine.train.batch import Batch
 from finetune.ask.playground.guests import guests
 from finetune.ask.predict import main as predict
 from finetune.ask.predict_split import encode
-from finetune.batches import padded
+from finetune.batches import batch_of, padded
 from finetune.questions import HEADS
 from finetune.tasks.task import DataSource, find_task, opened
 from tokenizer.load import load_tokenizer
@@ -311,7 +310,7 @@ class TestChoices:
         def batch(index):
             x = padded(encoded.columns, index, tokenizer.pad_token_id, longest=48)
             y = head.target(encoded.columns, index, x["input_ids"].shape[-1])
-            return Batch(x, y, head.counts(x, y))
+            return batch_of(x, y, head.counts(x, y))
 
         with torch.inference_mode():
             alone = [batch([row]) for row in range(3)]
