@@ -75,7 +75,7 @@ def test_a_section_without_a_name_is_adamw_and_the_command_line_may_choose_anoth
     ("section", "words"),
     [
         ({"lr": 0}, "lr is 0"),
-        ({"lr": "nan"}, "lr is nan"),
+        ({"lr": "nan"}, "lr is 'nan', which is no finite number"),
         ({"betas": [0.9]}, "betas is"),
         ({"betas": [0.9, 1.0]}, "betas is"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1"),
