@@ -44,10 +44,10 @@ def interrupted(number: int, frame: object) -> None:
 def _launcher_is_gone() -> bool:
     """Whether nobody answers where torch's launcher waits for its processes, or the first process of all took this one
     over: it does so with orphans, and starts no training itself unless it is a shell."""
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+    port = int(os.environ.get("MASTER_PORT", "0"))  # 0: jobs apart, which meet nowhere
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and port:
         try:
-            place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-            socket.create_connection(place, timeout=5).close()
+            socket.create_connection((os.environ["MASTER_ADDR"], port), timeout=5).close()
         except ConnectionRefusedError:
             return True
         except OSError:
