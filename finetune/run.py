@@ -110,9 +110,8 @@ def do(found: list[Job], company: Agree, accelerator: "Accelerator") -> None:
             if not ready(job, found):
                 later.append(job)
             elif job.finished:
-                refuse_strangers(
-                    job.folder, job.recipe, JOB
-                )  # another process was faster, and may have been told otherwise
+                # Another process was faster, and may have been told otherwise.
+                refuse_strangers(job.folder, job.recipe, JOB)
             else:
                 try:
                     do_job(job, found, encodings[job.task], accelerator)
