@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from engine.run import tensors
@@ -27,9 +28,13 @@ def not_finite(named: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def not_finite_in(folder: Path) -> str:
-    """Name the first such file and tensor of a folder; empty if there is none."""
+    """Name the first such file and tensor of a folder; empty if there is none. Errors: ValueError for a damaged one."""
     for path in sorted(folder.glob("*.safetensors")):
-        if found := not_finite(tensors.read(path)):
+        try:
+            found = not_finite(tensors.read(path))
+        except SafetensorError as error:
+            raise ValueError(f"{path} is damaged ({error}); restore it, or train it again") from None
+        if found:
             return f"{path}: {found}"
     return ""
 

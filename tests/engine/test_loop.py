@@ -128,7 +128,7 @@ def poison(value: float) -> Callable[[dict], None]:
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e38])
 def test_a_poisoned_step_leaves_the_parameters_as_they_were(tmp_path, value, capsys):
     before = trained(tmp_path / "before")
-    model = trained(tmp_path / "poisoned", Nth((5, 6, 8), poison(value)))
+    model = trained(tmp_path / "poisoned", Nth((3, 5, 6), poison(value)))
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
     assert "step 5: the gradient is not finite; skipped: epoch 1, chapter 0, examples " in capsys.readouterr().out
     assert all(np.isfinite(line["loss"]) for line in lines(tmp_path / "poisoned"))

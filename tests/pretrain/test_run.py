@@ -113,7 +113,7 @@ def test_a_process_of_its_own_gives_the_same_run_and_overwrite_makes_it_anew(tmp
     write_recipe(tmp_path)
     junk = tmp_path / "runs/small"
     junk.mkdir(parents=True)
-    (junk / "recipe.yaml").write_text("name: other\n")
+    (junk / "recipe.yaml").write_text("# commit unknown\nname: other\n")  # as a run begins it
     (junk / "metrics.jsonl").write_text('{"step": 1}\n')
     command = [sys.executable, "-m", "pretrain.run", "recipe.yaml", "--overwrite", "True"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
