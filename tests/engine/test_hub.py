@@ -34,7 +34,7 @@ def api(hub):
 
 def model(folder: Path, content: str = "weights", **more: str) -> Path:
     folder.mkdir(parents=True)
-    files = {"config.json": "{}", "weights.txt": content, **more}
+    files = {"config.json": "{}", "weights.bin": content, **more}
     for name, text in files.items():
         (folder / name).write_text(text)
     return folder
@@ -99,7 +99,7 @@ class TestPush:
         before = len(hub.repos["model", "alice/mini"].commits)
         commit = push(api, "alice/mini", model(tmp_path / "b", "new"), "step-2")
         assert len(hub.repos["model", "alice/mini"].commits) == before + 1
-        assert texts(hub, "alice/mini") == {"config.json": "{}", "weights.txt": "new"}
+        assert texts(hub, "alice/mini") == {"config.json": "{}", "weights.bin": "new"}
         assert texts(hub, "alice/mini", commit) == texts(hub, "alice/mini", "step-2")
         assert texts(hub, "alice/mini", "step-1")["merges.txt"] == "x"
 
@@ -107,13 +107,13 @@ class TestPush:
         claim(api, "alice/mini", private=False)
         for content in ("first", "second"):
             push(api, "alice/mini", model(tmp_path / content, content), "step-1")
-        assert texts(hub, "alice/mini", "step-1")["weights.txt"] == "second"
+        assert texts(hub, "alice/mini", "step-1")["weights.bin"] == "second"
 
     def test_another_branch(self, hub, api, tmp_path):
         claim(api, "alice/mini", private=False)
         push(api, "alice/mini", model(tmp_path / "a"), "", revision="trial")
         assert texts(hub, "alice/mini") == {}
-        assert texts(hub, "alice/mini", "trial")["weights.txt"] == "weights"
+        assert texts(hub, "alice/mini", "trial")["weights.bin"] == "weights"
 
 
 class TestBehindTraining:
@@ -123,10 +123,10 @@ class TestBehindTraining:
             pushing.publish(model(pushing.wants(step), f"of {step}"), loss)
         pushing.finish(model(tmp_path / "run/model", "of 40"), 40)
         tags = hub.repos["model", "alice/mini"].tags
-        assert {tag: texts(hub, "alice/mini", tag)["weights.txt"] for tag in tags} == {
+        assert {tag: texts(hub, "alice/mini", tag)["weights.bin"] for tag in tags} == {
             "step-10": "of 10", "step-20": "of 20", "step-30": "of 30", "step-40": "of 40", "best": "of 20",
         }  # fmt: skip
-        assert texts(hub, "alice/mini")["weights.txt"] == "of 40"
+        assert texts(hub, "alice/mini")["weights.bin"] == "of 40"
         assert not (tmp_path / "run/hub").exists()
 
     def test_nobody_waits_for_an_upload(self, hub, publisher, tmp_path):
@@ -149,7 +149,7 @@ class TestBehindTraining:
         pushing, told = publisher()
         setattr(hub, fault, times)
         pushing.finish(model(tmp_path / "run/model"), 5)
-        assert texts(hub, "alice/mini", "step-5")["weights.txt"] == "weights"
+        assert texts(hub, "alice/mini", "step-5")["weights.bin"] == "weights"
         assert told[-1].startswith("pushed to")
 
     def test_what_could_not_be_pushed_is_kept_and_pushed_by_the_next_launch(self, hub, publisher, tmp_path):
@@ -158,12 +158,12 @@ class TestBehindTraining:
         pushing.publish(model(pushing.wants(7), "of 7"))
         pushing.finish(model(tmp_path / "run/model", "of 9"), 9)
         assert told[-1].startswith("not on the Hub: step-7, step-9; nothing is lost")
-        assert (tmp_path / "run/hub/step-7/weights.txt").read_text() == "of 7"
+        assert (tmp_path / "run/hub/step-7/weights.bin").read_text() == "of 7"
         hub.refuse_commits = 0
         again, told = publisher()
         again.finish(tmp_path / "run/model", 9)
-        assert texts(hub, "alice/mini", "step-7")["weights.txt"] == "of 7"
-        assert texts(hub, "alice/mini")["weights.txt"] == "of 9"
+        assert texts(hub, "alice/mini", "step-7")["weights.bin"] == "of 7"
+        assert texts(hub, "alice/mini")["weights.bin"] == "of 9"
 
 
 class TestProgram:
@@ -178,8 +178,8 @@ class TestProgram:
         assert ended.status == 0, ended.said
         assert "hf_alice" not in ended.said
         assert hub.repos["model", "alice/mini"].private
-        assert texts(hub, "alice/mini", "step-3")["weights.txt"] == "third"
-        assert texts(hub, "alice/mini")["weights.txt"] == "last"
+        assert texts(hub, "alice/mini", "step-3")["weights.bin"] == "third"
+        assert texts(hub, "alice/mini")["weights.bin"] == "last"
 
     def test_a_run_without_a_model(self, launch, tmp_path):
         (tmp_path / "run").mkdir()
