@@ -17,7 +17,7 @@ def look(folder: Path) -> dict[str, bytes]:
     found = left_in(folder / "runs", SAME)
     for path in (folder / "runs").rglob("*etrics.jsonl"):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        kept = [{name: value for name, value in line.items() if name not in PACE} for line in lines]
+        kept = [{name: value for name, value in line.items() if not name.endswith(PACE)} for line in lines]
         found[str(path.relative_to(folder / "runs"))] = json.dumps(kept).encode()
     for line in (folder / "runs/small/results.jsonl").read_text().splitlines():
         told = json.loads(line)
