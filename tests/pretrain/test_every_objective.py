@@ -53,8 +53,8 @@ def open_medium(corpus, both_tokens, tmp_path_factory) -> Callable[[type[Medium]
     """A medium of each kind, and chapters of it."""
     tokenizer, stores = load_tokenizer(both_tokens), tmp_path_factory.mktemp("stores")
     store, _ = prepare([Source("text", str(corpus))], tokenizer, "hash", stores, 0.1, processes=1)
-    made = {Text: (Text.of(tokenizer, "hash"), StoredText(store, 0, store.num_tokens))}
-    return made.__getitem__
+    made: dict[Any, Any] = {Text: (Text.of(tokenizer, "hash"), StoredText(store, 0, store.num_tokens))}
+    return lambda kind: made[kind]
 
 
 @pytest.fixture
