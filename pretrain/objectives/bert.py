@@ -72,12 +72,12 @@ class Bert(Objective[Text]):
         return f"{tasks}, {hidden} (Devlin et al. 2019)"
 
     def check(self, text: Text) -> None:
-        text.vocabulary.require(("pad", "cls", "sep", "mask"))
         if self.whole_words and not text.vocabulary.continues.any():
             raise ValueError(
                 "objective.whole_words can do nothing: the tokenizer does not mark which of its tokens begin a word or "
                 "go on one (with ## or Ġ or ▁); say whole_words: false"
             )
+        text.vocabulary.require(("pad", "cls", "sep", "mask"))
 
     def units(self, chapter: Chapter, size: int, text: Text, key: int) -> SegmentPairs | Blocks:
         if self.next_sentence:
