@@ -167,7 +167,7 @@ def test_a_token_without_the_right_stops_the_run_before_training(run, tmp_path, 
 
 def test_the_corpus_of_a_run_is_a_commit(hub, published):
     read = f"hub `alice/books` at `{hub.repos['dataset', 'alice/books'].branches['main']}`"
-    assert f"- {read}\n" in (published / "runs/small/data_report.md").read_text()
+    assert f"- {read}: " in (published / "runs/small/data_report.md").read_text()
     card = ModelCard.load(published / "runs/small/model/README.md")
     assert read in card.content
     assert card.data.datasets == ["alice/books"]
