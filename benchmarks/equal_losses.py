@@ -28,11 +28,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from engine.run.runtime import program
+from engine.train.window import PACE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", "<|endoftext|>")
-PACE = ("per_second", "data_wait", "mfu", "padding_rate")  # of metrics.jsonl: speeds, not results
 WORDS = [a + b + c for a in "bdfgk" for b in "aeiou" for c in ("", "l", "n", "st")]
 WEIGHTS = [1 / (1 + rank) for rank in range(len(WORDS))]
 ENCODER: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
