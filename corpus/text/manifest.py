@@ -74,10 +74,13 @@ def refuse(path: Path, damage: str) -> NoReturn:
 
 
 def write_manifest(folder: Path, about: Mapping[str, Any], known: Mapping[str, dict[str, Any]] | None = None) -> None:
-    """Write what is in `folder`, and `about` it. `known` is what another manifest says of files that are here too."""
+    """Write what is in `folder`, its own name, and `about` it.
+
+    `known` is what another manifest says of files that are here too.
+    """
     files = {path.name: path for path in sorted(folder.glob("*.bin"))}
     told = {name: (known or {}).get(name) or described(path, about["dtype"]) for name, path in files.items()}
-    content = json.loads(json.dumps({**about, "files": told}))  # as it will be read
+    content = json.loads(json.dumps({**about, "folder": folder.name, "files": told}))  # as it will be read
     content.pop("checksum", None)  # of the manifest that `about` may be taken from
     (folder / "manifest.json").write_text(json.dumps({**content, "checksum": checksum(content)}, indent=2))
 
@@ -107,6 +110,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         refuse(path, "it is not JSON")
     if not isinstance(manifest, dict) or manifest.pop("checksum", None) != checksum(manifest):
         refuse(path, "it is not as it was written, or an earlier version wrote it, without checksums")
+    if manifest.get("folder") != folder.name:  # a copy of `held_out` in the place of `train` is whole, and wrong
+        refuse(path, f"it belongs to a folder {manifest.get('folder')}")
     if lacking := [name for name in NEEDED if name not in manifest["files"]]:
         refuse(path, f"it does not name {lacking[0]}")
     return manifest

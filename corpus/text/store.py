@@ -26,7 +26,7 @@ from tokenizers import Tokenizer
 from corpus.text.document import Document, Tally
 from corpus.text.encoding import Encoded, encode_all
 from corpus.text.held_out import Division, division
-from corpus.text.manifest import Mapped, read_manifest, write_manifest
+from corpus.text.manifest import Mapped, read_manifest, refuse, write_manifest
 from corpus.text.readers import documents
 from corpus.text.sentences import SPLITTER
 from corpus.text.source import Source, fingerprint, pinned
@@ -170,6 +170,9 @@ def prepare(
             with whole_folder(home) as aside:
                 build(origin, tokenizer.backend_tokenizer, aside, processes or len(os.sched_getaffinity(0)))
     train, held = (Store(home / split, vocabulary_size(tokenizer)) for split in SPLITS)
+    for store in (train, held):
+        if home_of({key: store.manifest.get(key) for key in origin}, folder) != home:
+            refuse(store.folder / "manifest.json", "it was made of other text, or by another tokenizer")
     return train, held
 
 

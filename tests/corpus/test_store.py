@@ -375,6 +375,23 @@ def test_a_flipped_bit_in_a_store_that_fits_in_memory_is_found_at_once(tmp_path,
     assert all_ids(prepare([source], characters, "hash", tmp_path / "stores")[0]) == all_ids(train)
 
 
+def test_a_whole_split_in_the_place_of_another_is_refused(tmp_path, source, characters):
+    train, held_out = prepare([source], characters, "hash", tmp_path / "stores")
+    shutil.rmtree(train.folder)
+    shutil.copytree(held_out.folder, train.folder)
+    with pytest.raises(ValueError, match=r"train/manifest.json: damaged: it belongs to a folder held_out; delete"):
+        prepare([source], characters, "hash", tmp_path / "stores")
+
+
+def test_a_whole_store_in_the_place_of_another_is_refused(tmp_path, source, characters):
+    train, _ = prepare([source], characters, "hash", tmp_path / "stores")
+    other, _ = prepare([source], characters, "another hash", tmp_path / "stores")
+    shutil.rmtree(other.folder.parent)
+    train.folder.parent.rename(other.folder.parent)
+    with pytest.raises(ValueError, match=r"train/manifest.json: damaged: it was made of other text, or by another"):
+        prepare([source], characters, "another hash", tmp_path / "stores")
+
+
 def test_ids_beyond_the_vocabulary_are_named_by_file(tmp_path):
     write_store(tmp_path / "store", num_files=3, num_documents=9000)
     assert Store(tmp_path / "store", vocabulary=30_000)
