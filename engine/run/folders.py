@@ -77,6 +77,8 @@ def refuse_others(folder: Path, kind: str, own: Sequence[str] = ()) -> None:
 def refuse_inside(folder: Path, kind: str) -> None:
     """Refuse to put a `kind` into a folder that is, or lies inside, another program's. Errors: FileExistsError."""
     for outer in (folder, *folder.parents):
+        if outer.exists() and not outer.is_dir():
+            raise FileExistsError(f"{outer} is a file, and a {WORDS[kind]} needs a folder; choose another place")
         found = kind_of(outer)
         if found and not (found == DEMO or (found, kind) == (RUN, JOB)):
             raise FileExistsError(f"a {WORDS[kind]} cannot lie inside {outer}, a {WORDS[found]}; choose another place")

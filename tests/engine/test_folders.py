@@ -196,3 +196,10 @@ def test_the_mark_is_no_trouble_to_who_reads_it(accelerator):
         (folder / ".cloze").write_bytes(content)
         Run(folder, Recipe(), accelerator)
         assert json.dumps(kind_of(folder)) == '"run"'
+
+
+def test_a_file_where_a_folder_is_wanted_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("stores").write_text("")
+    with pytest.raises(FileExistsError, match="stores is a file, and a prepared corpus needs a folder; choose another"):
+        refuse_inside(Path("stores"), STORE)

@@ -468,7 +468,8 @@ class TestRefused:
     def test_where_no_row_can_be_read_that_is_what_is_said(self, tmp_path, classifier, refused):
         (tmp_path / "in.jsonl").write_text("[1]\n[2]\n")
         said = refused(classifier, "in.jsonl", "--skip_broken", "True")
-        assert "error: in.jsonl:1: JSON, but not an object {...}; no row of the file can be read" in said
+        assert "error: in.jsonl:1: a JSON array, not an object {...}: JSON Lines has one object a line" in said
+        assert "no row of the file can be read" in said
 
     @pytest.mark.parametrize(
         ("name", "content", "said"),
