@@ -19,6 +19,8 @@ import yaml
 # Before torch is imported: small tensors are faster on one thread, and two-process tests do not fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A shell that starts the tests in the background makes them deaf to Ctrl-C, and all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # A test that would reach for the Hub fails at once instead of waiting for a network that may not be there.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Also on a machine with a GPU: the launchers that tests start would otherwise take it.

@@ -91,10 +91,20 @@ def test_the_head_of_a_config_says_how_it_is_launched(path):
     [
         ("cpu.yaml", [], {"processes": 1, "kind": "Net", "precision": "no"}),
         ("cpu_2.yaml", [], {"processes": 2, "kind": "DistributedDataParallel"}),
-        ("one_gpu.yaml", [], {"processes": 1, "kind": "Net", "precision": "bf16"}),
-        ("multi_gpu.yaml", TWO, {"processes": 2, "kind": "DistributedDataParallel", "precision": "bf16"}),
+        pytest.param("one_gpu.yaml", [], {"processes": 1, "kind": "Net", "precision": "bf16"}, marks=pytest.mark.slow),
+        pytest.param(
+            "multi_gpu.yaml",
+            TWO,
+            {"processes": 2, "kind": "DistributedDataParallel", "precision": "bf16"},
+            marks=pytest.mark.slow,
+        ),
         ("fsdp2.yaml", [*TWO, "--mixed_precision", "no"], {"processes": 2, "kind": "FSDPNet", "rows": [3, 3, 3]}),
-        ("zero2.yaml", TWO, {"processes": 2, "kind": "FSDPNet", "rows": [3, 6, 3], "precision": "bf16"}),
+        pytest.param(
+            "zero2.yaml",
+            TWO,
+            {"processes": 2, "kind": "FSDPNet", "rows": [3, 6, 3], "precision": "bf16"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -106,6 +116,7 @@ def test_a_config_starts_what_it_says(tmp_path, config, options, expected):
         assert report.items() >= ({"rows": [6, 6, 6]} | expected).items()
 
 
+@pytest.mark.slow
 def test_two_machines_speak_to_each_other(tmp_path):
     shared = ("--num_processes", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", free_port())
     machines = [started(tmp_path, "multi_node.yaml", "--machine_rank", number, *shared) for number in "01"]

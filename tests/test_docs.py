@@ -168,6 +168,7 @@ def test_every_test_that_a_page_names_is_there():
     assert not [f"{file}::{test}" for file, test in named if test and test not in named_tests(ROOT / file)]
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path):
     pytest.importorskip("mkdocs")
     done = subprocess.run(

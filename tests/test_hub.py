@@ -131,6 +131,7 @@ def test_another_process_opens_a_step_by_its_tag(run, published, tmp_path):
     assert ended.stdout.split() == ["5"] * 3, ended.stderr
 
 
+@pytest.mark.slow
 def test_two_steps_play_side_by_side(run, published, tmp_path):
     ended = run(tmp_path, "-c", PLAY, "alice/mini@step-10", "alice/mini@step-30", "alice/mini")
     assert ended.returncode == 0, ended.stderr
@@ -173,6 +174,7 @@ def test_the_corpus_of_a_run_is_a_commit(hub, published):
     assert card.data.datasets == ["alice/books"]
 
 
+@pytest.mark.slow
 def test_a_corpus_is_streamed_from_it_too(hub, run, tmp_path, write_recipe):
     sources = [{"kind": "hub", "path": "alice/books", "weight": 1.0}]
     write_recipe(tmp_path, corpus={"sources": sources, "mode": "stream"}, plan={"steps": 4, "evaluate_every": 0})
@@ -198,12 +200,14 @@ def tuned(hub, run, published, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_says_which_commits_it_began_with(hub, tuned):
     (line,) = map(json.loads, (tuned / "runs/rte/results.jsonl").read_text().splitlines())
     assert line["model_commit"] == hub.repos["model", "alice/mini"].tags["step-20"]
     assert f"train: hub alice/glue@{hub.repos['dataset', 'alice/glue'].branches['main']} rte train" in line["data"]
 
 
+@pytest.mark.slow
 def test_what_was_fine_tuned_answers_with_its_labels(run, tuned, tmp_path):
     ended = run(tmp_path, "-c", CLASSIFY)
     assert ended.returncode == 0, ended.stderr

@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib
-
-matplotlib.use("svg")
-from matplotlib import pyplot
+from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from engine.run.tracking import read_lines
@@ -59,8 +57,11 @@ def draw(points: Mapping[str, Points], panels: Panels, kind: Literal["svg", "png
         "svg.hashsalt": "curves",
         "font.size": 10,
     }
-    with pyplot.rc_context(style):
-        figure, axes = pyplot.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.4), squeeze=False)
+    with rc_context(style):
+        # Fixed margins: to measure every label, as tight_layout does, takes longer than to draw it.
+        figure = Figure((5.2 * len(panels), 3.4))
+        axes = figure.subplots(1, len(panels), squeeze=False)
+        figure.subplots_adjust(0.7 / figure.get_figwidth(), 0.16, 1 - 0.1 / figure.get_figwidth(), 0.9, wspace=0.2)
         for axis, (title, series) in zip(axes[0], panels, strict=True):
             axis.set_title(title)
             axis.set_xlabel("step")
@@ -71,11 +72,9 @@ def draw(points: Mapping[str, Points], panels: Panels, kind: Literal["svg", "png
             if axis.has_data() and any(series):
                 axis.legend(frameon=False)
             axis.spines[["top", "right"]].set_visible(False)
-        figure.tight_layout()
         drawn = io.BytesIO()
         undated = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(drawn, format=kind, transparent=True, metadata=undated, dpi=150)
-        pyplot.close(figure)
     return drawn.getvalue()
 
 

@@ -8,7 +8,9 @@ from typing import Any
 def json_object(line: str) -> dict[str, Any]:
     """The object of a line of JSON Lines. Errors: ValueError, without the place, for anything else, however damaged."""
     if line.lstrip().startswith("["):
-        raise ValueError("a JSON array, not an object {...}: JSON Lines has one object a line (jq -c '.[]' FILE writes so)")
+        raise ValueError(
+            "a JSON array, not an object {...}: JSON Lines has one object a line, as  jq -c '.[]' FILE  writes it"
+        )
     found = json_value(line)
     if not isinstance(found, dict):
         raise ValueError("JSON, but not an object {...}")

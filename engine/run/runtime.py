@@ -44,6 +44,7 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
     def command() -> None:
         if signal.getsignal(signal.SIGINT) is interrupted:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        gc.freeze()  # libraries stay: no collection needs to visit them, and no forked worker copies their pages
         try:
             main(sys.argv[1:])
         except KeyboardInterrupt:

@@ -1,6 +1,9 @@
+import pytest
+
 from benchmarks.data import main
 
 
+@pytest.mark.slow
 def test_it_prints_throughput_and_memory_of_three_sizes(last_line):
     result = last_line(main, "--megabytes", "0.2", "--rounds", "1")
     assert result["preparation"]["ratio"] > 0

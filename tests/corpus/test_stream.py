@@ -357,6 +357,7 @@ def wait_until(there: Callable[[], bool], seconds: float = 10) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_memory_and_disk_do_not_grow_with_the_corpus(words, tmp_path):
     memory, disk, tokens = {}, {}, Counter()
     for times in (1, 10):

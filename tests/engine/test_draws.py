@@ -94,6 +94,7 @@ def test_scattered_is_a_permutation_that_can_be_asked_at_any_place(size):
     assert draws.scattered(key, np.array([size - 1, 0]), size).tolist() == [order[-1], order[0]]
 
 
+@pytest.mark.slow
 def test_every_place_is_reached_from_every_place_equally_often():
     found = np.stack([draws.scattered(draws.stream("documents", number), np.arange(20), 20) for number in range(8000)])
     for place in range(20):

@@ -125,6 +125,7 @@ print(json.dumps(taken(most=True) - before))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say what a process takes")
+@pytest.mark.slow
 def test_the_peak_is_what_a_process_then_takes():
     script = REAL.format(here=str(Path(__file__).parent))
     # The GNU allocator keeps gaps between tensors, unless each is asked of the system for itself.

@@ -92,7 +92,7 @@ def screen(said: str) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_on_a_terminal_one_bar_moves_in_one_line(tmp_path, write_recipe, ranks):
     recipe = write_recipe(tmp_path, corpus={"stores": str(tmp_path / "stores")}, plan={"evaluate_every": 0})
     said = on_terminal(tmp_path, recipe.name, ranks=ranks)
@@ -138,6 +138,7 @@ class TestNamed:
         assert ended.status == 2
         assert re.search(r"recipe.yaml:\d+: trackers is 'trackoi'; allowed: trackio, tensorboard, wandb", ended.said)
 
+    @pytest.mark.slow
     def test_trackio_is_told_each_value(self, tmp_path):
         store = {"TRACKIO_DIR": str(tmp_path / "trackio")}
         in_python(tmp_path, TELL.format(name="trackio"), **store)

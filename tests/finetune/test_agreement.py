@@ -90,8 +90,8 @@ class TestJobsOfTheirOwn:
         [
             (lambda folder: None, ["--optimizer.lr", "0.5"], "optimizer.lr is "),
             (change_a_row, [], "rows.glue/rte.train is "),
-            (change_a_weight, [], "model.given.model.safetensors is "),
-            (change_the_tokenizer, [], "model.given.tokenizer.json is "),
+            pytest.param(change_a_weight, [], "model.given.model.safetensors is ", marks=pytest.mark.slow),
+            pytest.param(change_the_tokenizer, [], "model.given.tokenizer.json is ", marks=pytest.mark.slow),
         ],
     )
     def test_one_of_them_is_refused(self, two_copies, write_finetune_recipe, launch_together, change, argv, complaint):

@@ -16,6 +16,7 @@ from finetune.tasks import docs
 from finetune.tasks.shortcuts import after_best_match, shortcuts
 from finetune.tasks.task import DataSource, find_task
 
+pytestmark = pytest.mark.slow  # every docstring of every installed package is read
 NAMES = sorted(docs.TASKS)
 SPLITS = ("train", "dev", "test")
 ROOT = Path(docs.__file__).parents[2]

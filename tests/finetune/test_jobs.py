@@ -174,6 +174,7 @@ class TestKilled:
         assert launch(tmp_path / "other", "recipe.yaml").status == 0
         assert results(tmp_path)[0]["metrics"] == results(tmp_path / "other")[0]["metrics"]
 
+    @pytest.mark.slow
     def test_in_the_middle_of_a_job_it_goes_on_from_the_last_state(self, tmp_path, write_finetune_recipe, launch):
         write_finetune_recipe(tmp_path, plan={"epochs": 4, "save_every": 5}, seeds=[0, 1])
         job = tmp_path / "runs/small/glue-rte/seed-1"
@@ -192,6 +193,7 @@ class TestKilled:
 
 
 class TestShared:
+    @pytest.mark.slow
     def test_two_processes_do_each_job_once(self, tmp_path, write_finetune_recipe):
         """Started by one launcher, each process works alone; a third one, started apart, finds nothing left to do."""
         write_finetune_recipe(tmp_path, plan={"epochs": 2}, seeds=[0, 1, 2, 3], share="jobs")
@@ -217,6 +219,7 @@ class TestShared:
             assert "in shards" not in ended.said
         assert len(results(tmp_path)) == 2
 
+    @pytest.mark.slow
     def test_a_job_at_which_another_process_is_is_left_to_it(self, tmp_path, write_finetune_recipe):
         write_finetune_recipe(tmp_path, plan={"epochs": 20}, seeds=[0], share="jobs")
         first = started(tmp_path)

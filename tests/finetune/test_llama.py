@@ -68,6 +68,7 @@ def decoder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_it_learns_each_task_and_answers_from_its_folder_as_in_the_run(
     tmp_path, launch, launch_program, write_finetune_recipe, labelled, decoder, kind
 ):

@@ -28,7 +28,10 @@ def spoiled(model, folder, name):
     return folder
 
 
-@pytest.mark.parametrize("task", ["glue/rte", "glue/stsb", "conll2003", "squad/v1.1"])
+@pytest.mark.parametrize(
+    "task",
+    ["glue/rte", *(pytest.param(name, marks=pytest.mark.slow) for name in ("glue/stsb", "conll2003", "squad/v1.1"))],
+)
 def test_a_short_job_that_is_lost_is_a_failed_one_and_the_next_goes_on(tmp_path, write_finetune_recipe, launch, task):
     write_finetune_recipe(tmp_path, task=[task], seeds=[0, 1], plan={**QUICK, "epochs": 0.1}, optimizer={"lr": 1e30})
     for _ in range(2):  # the same command again
@@ -44,6 +47,7 @@ def test_a_short_job_that_is_lost_is_a_failed_one_and_the_next_goes_on(tmp_path,
         strict(job / "metrics.jsonl")
 
 
+@pytest.mark.slow
 def test_what_an_earlier_version_left_of_a_lost_job_does_not_stop_the_others(tmp_path, write_finetune_recipe, launch):
     write_finetune_recipe(tmp_path, plan=QUICK)
     assert launch(tmp_path, "recipe.yaml").status == 0

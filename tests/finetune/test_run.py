@@ -135,6 +135,7 @@ class TestAgain:
         assert "optimizer.lr: 0.005 there, 0.5 here" in ended.said.splitlines()[-1]
         assert what_is_there(trained) == before
 
+    @pytest.mark.slow
     def test_the_seed_decides_everything(self, trained, copied, launch):
         """Another run, process and order of tasks; then other weights to begin with."""
         ended = launch(copied, "recipe.yaml", "--name", "again", "--task", "conll2003", "glue/cola")
@@ -237,7 +238,7 @@ def test_a_gpt_is_fine_tuned_and_opened(tmp_path, launch, write_finetune_recipe,
 
 
 SHARED = ["glue/rte", "glue/stsb", "conll2003", "squad/v1.1"]
-TOGETHER = {"task": SHARED, "config": NO_DROPOUT, "plan": {"epochs": 5}, "predict_test": True}
+TOGETHER = {"task": SHARED, "config": NO_DROPOUT, "plan": {"epochs": 2}, "predict_test": True}
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +251,7 @@ def one(tmp_path_factory, launch, write_finetune_recipe):
     return folder
 
 
-@pytest.fixture(scope="module", params=[{}, SHARDS], ids=["copies", "shards"])
+@pytest.fixture(scope="module", params=[{}, pytest.param(SHARDS, marks=pytest.mark.slow)], ids=["copies", "shards"])
 def one_and_two(request, one, tmp_path_factory, write_finetune_recipe):
     """What one process and what two make of it, the model whole on each of them or in shards."""
     folder = tmp_path_factory.mktemp("two")
@@ -360,6 +361,7 @@ class TestMistakes:
 
 
 class TestRealFiles:
+    @pytest.mark.slow
     def test_a_published_encoder_on_wnli(self, data, tmp_path, launch, write_finetune_recipe):
         """71 dev rows; half precision on disk. Nobody beats the majority of 56.3 % on WNLI, so it is not asked for."""
         data = data.resolve()

@@ -16,8 +16,8 @@ GPT = {"name": "small", "objective": {"name": "causal_lm"}, "plan": ONE_STEP, "e
 CODE = "def f(x):\n    if x:\n        return 'a  b'\n\n"
 
 
-def sentence() -> str:
-    return " ".join(CHANCE.choices(WORDS, k=9)).capitalize() + "."
+def sentence(words: int = 9) -> str:
+    return " ".join(CHANCE.choices(WORDS, k=words)).capitalize() + "."
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,8 @@ def test_a_few_rows_are_enough_for_sentence_pairs(tmp_path, launch, write_recipe
 def test_documents_of_one_sentence_are_refused_with_remedies_that_work(tmp_path, launch, write_recipe):
     texts = tmp_path / "texts"
     texts.mkdir()
-    (texts / "lines.txt").write_text("\n\n".join("\n".join(sentence() for _ in range(4)) for _ in range(40)))
+    groups = ["\n".join(sentence(4) for _ in range(4)) for _ in range(40)]  # a longer sentence is used in pieces
+    (texts / "lines.txt").write_text("\n\n".join(groups))
     (texts / "._lines.txt").write_text("not text")
     source = {"kind": "text", "path": str(texts), "documents": "line"}
     write_recipe(tmp_path, corpus={"held_out": 0.1, "sources": [source]}, plan=ONE_STEP)

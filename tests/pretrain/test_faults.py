@@ -129,6 +129,7 @@ def test_a_state_goes_on_on_another_number_of_processes(on_two, prepared, launch
     assert_equal_up_to_rounding(folder, on_two)
 
 
+@pytest.mark.slow
 def test_in_shards_the_run_is_the_same_and_its_state_goes_on_without_them(on_two, prepared, launch_together):
     folder = prepared("shards")
     assert_both(launch_together(main, folder, "recipe.yaml", **SHARDS), 0)
@@ -205,6 +206,7 @@ def test_one_poisoned_rank_changes_no_parameter_and_after_three_steps_the_run_en
         assert len(re.findall(r"\d+", last.split("examples")[-1])) == 32  # of step 7, each named
 
 
+@pytest.mark.slow
 def test_a_spike_is_skipped_if_the_recipe_says_so(prepared, launch_together):
     plan = {**PLAN, "steps": 150, "device_batch": 16, "save_every": 1, "keep": 200, "evaluate_every": 0}
     folder = prepared("spike", plan={**plan, "skip_spikes": True})

@@ -54,6 +54,7 @@ def written(tmp_path, write_recipe):
     return write
 
 
+@pytest.mark.slow
 def test_the_old_state_is_kept_and_once_there_is_room_it_goes_on(written):
     what, left, then = on_a_full_disk(written(model=SIZES, plan={**PLAN, "save_every": 2}), "50m")
     assert what == "runs/small/state/step-4"

@@ -92,6 +92,7 @@ def test_it_learns_and_is_reported(uninterrupted):
     assert ended.stdout.startswith("The old man sat by the")
 
 
+@pytest.mark.slow
 def test_stopped_by_a_signal_it_resumes_bit_by_bit(tmp_path, uninterrupted, launch, write):
     write(tmp_path)
     for step in (4, 14):
@@ -109,7 +110,7 @@ def test_stopped_by_a_signal_it_resumes_bit_by_bit(tmp_path, uninterrupted, laun
     assert left[0].read_bytes() == left[1].read_bytes()
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("precision", ["no", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_two_processes_give_the_same_run(tmp_path, launch, launch_together, write, precision, monkeypatch):
     from pretrain.run import main
 

@@ -84,7 +84,7 @@ def test_a_finished_run_is_left_alone_and_another_recipe_is_refused(uninterrupte
     assert before == {path: path.stat().st_mtime_ns for path in (uninterrupted / "runs").rglob("*")}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_stopped_by_a_signal_the_same_command_goes_on(tmp_path, uninterrupted, launch, write_recipe, workers):
     write_recipe(tmp_path, plan={"workers": workers})
     for step, number in ((4, signal.SIGTERM), (14, signal.SIGINT)):
@@ -95,6 +95,7 @@ def test_stopped_by_a_signal_the_same_command_goes_on(tmp_path, uninterrupted, l
     assert_same_run(tmp_path, uninterrupted)
 
 
+@pytest.mark.slow
 def test_killed_and_damaged_it_goes_on_from_what_is_whole(tmp_path, uninterrupted, launch, write_recipe):
     write_recipe(tmp_path, plan={"save_every": 3})
     state = tmp_path / "runs/small/state"
@@ -238,7 +239,7 @@ def test_a_stream_leaves_a_model_and_no_text(streamed):
     assert {path.name for path in (streamed / "runs/small").iterdir()} >= {"model", "data_report.md"}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_stopped_stream_goes_on_bit_by_bit(tmp_path, streamed, launch, write_recipe, workers):
     run_through(tmp_path, launch, write_recipe, stops=(6, 18), corpus=STREAM, plan={"workers": workers})
     assert metrics(tmp_path) == metrics(streamed)
@@ -268,6 +269,7 @@ def test_phases_muon_average_and_all_go_on_bit_by_bit(tmp_path, launch, write_re
     assert not hasattr(model.cls, "seq_relationship")
 
 
+@pytest.mark.slow
 def test_the_budget_in_minutes_is_kept_and_the_schedule_fits_it(tmp_path, launch, write_recipe):
     changes = {"plan": {"steps": 0, "minutes": 0.2, "log_every": 1}, "schedule": {"warmup_rate": 0.1}}
     folder = run_through(tmp_path, launch, write_recipe, **changes)
