@@ -126,6 +126,7 @@ def test_each_saved_step_is_a_commit_with_a_tag(hub, published):
     assert json.loads((published / "runs/small/hub.json").read_text())["commits"]["step-10"] == repo.tags["step-10"]
 
 
+@pytest.mark.slow
 def test_another_process_opens_a_step_by_its_tag(run, published, tmp_path):
     ended = run(tmp_path, "-c", FILL, "step-10", "best", "main")
     assert ended.stdout.split() == ["5"] * 3, ended.stderr
@@ -158,6 +159,7 @@ def test_the_card_says_what_it_is(published):
     assert (published / "runs/small/model/curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_token_without_the_right_stops_the_run_before_training(run, tmp_path, write_recipe, published):
     write_recipe(tmp_path)
     ended = run(tmp_path, "-m", "pretrain.run", "recipe.yaml", "--hub.repo", "alice/mini", token="hf_reader")

@@ -127,6 +127,7 @@ def test_two_processes_read_the_same_and_import_nothing(tmp_path):
     assert imported.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_no_sentence_of_the_default_corpus_stands_in_two_documents(monkeypatch):
     monkeypatch.chdir(ROOT)  # where the cache is
     homes: Counter[bytes] = Counter()

@@ -439,6 +439,7 @@ def test_a_worker_is_sent_the_place_and_not_the_ids(tmp_path, source, characters
 # The real ones
 
 
+@pytest.mark.slow
 def test_a_real_corpus_round_trips_under_bert_and_gpt2_vocabularies(data, tmp_path):
     wiki = Source("wikipedia", str(data / "wikipedia" / "wiki-05.jsonl.gz"))
     bert = PreTrainedTokenizerFast(tokenizer_object=bert_uncased(data), unk_token="[UNK]")

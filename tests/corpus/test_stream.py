@@ -287,6 +287,7 @@ def test_changed_files_or_weights_are_another_fingerprint(open_text, sources, tm
     assert fingerprint(few) != longer
 
 
+@pytest.mark.slow
 def test_shards_of_a_hub_data_set_are_streamed_once_each(open_text, tmp_path):
     (tmp_path / "hub").mkdir()
     for shard in range(3):

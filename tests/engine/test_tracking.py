@@ -106,6 +106,7 @@ def test_on_a_terminal_one_bar_moves_in_one_line(tmp_path, write_recipe, ranks):
     assert screen(said)[-2] == "the model is runs/small/model"
 
 
+@pytest.mark.slow
 def test_in_a_log_file_lines_are_said_once_and_without_control_codes(
     tmp_path, write_recipe, launch_together, monkeypatch
 ):
@@ -217,6 +218,7 @@ def eventually(what, wanted) -> None:
     assert found == wanted
 
 
+@pytest.mark.slow
 def test_the_dashboard_lays_all_runs_over_each_other_and_follows_them(runs, tmp_path):
     (tmp_path / "tmp").mkdir()
     dashboard = subprocess.Popen(

@@ -89,7 +89,7 @@ class TestJobsOfTheirOwn:
         ("change", "argv", "complaint"),
         [
             (lambda folder: None, ["--optimizer.lr", "0.5"], "optimizer.lr is "),
-            (change_a_row, [], "rows.glue/rte.train is "),
+            pytest.param(change_a_row, [], "rows.glue/rte.train is ", marks=pytest.mark.slow),
             pytest.param(change_a_weight, [], "model.given.model.safetensors is ", marks=pytest.mark.slow),
             pytest.param(change_the_tokenizer, [], "model.given.tokenizer.json is ", marks=pytest.mark.slow),
         ],

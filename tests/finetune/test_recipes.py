@@ -26,7 +26,13 @@ def test_it_is_read_and_its_head_says_how_it_is_launched(path):
     assert all(line.startswith("#") for line in head.splitlines())
 
 
-@pytest.mark.parametrize(("name", "task"), TRIED.items())
+LIKE_OTHERS = ("bert-large-glue", "glue", "squad")  # what is new in them is tested elsewhere
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [pytest.param(*tried, marks=[pytest.mark.slow] * (tried[0] in LIKE_OTHERS)) for tried in TRIED.items()],
+)
 def test_it_runs_two_steps(name, task, tmp_path, launch, labelled, small_model, small_gpt):
     path = next(path for path in RECIPES if path.stem == name)
     recipe = path.read_text().replace("plan.epochs: [2, 3, 4]", "plan.epochs: [0.1]").replace("[16, 32]", "[32]")

@@ -125,6 +125,7 @@ def answers_in(path, name):
 
 
 class TestFormat:
+    @pytest.mark.slow
     def test_the_zip_holds_the_eleven_files_and_all_their_rows(self, submitted):
         files = unzipped(submitted / "submission.zip")
         assert list(files) == [f"{name}.tsv" for name in ROWS]

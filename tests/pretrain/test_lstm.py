@@ -110,7 +110,8 @@ def test_stopped_by_a_signal_it_resumes_bit_by_bit(tmp_path, uninterrupted, laun
     assert left[0].read_bytes() == left[1].read_bytes()
 
 
-@pytest.mark.parametrize("precision", ["no", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.slow
 def test_two_processes_give_the_same_run(tmp_path, launch, launch_together, write, precision, monkeypatch):
     from pretrain.run import main
 

@@ -56,6 +56,7 @@ def run_and_forecast(tmp_path_factory, launch, write_recipe, foresee) -> tuple[P
     return folder / "runs/small", forecast, size
 
 
+@pytest.mark.slow
 def test_the_parameters_are_those_of_the_model(run_and_forecast):
     run, forecast, _ = run_and_forecast
     parameters = dict(forecast["parameters"])
@@ -64,11 +65,13 @@ def test_the_parameters_are_those_of_the_model(run_and_forecast):
     assert (run / "model/model.safetensors").stat().st_size == pytest.approx(forecast["disk"]["model"], rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_state_takes_the_disk_that_was_foreseen(run_and_forecast):
     _, forecast, size = run_and_forecast
     assert size == pytest.approx(forecast["disk"]["state"], rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_memory_that_was_foreseen(run_and_forecast):
     # What is alive is foreseen to a few percent (tests/engine/test_forecast.py); the allocator's gaps are a guess.
     run, forecast, _ = run_and_forecast
@@ -111,7 +114,10 @@ def test_a_budget_becomes_steps(tmp_path, write_recipe, foresee):
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("bert-base", 110_106_428), pytest.param("bert-large", 336_226_108, marks=pytest.mark.slow)],
+    [
+        pytest.param("bert-base", 110_106_428, marks=pytest.mark.slow),
+        pytest.param("bert-large", 336_226_108, marks=pytest.mark.slow),
+    ],
 )
 def test_the_papers_models_have_the_papers_parameters_and_fit_their_card(tmp_path, foresee, name, parameters):
     found = foresee(tmp_path, str(RECIPES / f"{name}.yaml"), "--hardware", "a100", "--processes", "8")

@@ -19,6 +19,7 @@ def test_a_run_leaves_a_trace_of_its_steps(tmp_path, launch, write_recipe):
     assert "backward" in (profile / "operators.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_asked_leaves_none_and_a_profile_makes_no_other_run(tmp_path, launch, write_recipe):
     write_recipe(tmp_path, plan={"steps": 12})
     assert launch(tmp_path, "recipe.yaml").status == 0

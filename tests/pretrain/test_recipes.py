@@ -52,7 +52,13 @@ def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
     return small
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+SIZES_ALONE = ("bert-tiny", "bert-small", "bert-medium", "bert-large", "gpt2-medium")  # differ from one that is tried
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in SIZES_ALONE)) for path in RECIPES],
+)
 def test_a_recipe_of_ours_trains(path, tmp_path, launch, corpus, tokenizer_folder, byte_pairs_folder):
     recipe = yaml.safe_load(path.read_text())
     assert recipe["name"].split("/")[-1] in (path.stem, "pretrain")  # so that no two share a run's folder

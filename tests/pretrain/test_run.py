@@ -175,6 +175,7 @@ def two_processes(folder: Path) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_accumulation_gives_the_same_run(tmp_path, on_one_process, launch, write_recipe):
     # In slices of two: the last global batch of an epoch leaves some of sixteen empty.
     write_recipe(tmp_path, model=NO_DROPOUT, plan={**SLICED, "device_batch": 2})
@@ -282,6 +283,7 @@ def test_the_budget_in_minutes_is_kept_and_the_schedule_fits_it(tmp_path, launch
     assert metrics(folder)[-1]["step"] == len(rates)  # it was judged at its end
 
 
+@pytest.mark.slow
 def test_the_budget_in_flops_is_counted_in_steps(tmp_path, launch, write_recipe):
     steps = []
     for name, flops in (("one", 2e9), ("two", 4e9)):

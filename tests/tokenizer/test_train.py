@@ -79,6 +79,7 @@ def test_the_ties_of_wordpiece_are_decided_by_rule(tmp_path, corpus, size):
     assert len(hashes) == 1
 
 
+@pytest.mark.parametrize("vocabulary", [WORDPIECE], indirect=True)
 def test_another_process_learns_the_same_files(tmp_path, corpus, vocabulary):
     recipe, found = write_recipe(tmp_path, corpus, vocabulary), []
     for threads in ("1", "2"):
