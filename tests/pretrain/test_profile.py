@@ -4,6 +4,8 @@ import gzip
 import json
 from collections import Counter
 
+import pytest
+
 from engine.train.profiling import PHASES
 
 
