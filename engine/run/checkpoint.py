@@ -13,16 +13,14 @@ goes on under any other.
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
@@ -47,6 +45,15 @@ from engine.run.folders import (
 )
 from engine.run.recipe import resolved
 from engine.run.runtime import commit, hardware, peak_gpu_mb, peak_rss_mb
+from engine.run.state_dicts import (
+    gather_weights,
+    load_moments,
+    load_weights,
+    moments_of,
+    refuse_misfit,
+    weights_of,
+    without_ties,
+)
 from engine.run.states import (
     AVERAGE,
     MOMENTS,
@@ -164,7 +171,7 @@ class Run:
         `extra` is plain JSON: what else goes on, such as what the log has gathered since its last line. Errors: OSError
         if there is no room, FloatingPointError if the state is not finite; the older states are kept.
         """
-        files = {WEIGHTS: _weights(model), MOMENTS: _moments(model, optimizers)}
+        files = {WEIGHTS: weights_of(model), MOMENTS: moments_of(model, optimizers)}
         if average is not None:
             files[AVERAGE] = average.tensors()
         _refuse_not_finite(f"state/step-{position.step} is not saved", files, self.accelerator)
@@ -206,11 +213,11 @@ class Run:
             told = read_position(folder)
             position, extra, self._seconds_before = told.position, told.extra, told.seconds
             _refuse_state(folder)
-            _load_weights(model, folder / WEIGHTS)
-            _load_moments(model, optimizers, folder / MOMENTS)
+            load_weights(model, folder / WEIGHTS)
+            load_moments(model, optimizers, folder / MOMENTS)
             if average is not None:
                 mine = average.tensors()
-                _refuse_misfit(folder / AVERAGE, mine)
+                refuse_misfit(folder / AVERAGE, mine)
                 average.load(
                     {name: tensors.placed(value, mine[name]) for name, value in tensors.read(folder / AVERAGE)}
                 )
@@ -234,10 +241,10 @@ class Run:
         Hub. Every process calls it; the main one writes. Errors: OSError if there is no room, FloatingPointError if the
         weights are not finite.
         """
-        target, state = target or self.folder / "model", _gathered(model)
+        target, state = target or self.folder / "model", gather_weights(model)
         _refuse_not_finite(f"{target} is not written", {"model": state}, self.accelerator)
         if self.accelerator.is_main_process:
-            with whole_folder(target, tensors.size(_once(state))) as folder:
+            with whole_folder(target, tensors.size(without_ties(state))) as folder:
                 model.save_pretrained(folder, state_dict=state)
                 processor.save_pretrained(str(folder))
                 if card:
@@ -278,58 +285,6 @@ def _asked_for(folder: Path, there: list[Path], average: bool) -> Path:
     return folder
 
 
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and saved buffer once."""
-    return _once(model.state_dict(keep_vars=True))
-
-
-def _once(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tied tensors under their first name (safetensors refuses shared memory)."""
-    first: dict[int, tuple[str, Tensor]] = {}
-    for name, tensor in state.items():
-        first.setdefault(id(tensor), (name, tensor))
-    return dict(first.values())
-
-
-def _gathered(model: nn.Module) -> dict[str, Tensor]:
-    """The whole state on every process, tied tensors as one.
-
-    It is what `state_dict` gives; but at that torch takes a model apart that was gathered to be used (`fully_shard`).
-    """
-    state: dict[str, Tensor] = {}
-    for place, module in model.named_modules(remove_duplicate=False):
-        passing = module._non_persistent_buffers_set
-        kept = {name: buffer for name, buffer in module._buffers.items() if name not in passing}
-        for name, tensor in (module._parameters | kept).items():
-            if tensor is not None:
-                state[f"{place}.{name}" if place else name] = tensor
-    once = {id(tensor): _off_the_device(tensor.detach()) for tensor in state.values()}
-    return {name: once[id(tensor)] for name, tensor in state.items()}
-
-
-def _off_the_device(tensor: Tensor) -> Tensor:
-    """What was in shards for want of room is gathered in the machine's memory; a whole tensor stays where it is."""
-    return tensors.whole(tensor).cpu() if isinstance(tensor, DTensor) else tensor
-
-
-@torch.no_grad()
-def _load_weights(model: nn.Module, path: Path) -> None:
-    mine = _weights(model)
-    _refuse_misfit(path, mine)
-    for name, value in tensors.read(path):
-        mine[name].copy_(tensors.placed(value, mine[name]))
-
-
-def _refuse_misfit(path: Path, mine: dict[str, Tensor]) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in mine.items()}
-    found = tensors.shapes(path)
-    if differing := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
-        raise ValueError(
-            f"{path} does not fit the model: {len(differing)} tensors differ in name or shape, such as {differing[0]}; "
-            "go on with the version of transformers that wrote it, or start anew with --overwrite True"
-        )
-
-
 def _refuse_not_finite(what: str, files: Mapping[str, Mapping[str, Tensor]], accelerator: Accelerator) -> None:
     """Keep what is of no use from taking the place of what is. Errors: FloatingPointError, on all processes."""
     own = [found for content in files.values() if (found := not_finite(content.items()))][:1]
@@ -344,34 +299,6 @@ def _refuse_state(folder: Path) -> None:
     """An earlier version saved such states. Errors: ValueError that names file and tensor."""
     if found := not_finite_in(folder):
         raise ValueError(f"{found}: say --state with an earlier one, or start anew with --overwrite True")
-
-
-def _owned(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, Tensor, Optimizer]]:
-    """Every parameter that is trained: its name, itself, and whose it is."""
-    by_identity = {id(tensor): name for name, tensor in _weights(model).items()}
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                yield by_identity[id(parameter)], parameter, optimizer
-
-
-def _moments(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
-    """The optimizers' tensors as `parameter|key`."""
-    return {
-        f"{name}|{key}": value
-        for name, parameter, optimizer in _owned(model, optimizers)
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _load_moments(model: nn.Module, optimizers: Sequence[Optimizer], path: Path) -> None:
-    owners = {name: (parameter, optimizer) for name, parameter, optimizer in _owned(model, optimizers)}
-    for name, value in tensors.read(path):
-        owner, _, key = name.rpartition("|")
-        if owner not in owners:
-            raise ValueError(f"{path} does not fit the model: no parameter of it is called as {name}; {ANEW}")
-        parameter, optimizer = owners[owner]
-        optimizer.state[parameter][key] = tensors.placed(value, parameter)
 
 
 def _cut_metrics(path: Path, step: int) -> None:
