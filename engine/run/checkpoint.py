@@ -1,4 +1,4 @@
-"""What stays on disk?  A run folder: recipe, metrics, states to go on from, and the model that is handed on.
+"""What stays on disk?  A run folder: recipe, metrics, states (checkpoints) to resume from, and the exported model.
 
     runs/NAME/recipe.yaml      the resolved recipe, with commit and hardware
     runs/NAME/metrics.jsonl    one line for each log and each evaluation
@@ -203,8 +203,8 @@ class Run:
             position, extra = Position(), {}
         else:
             agree(self.accelerator, **{str(folder): sha256(folder / "manifest.json")})  # on a second machine's disk too
-            told = read_position(folder)
-            position, extra, self._seconds_before = told.position, told.extra, told.seconds
+            saved = read_position(folder)
+            position, extra, self._seconds_before = saved.position, saved.extra, saved.seconds
             _refuse_state(folder)
             _load_weights(model, folder / WEIGHTS)
             _load_moments(model, optimizers, folder / MOMENTS)
@@ -254,7 +254,7 @@ class Run:
         home = self.folder / "state"
         there = states(home)
         if self._asked_for:
-            return _asked_for(home / self._asked_for, there, average)
+            return _asked_for(self._asked_for, home, there, average)
         if others := strays(home):
             print(f"{home}: passed over {', '.join(others)}, which is called as no state is")
         for folder in reversed(there):
@@ -266,14 +266,17 @@ class Run:
         return None
 
 
-def _asked_for(folder: Path, there: list[Path], average: bool) -> Path:
-    """Check the state that was asked for: another one would not do."""
-    if folder not in there:
+def _asked_for(name: str, home: Path, there: list[Path], average: bool) -> Path:
+    """Check the state that was asked for, by its name or as a path: another one would not do."""
+    meant = {(home / name).resolve(), Path(name).resolve()}
+    folder = next((state for state in there if state.resolve() in meant), None)
+    if folder is None:
         names = ", ".join(state.name for state in there) or "none"
-        raise ValueError(f"there is no state {folder}; those there are: {names}")
+        raise ValueError(f"there is no state {name} in {home}; those there are: {names}")
     if problem := damage(folder, average):
         raise ValueError(
-            f"{folder}, the state asked for, is damaged: {problem}; without --state the newest whole one is taken"
+            f"{folder}, the state asked for, is damaged: {problem}; without --resume_from_checkpoint the newest whole "
+            "one is taken"
         )
     return folder
 
@@ -335,15 +338,17 @@ def _refuse_not_finite(what: str, files: Mapping[str, Mapping[str, Tensor]], acc
     own = [found for content in files.values() if (found := not_finite(content.items()))][:1]
     if found := gather_object(own):
         raise FloatingPointError(
-            f"{what}: {found[0]}; what was saved before is kept. Lower optimizer.lr, and start anew or from an earlier "
-            "state"
+            f"{what}: {found[0]}; what was saved before is kept. Lower optimizer.learning_rate, and start anew or "
+            "from an earlier state"
         )
 
 
 def _refuse_state(folder: Path) -> None:
     """An earlier version saved such states. Errors: ValueError that names file and tensor."""
     if found := not_finite_in(folder):
-        raise ValueError(f"{found}: say --state with an earlier one, or start anew with --overwrite True")
+        raise ValueError(
+            f"{found}: say --resume_from_checkpoint with an earlier one, or start anew with --overwrite True"
+        )
 
 
 def _owned(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, Tensor, Optimizer]]:

@@ -4,7 +4,7 @@ No wait is endless: starting has five minutes, training what `Waiting` says. A p
 its launcher ends the others; one whose launcher is gone is asked to stop.
 
 Exit statuses of every program, see `engine.run.runtime.program`: 0 done; 1 our mistake, with its traceback; 2 the
-user's, told in one line; 3 stopped by a signal with the state saved; 4 another process died or hangs; 130 ended by
+user's, said in one line; 3 stopped by a signal with the state saved; 4 another process died or hangs; 130 ended by
 Ctrl-C where there is no state to save. After 3, 4 and 130 the same command goes on. A launcher of several processes
 shows the first status that is not 0 and ends with 1 itself.
 """
@@ -171,7 +171,7 @@ class StopSignal:
             while heard := signals.read(1):  # nothing once the block is left
                 if heard[0] in _SIGNALS and not self._left.wait(STOPPING.total_seconds()) and not self.agreed:
                     print(
-                        f"error: process {dist.get_rank()} was told to stop, but not all processes agreed within "
+                        f"error: process {dist.get_rank()} was asked to stop, but not all processes agreed within "
                         f"{STOPPING.seconds} s; the state saved last is whole, and the same command goes on from it",
                         file=sys.stderr, flush=True,
                     )  # fmt: skip

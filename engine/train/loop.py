@@ -79,7 +79,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
     window = Window(training.unit, accelerator, extra.get("window", {}))
     watch = Watch(plan, tracker, extra.get("watch", {}))
     clock = Clock(plan, extra.get("seconds", 0.0))
-    judged: dict[str, float] = {}  # at the last evaluation
+    evaluated: dict[str, float] = {}  # at the last evaluation
     with (
         StopSignal() as signal,
         Waiting(plan.timeout) as waiting,
@@ -97,7 +97,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
             with phase("optimizer"):
                 norm = total_norm(model)
                 done = clock.done(step, seconds)
-                rate = training.optimizer.lr * training.schedule.factor(done, clock.whole)
+                rate = training.optimizer.learning_rate * training.schedule.factor(done, clock.whole)
                 set_rate(optimizers, rate)
                 if watch.passes(norm, sums, counts, seen, model, accelerator):
                     clip(model, norm, plan.max_grad_norm)
@@ -110,18 +110,19 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
                     each.zero_grad()
             is_last = clock.is_last(step, seconds)
             tracker.reached(done)
-            if step % plan.log_every == 0 or is_last:
-                tracker.log(step, epoch=seen.place[0], lr=rate, grad_norm=float(norm), **window.close(speed.peak))
-                window.tell_a_stall(tracker, plan.workers, training.advice)
+            if step % plan.logging_steps == 0 or is_last:
+                rates = {"learning_rate": rate, "grad_norm": float(norm)}
+                tracker.log(step, epoch=seen.place[0], **rates, **window.close(speed.peak))
+                window.report_stall(tracker, plan.dataloader_num_workers, training.advice)
             if hooks and (plan.evaluates_at(step) or is_last):
                 with window.paused(), average.swapped() if average else nullcontext(), whole(judgement):
                     judgement.eval()
-                    judged = hooks.evaluate(model, step)
-                    tracker.log(step, **judged)
+                    evaluated = hooks.evaluate(model, step)
+                    tracker.log(step, **evaluated)
             if (plan.saves_at(step) and not is_last) or signal.agreed:
                 with window.paused():
                     extra = {"window": window.carried(), "watch": watch.carried(), "seconds": clock.seconds}
-                    run.save_state(position, model, optimizers, plan.keep, extra, average)
+                    run.save_state(position, model, optimizers, plan.save_total_limit, extra, average)
             if hooks and plan.saves_at(step):
                 with window.paused(), average.swapped() if average else nullcontext():
                     hooks.publish(step)
@@ -133,16 +134,16 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
     if average:
         average.settle()
     gather(judgement)
-    watch.refuse_unfinished(position.step, model, judged)
+    watch.refuse_unfinished(position.step, model, evaluated)
     return position.step
 
 
 def prepared(model: nn.Module, loss: Loss, plan: Plan, accelerator: Accelerator) -> nn.Module:
     """The model and its loss as one module, spread over the processes as the launcher's config says."""
-    if plan.checkpoint_activations:
+    if plan.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # type: ignore[operator]
     judgement = Judgement(model, loss)
-    if plan.compile:
+    if plan.torch_compile:
         judgement.compile()
     return parallel(judgement, accelerator)
 
@@ -164,9 +165,9 @@ def agreed(
     """What all processes know together: the counts; units and room of the step; the main process's clock in
     seconds; and whether one of them was asked to stop."""
     terms = list(micro_batches[0].counts)
-    judged = [batch for batch in micro_batches if not batch.is_filler]
+    real = [batch for batch in micro_batches if not batch.is_filler]
     own = [float(sum(batch.counts[term] for batch in micro_batches)) for term in terms]
-    own += [float(sum(batch.num_units for batch in judged)), float(sum(batch.room for batch in judged))]
+    own += [float(sum(batch.num_units for batch in real)), float(sum(batch.room for batch in real))]
     own += [clock.seconds if accelerator.is_main_process else 0.0, float(asked_to_stop)]
     total = accelerator.reduce(torch.tensor(own, dtype=torch.float64, device=accelerator.device), "sum")
     return dict(zip(terms, total, strict=False)), total[-4:-2], float(total[-2]), bool(total[-1])
@@ -212,7 +213,7 @@ class Clock:
     """How much of the plan is done: counted in steps, or in milliseconds where the plan is in minutes."""
 
     def __init__(self, plan: Plan, seconds: float):
-        self.steps, self.budget = plan.steps, 60 * plan.minutes
+        self.steps, self.budget = plan.max_steps, 60 * plan.minutes
         self.whole = self.steps or 1e3 * self.budget
         self._began = time.perf_counter() - seconds
 

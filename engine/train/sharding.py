@@ -23,7 +23,7 @@ _ONLY = {  # what `fsdp_config` may say, and what else to do
     "FSDP_OFFLOAD_PARAMS": ("false", "the parameters stay on their device: set fsdp_offload_params: false"),
     "FSDP_ACTIVATION_CHECKPOINTING": (
         "false",
-        "the recipe says it: set fsdp_activation_checkpointing: false, and plan.checkpoint_activations: true",
+        "the recipe says it: set fsdp_activation_checkpointing: false, and plan.gradient_checkpointing: true",
     ),
     "FSDP_CPU_RAM_EFFICIENT_LOADING": (
         "false",
@@ -51,7 +51,7 @@ def shards_asked_for() -> bool:
 
 
 def settings() -> dict[str, bool]:
-    """What the launcher's config asks for, as plain JSON: all processes must have been told the same."""
+    """What the launcher's config asks for, as plain JSON: it must be the same on all processes."""
     return {"shards": shards_asked_for(), "reshards": _reshards()}
 
 
