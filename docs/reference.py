@@ -57,7 +57,7 @@ def recipes() -> Iterator[str]:
     yield (
         "A recipe is one YAML file. What it may hold is what these classes say: a key's name, its kind, its value "
         "where it is left out. Each key can be changed on the command line, such as `--optimizer.learning_rate 2e-4`. "
-        "What is marked `how()` may change when a run goes on."
+        "What is marked `operational()` may change when a run goes on."
     )
     for title, names in SECTIONS.items():
         yield f"## {title}"

@@ -144,10 +144,10 @@ def tiles(points: Mapping[str, Points], finished: Mapping[str, Any]) -> list[tup
         found.append((number("loss", points["loss"][-1][1]), "training loss, nats"))
     evaluated = [name.removeprefix("baseline_") for name in points if name.startswith("baseline_")]
     found += [
-        (number(name, points[judgement][-1][1]), words(name))
+        (number(name, points[column][-1][1]), words(name))
         for name in evaluated
-        for judgement in (f"eval_{name}", name)
-        if judgement in points and not name.endswith(("loss", "perplexity"))
+        for column in (f"eval_{name}", name)
+        if column in points and not name.endswith(("loss", "perplexity"))
     ][:4]
     for name, what in pace(points).items():
         if name.endswith(PER_SECOND):

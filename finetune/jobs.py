@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.run.disk import whole_file
 from engine.run.finite import strict_json
-from engine.run.folders import JOB, read_finished, refuse_strangers
+from engine.run.folders import JOB, check_folder, read_finished
 from engine.run.recipe import changed
 from finetune.recipe import FinetuneRecipe
 from finetune.tasks.task import Task, find_task
@@ -58,7 +58,7 @@ def jobs(recipe: FinetuneRecipe) -> list[Job]:
     ]
     for job in found:
         if job.finished and not recipe.overwrite:  # which deletes it before anything is done
-            refuse_strangers(job.folder, job.recipe, JOB)
+            check_folder(job.folder, job.recipe, JOB)
     return found
 
 

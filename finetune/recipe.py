@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from engine.publish.hub import NOWHERE, Hub
 from engine.run.architecture import check_sizes
-from engine.run.recipe import check_least, check_name, check_seed, how
+from engine.run.recipe import check_least, check_name, check_seed, operational
 from engine.run.tracking import TrackerName
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Plan
@@ -19,9 +19,9 @@ class Passes:
 
     num_train_epochs: float  # passes over the training rows
     global_batch_size: int  # rows of a step, over all processes and accumulation
-    per_device_train_batch_size: int = how()  # rows a process takes at a time, at most; the rest is accumulated
-    logging_steps: int = how(20)  # steps between lines of metrics.jsonl
-    save_steps: int = how(0)  # steps between saved states; 0: only when stopped
+    per_device_train_batch_size: int = operational()  # rows a process takes at a time, at most
+    logging_steps: int = operational(20)  # steps between lines of metrics.jsonl
+    save_steps: int = operational(0)  # steps between saved states; 0: only when stopped
     max_grad_norm: float = 1.0  # a longer gradient is shortened to it (clipping)
 
     def __post_init__(self) -> None:
@@ -69,10 +69,10 @@ class FinetuneRecipe:
     auxiliary_lm: float = 0.0  # weight of a language-model loss beside the task's, for decoders; Radford et al.: 0.5
     predict_test: bool = False  # also write predictions for the test splits
     save_model: bool = True  # keep each job's fine-tuned model
-    share: Literal["batches", "jobs"] = how("batches")  # processes do each job together, or each one jobs of its own
-    overwrite: bool = how(False)  # delete what the run's folder holds
-    hub: Hub = how(NOWHERE)  # where a job's model is published, if anywhere
-    report_to: tuple[TrackerName, ...] = how(())  # trackers, beside metrics.jsonl, which `make dashboard` reads
+    share: Literal["batches", "jobs"] = operational("batches")  # processes do each job together, or jobs of their own
+    overwrite: bool = operational(False)  # delete what the run's folder holds
+    hub: Hub = operational(NOWHERE)  # where a job's model is published, if anywhere
+    report_to: tuple[TrackerName, ...] = operational(())  # trackers, beside metrics.jsonl, which `make dashboard` reads
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -25,7 +25,7 @@ from engine.run.agreement import Apart, agree, contents, surroundings, weights
 from engine.run.checkpoint import Run
 from engine.run.disk import read_json, whole_file
 from engine.run.finite import not_finite_in, strict_json
-from engine.run.folders import JOB, Taken, refuse_strangers
+from engine.run.folders import JOB, Taken, check_folder
 from engine.run.recipe import read, resolved
 from engine.run.runtime import alone, commit, forget_peak, hardware, make_accelerator, program, seed_weights
 from engine.run.saved import located
@@ -87,7 +87,7 @@ def together(recipe: FinetuneRecipe, shared: dict[str, Any], accelerator: "Accel
         agree(accelerator, **vars(recipe), **surroundings(accelerator))
         return partial(agree, accelerator)
     folder = RUNS / recipe.name
-    refuse_strangers(folder, shared)
+    check_folder(folder, shared)
     company, source = Apart(folder), located(recipe.model)
     given = contents(Path(source)) if Path(source).is_dir() else commit_of(source, recipe.revision)
     company.agree(**{**shared, "model": {recipe.model: given}}, **surroundings(accelerator))
@@ -111,7 +111,7 @@ def do(found: list[Job], company: Agree, accelerator: "Accelerator") -> None:
                 later.append(job)
             elif job.finished:
                 # Another process was faster, and may have been told otherwise.
-                refuse_strangers(job.folder, job.recipe, JOB)
+                check_folder(job.folder, job.recipe, JOB)
             else:
                 try:
                     do_job(job, found, encodings[job.task], accelerator)

@@ -6,7 +6,7 @@ from typing import Any
 from corpus.text.opening import Corpus
 from engine.publish.hub import NOWHERE, Hub
 from engine.run.architecture import check_sizes
-from engine.run.recipe import check_least, check_name, check_seed, how
+from engine.run.recipe import check_least, check_name, check_seed, operational
 from engine.run.tracking import TrackerName
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Phase, Plan
@@ -24,7 +24,7 @@ class LastPhase:
     """
 
     share: float  # of the steps
-    per_device_train_batch_size: int = how()  # examples a process takes at a time then, at most
+    per_device_train_batch_size: int = operational()  # examples a process takes at a time then, at most
     max_seq_length: int | None = None  # bert's
     block_size: int | None = None  # causal_lm's
 
@@ -59,11 +59,11 @@ class PretrainRecipe:
     last_phase: LastPhase | None = None
     seed: int = 0  # of weights, order, masks and dropout
     max_eval_samples: int = 2048  # held-out examples that are evaluated, always the same ones, at most
-    overwrite: bool = how(False)  # delete what the run's folder holds
-    resume_from_checkpoint: str | None = how(None)  # a saved state of this run, such as step-200; the newest one else
-    hub: Hub = how(NOWHERE)  # where the model is published, if anywhere
-    report_to: tuple[TrackerName, ...] = how(())  # trackers, beside metrics.jsonl, which `make dashboard` reads
-    profile: bool = how(False)  # trace a few steps into the run's folder
+    overwrite: bool = operational(False)  # delete what the run's folder holds
+    resume_from_checkpoint: str | None = operational(None)  # such as step-200; None: the newest state of the run
+    hub: Hub = operational(NOWHERE)  # where the model is published, if anywhere
+    report_to: tuple[TrackerName, ...] = operational(())  # trackers, beside metrics.jsonl, which `make dashboard` reads
+    profile: bool = operational(False)  # trace a few steps into the run's folder
 
     def __post_init__(self) -> None:
         check_name(self.name)

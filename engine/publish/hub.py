@@ -22,7 +22,7 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # typ
 from engine.publish.redact import redacted
 from engine.run.disk import read_json, whole_file
 from engine.run.finite import not_finite_in, strict_json
-from engine.run.recipe import how
+from engine.run.recipe import operational
 from engine.run.states import states
 
 T = TypeVar("T")
@@ -35,9 +35,9 @@ class Hub:
     """The recipe's `hub:` section: where the model is published, if anywhere. The token is the Hub client's: HF_TOKEN,
     or `hf auth login`."""
 
-    repo: str = how("")  # user/name; empty: nothing is pushed
-    private: bool = how(False)  # of a repository that is made
-    every: Literal["save", "end"] = how("end")  # push each saved step, or the finished model alone
+    repo: str = operational("")  # user/name; empty: nothing is pushed
+    private: bool = operational(False)  # of a repository that is made
+    every: Literal["save", "end"] = operational("end")  # push each saved step, or the finished model alone
 
     def __post_init__(self) -> None:
         if self.repo:

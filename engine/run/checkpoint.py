@@ -35,6 +35,7 @@ from engine.run.finite import not_finite, not_finite_in, strict_json
 from engine.run.folders import (
     ANEW,
     RUN,
+    check_folder,
     clear,
     has_work,
     hash_of,
@@ -42,7 +43,6 @@ from engine.run.folders import (
     mark,
     read_finished,
     recipe_is_lost,
-    refuse_strangers,
     refuse_to_clear,
 )
 from engine.run.recipe import resolved
@@ -86,8 +86,8 @@ class Run:
         """Claim `folder`, for as long as this process lives. `state` names the state to go on from, such as step-200;
         `shared` lets others claim it too, who say the same; `kind` says what the folder is, see `engine.run.folders`.
 
-        What the recipe's classes mark as `how` may differ from launch to launch. `overwrite` deletes what a run wrote,
-        and nothing else. Errors: FileExistsError if the folder holds another recipe's run, or anything that is no run;
+        What the recipe's classes mark as `operational` may differ from launch to launch. `overwrite` deletes what a run
+        wrote, and nothing else. Errors: FileExistsError if the folder holds another recipe's run, or what is no run;
         Taken if another process is at it: a launcher that is killed may leave its training behind.
         """
         self.folder, self.accelerator, self._asked_for = folder, accelerator, state
@@ -97,7 +97,7 @@ class Run:
             locked(folder).close()  # not while another process trains in it
             clear(folder)
         accelerator.wait_for_everyone()
-        refuse_strangers(folder, recipe, kind)
+        check_folder(folder, recipe, kind)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process and self.finished:
             drop_states(folder)  # a kill may have come before it

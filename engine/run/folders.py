@@ -132,7 +132,7 @@ def read_finished(folder: Path) -> dict[str, Any] | None:
     return read_json(path, "seconds", advice=advice) if path.exists() else None
 
 
-def refuse_strangers(folder: Path, recipe: Any, kind: str = RUN) -> None:
+def check_folder(folder: Path, recipe: Any, kind: str = RUN) -> None:
     """Refuse a folder that holds another recipe's run, or anything that is no run of this kind.
 
     A run whose recipe.yaml is damaged is known by its mark. Errors: FileExistsError; ValueError for a damaged

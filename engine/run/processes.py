@@ -39,7 +39,7 @@ class Lost(Exception):
     """Another process died or hangs."""
 
 
-def in_company() -> bool:
+def is_distributed() -> bool:
     """Whether other processes wait for this one."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
@@ -52,7 +52,7 @@ def leave(status: int) -> None:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    if in_company():
+    if is_distributed():
         time.sleep(2 if status == LOST else 0)
         os._exit(status)
     sys.exit(status)
@@ -106,7 +106,7 @@ class Waiting:
 
 
 def _limit(longest: timedelta) -> None:
-    if in_company():
+    if is_distributed():
         _set_pg_timeout(longest)  # torch has no public way to change it
 
 
@@ -147,7 +147,7 @@ class StopSignal:
         self.came, self.agreed = False, False
         self._left = threading.Event()
         self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        if in_company():
+        if is_distributed():
             reading, self._writing = os.pipe()
             os.set_blocking(self._writing, False)
             # A handler in Python waits for the main thread to return from C, which waits for the others.

@@ -117,9 +117,9 @@ def changed(recipe: R, changes: Mapping[str, Any], where: str) -> R:
     return _Changes(Path(where), type(recipe), root).value(type(recipe), root, key="")
 
 
-def how(default: Any = dataclasses.MISSING) -> Any:
+def operational(default: Any = dataclasses.MISSING) -> Any:
     """A field that says how an experiment is carried out, not what it is: a run goes on when it is changed."""
-    return dataclasses.field(default=default, metadata={"how": True})
+    return dataclasses.field(default=default, metadata={"operational": True})
 
 
 def resolved(recipe: Any) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def resolved(recipe: Any) -> dict[str, Any]:
 
 
 def identity(recipe: Any, values: Any = None) -> Any:
-    """Return what makes a run this run and no other: `recipe` as plain values, without what is marked as `how`.
+    """Return what makes a run this run and no other: `recipe` as plain values, without what is marked as `operational`.
 
     `values`: those of another recipe, as `resolved` gives them, to be read in the light of this one's classes.
     """
@@ -138,8 +138,9 @@ def identity(recipe: Any, values: Any = None) -> Any:
     if not isinstance(values, dict) or not (dataclasses.is_dataclass(recipe) or isinstance(recipe, dict)):
         return values
     sections = recipe if isinstance(recipe, dict) else vars(recipe)
-    ways = set() if isinstance(recipe, dict) else {f.name for f in dataclasses.fields(recipe) if f.metadata.get("how")}
-    return {name: identity(sections.get(name), value) for name, value in values.items() if name not in ways}
+    fields = () if isinstance(recipe, dict) else dataclasses.fields(recipe)
+    free = {field.name for field in fields if field.metadata.get("operational")}
+    return {name: identity(sections.get(name), value) for name, value in values.items() if name not in free}
 
 
 def check_name(name: str) -> None:

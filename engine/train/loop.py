@@ -72,7 +72,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
     """
     model, loss, plan, hooks = training.model, training.loss, training.plan, training.hooks
     speed = Speed(model, loss, accelerator)  # looks at the model before it is spread over processes
-    judgement = prepared(model, loss, plan, accelerator)
+    wrapped = prepared(model, loss, plan, accelerator)
     optimizers = build_optimizers(model, training.optimizer)
     average = Average(model, training.optimizer.ema) if training.optimizer.ema else None
     position, extra = run.resume(model, optimizers, average)
@@ -89,11 +89,11 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
         for seen in window.timed(training.batches.since(position)):
             position = seen.after
             step = waiting.step = position.step
-            judgement.train()
+            wrapped.train()
             torch.manual_seed(int(draws.stream("dropout", training.seed, step, accelerator.process_index) >> 1))
             counts, size, seconds, signal.agreed = agreed(seen.micro_batches, clock, signal.came, accelerator)
-            sums = backward(judgement, seen.micro_batches, counts, accelerator)
-            refuse_unused(judgement)
+            sums = backward(wrapped, seen.micro_batches, counts, accelerator)
+            refuse_unused(wrapped)
             with phase("optimizer"):
                 norm = total_norm(model)
                 done = clock.done(step, seconds)
@@ -115,8 +115,8 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
                 tracker.log(step, epoch=seen.place[0], **rates, **window.close(speed.peak))
                 window.report_stall(tracker, plan.dataloader_num_workers, training.advice)
             if hooks and (plan.evaluates_at(step) or is_last):
-                with window.paused(), average.swapped() if average else nullcontext(), whole(judgement):
-                    judgement.eval()
+                with window.paused(), average.swapped() if average else nullcontext(), whole(wrapped):
+                    wrapped.eval()
                     evaluated = hooks.evaluate(model, step)
                     tracker.log(step, **evaluated)
             if (plan.saves_at(step) and not is_last) or signal.agreed:
@@ -133,7 +133,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
                 break
     if average:
         average.settle()
-    gather(judgement)
+    gather(wrapped)
     watch.refuse_unfinished(position.step, model, evaluated)
     return position.step
 
@@ -142,13 +142,13 @@ def prepared(model: nn.Module, loss: Loss, plan: Plan, accelerator: Accelerator)
     """The model and its loss as one module, spread over the processes as the launcher's config says."""
     if plan.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # type: ignore[operator]
-    judgement = Judgement(model, loss)
+    wrapped = LossModule(model, loss)
     if plan.torch_compile:
-        judgement.compile()
-    return parallel(judgement, accelerator)
+        wrapped.compile()
+    return parallel(wrapped, accelerator)
 
 
-class Judgement(nn.Module):
+class LossModule(nn.Module):
     """A model and its loss as one module, since what data parallelism wraps must be exactly one forward pass."""
 
     def __init__(self, model: nn.Module, loss: Loss):
@@ -174,15 +174,15 @@ def agreed(
 
 
 def backward(
-    judgement: nn.Module, micro_batches: list[Batch], counts: dict[str, Tensor], accelerator: Accelerator
+    wrapped: nn.Module, micro_batches: list[Batch], counts: dict[str, Tensor], accelerator: Accelerator
 ) -> dict[str, Tensor]:
     """Add the gradient of sum / count, each term over the whole global batch. Return this process's sums."""
     totals: dict[str, Tensor] = {}
     for number, batch in enumerate(micro_batches, start=1):
         more_to_come = number < len(micro_batches)
-        with accumulating(judgement, accelerator) if more_to_come else nullcontext():
+        with accumulating(wrapped, accelerator) if more_to_come else nullcontext():
             with phase("forward"):
-                sums = judgement(batch.to(accelerator.device))
+                sums = wrapped(batch.to(accelerator.device))
                 if batch.is_filler:
                     sums = {term: 0.0 * value for term, value in sums.items()}
                 mean = torch.stack([sums[term] / counts[term].clamp(min=1).float() for term in counts]).sum()

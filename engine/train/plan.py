@@ -5,7 +5,7 @@ Steps or a budget, batch sizes, gradient accumulation and checkpointing, and how
 
 from dataclasses import dataclass, replace
 
-from engine.run.recipe import check_least, how
+from engine.run.recipe import check_least, operational
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,20 @@ class Plan:
     """
 
     global_batch_size: int  # examples of a step, over all processes and accumulation
-    per_device_train_batch_size: int = how()  # examples a process takes at a time, at most; the rest is accumulated
+    per_device_train_batch_size: int = operational()  # examples a process takes at a time, at most
     max_steps: int = 0  # optimizer steps
     minutes: float = 0.0  # of training, evaluations included, over all launches
     flops: float = 0.0  # forward and backward, such as 1e17
-    logging_steps: int = how(10)  # steps between lines of metrics.jsonl
-    eval_steps: int = how(0)  # steps between evaluations; 0: only at the end
-    save_steps: int = how(0)  # steps between saved states; 0: only when stopped
-    save_total_limit: int = how(2)  # complete states that stay on disk
+    logging_steps: int = operational(10)  # steps between lines of metrics.jsonl
+    eval_steps: int = operational(0)  # steps between evaluations; 0: only at the end
+    save_steps: int = operational(0)  # steps between saved states; 0: only when stopped
+    save_total_limit: int = operational(2)  # complete states that stay on disk
     max_grad_norm: float = 1.0  # a longer gradient is shortened to it (clipping)
     skip_spikes: bool = False  # leave out a step whose loss is beyond six sigma of the last 128
-    dataloader_num_workers: int = how(0)  # processes that prepare batches; 0: the training process itself
+    dataloader_num_workers: int = operational(0)  # processes that prepare batches; 0: the training process itself
     torch_compile: bool = False  # torch.compile: half a minute or more at the start, then faster steps
     gradient_checkpointing: bool = False  # compute activations twice instead of keeping them: slower, far smaller
-    timeout: int = how(120)  # seconds a process waits for another, evaluating and saving included, before all give up
+    timeout: int = operational(120)  # seconds a process waits for another, evaluation included, before all give up
 
     def __post_init__(self) -> None:
         given = [name for name in ("max_steps", "minutes", "flops") if getattr(self, name)]

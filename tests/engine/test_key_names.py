@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.run.folders import RUN, mark, refuse_strangers
+from engine.run.folders import RUN, check_folder, mark
 from engine.run.key_names import ALIASES
 from engine.run.options import values_of
 from engine.run.recipe import load, read, resolved
@@ -187,7 +187,7 @@ def test_a_run_of_before_is_refused_with_a_clear_word(tmp_path):
     (folder / "metrics.jsonl").touch()
     (folder / "recipe.yaml").write_text(f"# commit 0123\n{FORMER}")
     with pytest.raises(FileExistsError) as raised:
-        refuse_strangers(folder, load(class_of(BERT), BERT))
+        check_folder(folder, load(class_of(BERT), BERT))
     said = str(raised.value)
     assert "a run of an earlier version, whose recipes had other keys (objective.mask_rate: say " in said
     assert "choose another --name, or pass --overwrite True" in said

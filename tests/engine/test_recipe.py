@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from engine.run.recipe import data_path, how, identity, load, read, resolved
+from engine.run.recipe import data_path, identity, load, operational, read, resolved
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 CLASSES = {
@@ -168,7 +168,7 @@ def test_every_recipe_of_ours_loads_and_survives_a_round_trip(path, tmp_path):
 @dataclass(frozen=True)
 class Pass:
     share: float
-    per_device_train_batch_size: int = how()
+    per_device_train_batch_size: int = operational()
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Work:
     name: str
     passes: tuple[Pass, ...]
     model: dict[str, Any]
-    workers: int = how(0)
+    workers: int = operational(0)
 
 
 def work(**changes: Any) -> Work:

@@ -137,7 +137,7 @@ def test_masks_differ_between_epochs_and_not_between_batchings(store, objective,
             assert torch.equal(batch.x[name], split[0].x[name][part, :width])
 
 
-# The judgement
+# The loss
 
 
 @pytest.fixture
