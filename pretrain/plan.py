@@ -40,7 +40,8 @@ PACKED = {".gz": 2.9, ".zst": 2.9, ".parquet": 1.8}  # bytes of English text in 
 
 @dataclass(frozen=True)
 class Options:
-    """Foresee what a recipe needs: RECIPE.yaml [--key value ...] stands beside these options."""
+    """Foresee what a recipe needs: RECIPE.yaml [--key value ...] stands beside these options. `python -m
+    pretrain.run RECIPE.yaml --help` shows the keys."""
 
     hardware: str = "cpu"  # cpu (this machine), or a card such as a100
     processes: int = 1  # how many train together, each with a card

@@ -23,7 +23,8 @@ from tokenizer.load import load_tokenizer, tokenizer_hash
 
 @dataclass(frozen=True)
 class Options:
-    """Prepare the corpus of a recipe: RECIPE.yaml [--key value ...] stands beside these options."""
+    """Prepare the corpus of a recipe: RECIPE.yaml [--key value ...] stands beside these options. `python -m
+    pretrain.run RECIPE.yaml --help` shows the keys."""
 
     executor: Literal["local", "ray", "slurm"] = "local"  # who runs the tasks
     tasks: int = 1  # shares of the corpus; a file is in one of them
