@@ -27,14 +27,14 @@ class LabelledEpoch:
 
     GROUP = 50
 
-    def __init__(self, columns: Columns, head: Head, pad: int, global_batch_size: int, seed: int, number: int):
+    def __init__(self, columns: Columns, head: Head, pad: int, global_batch: int, seed: int, number: int):
         self.is_last = True  # an epoch is one chapter
         self.cursor: dict[str, Any] = {}
         self.next_cursor: dict[str, Any] = {}
         self.columns, self.head, self.pad = columns, head, pad
         lengths = lengths_of(columns)
         self.longest = int(lengths.max())
-        self.order = _like_lengths_together(lengths, global_batch_size, self.GROUP, seed, number)
+        self.order = _like_lengths_together(lengths, global_batch, self.GROUP, seed, number)
 
     def batch(self, index: npt.NDArray[np.int64]) -> Batch:
         x = padded(self.columns, index, self.pad, self.longest)
@@ -43,11 +43,11 @@ class LabelledEpoch:
 
 
 def epochs(
-    columns: Columns, head: Head, tokenizer: PreTrainedTokenizerFast, global_batch_size: int, seed: int
+    columns: Columns, head: Head, tokenizer: PreTrainedTokenizerFast, global_batch: int, seed: int
 ) -> Callable[[Position, int], LabelledEpoch]:
     """Return a function that opens the epoch in which a position stands."""
     pad = tokenizer.pad_token_id
-    return lambda position, _: LabelledEpoch(columns, head, pad, global_batch_size, seed, position.epoch)
+    return lambda position, _: LabelledEpoch(columns, head, pad, global_batch, seed, position.epoch)
 
 
 def evaluation_batches(

@@ -58,7 +58,8 @@ def _read(kind: type[T], argv: list[str], prog: str, default: T | None, **more: 
     except SystemExit as ended:
         if ended.code != REFUSED:
             raise
-    raise ValueError(unknown_option(argv, list(values), prog) or one_line(complaint(kind, asked)))
+    unknown = None if more else unknown_option(argv, list(values), prog)  # else they are the recipe's
+    raise ValueError(unknown or one_line(complaint(kind, asked)))
 
 
 def values_of(options: Any, before: str = "") -> Iterator[tuple[str, Any]]:

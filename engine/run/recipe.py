@@ -177,7 +177,8 @@ def _field_types(recipe_class: Any) -> dict[str, Any]:
 
 def _keys(kind: Any, node: yaml.Node | None, before: str = "") -> Iterator[str]:
     """The dotted keys of a recipe class, sections included; `node`, what a file says, names the classes of some."""
-    parts = {name.value: value for name, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    parts = {name.value: value for name, value in pairs if isinstance(name, yaml.ScalarNode)}
     for option in (kind, *typing.get_args(kind)):
         if resolve := getattr(option, "from_section", None):
             with contextlib.suppress(ValueError):  # a name that there is not is another mistake

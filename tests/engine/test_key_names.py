@@ -157,6 +157,7 @@ def test_a_recipe_of_before_is_mended_by_what_is_said_of_it(tmp_path):
         ("optimizer.learning_rate: 1", "say 'learning_rate' in the section optimizer instead"),
         ("lerning_rate: 1", "did you mean 'learning_rate' in the section optimizer?"),
         ("sed: 1", "did you mean 'seed'?"),
+        ("lr: 1\nhub:\n  ? [a]\n  : 1", "say 'learning_rate' in the section optimizer instead"),
         ("qqq: 1", r"unknown key 'qqq' \(keys: name, corpus, "),
     ],
 )

@@ -39,6 +39,8 @@ def test_the_options_of_a_recipe_are_left_to_it():
     class Own:
         num_tasks: int = 1
 
+    with pytest.raises(ValueError, match="'many' is no whole number"):
+        read_own_options(Own, ["recipe.yaml", "--task", "glue/rte", "--num_tasks", "many"], "it")
     argv = ["recipe.yaml", "--num-tasks", "3", "--plan.max_steps", "5", "--overwrite"]
     assert read_own_options(Own, argv, "it") == (Own(3), ["recipe.yaml", "--plan.max_steps", "5", "--overwrite"])
 
