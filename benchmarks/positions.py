@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
             "parameters": model.num_parameters(),
             "vocabulary": len(tokenizer),
             "block_size": objective.size,
-            **summary(losses, batches, tokenizer),
+            **summarise(losses, batches, tokenizer),
             "unigram": round(objective.baselines(batches)["next_token_loss"], 4),
         }
         print(json.dumps({run.name: result[run.name]}), flush=True)
@@ -82,7 +82,7 @@ def losses_of(model: Any, batch: Batch) -> Tensor:
     return found.view(logits.shape[:2])
 
 
-def summary(losses: Tensor, batches: list[Batch], tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+def summarise(losses: Tensor, batches: list[Batch], tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     """The loss, its perplexity, bits per byte, and the loss by part of the window."""
     mean = losses.nanmean().item()
     tokens = torch.cat([batch.y["tokens"] for batch in batches])

@@ -23,7 +23,7 @@ from engine.run.recipe import check_least, read
 from engine.run.runtime import choose_cpu_matmul, hardware, peak_rss_mb, program, speak_plainly
 from engine.train.flops import CARDS, Card, card, measured_peak
 from engine.train.forecast import Memory
-from engine.train.plan import divided
+from engine.train.plan import divide_batches
 from pretrain.forecast import Stage, parameters_by_part, text_of
 from pretrain.recipe import PretrainRecipe
 
@@ -61,14 +61,14 @@ def main(argv: list[str]) -> None:
         check_least(options, 0, "dollars", before="--")
     recipe = read(PretrainRecipe, rest)
     speak_plainly()
-    found = planned(recipe, options)
+    found = foresee(recipe, options)
     if options.format == "json":
         print(strict_json(found, indent=1))
     else:
         show(found)
 
 
-def planned(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
+def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
     """All that can be foreseen, as plain JSON: bytes, seconds, FLOPs; None for what cannot.
 
     Errors: ValueError for an unknown card, for batches that do not divide, and for what the objective refuses.
@@ -76,7 +76,7 @@ def planned(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
     gpu = known_card(options.hardware)
     bf16 = options.precision == "bf16" if options.precision else bool(gpu and gpu.bf16)
     text = text_of(recipe)
-    phases = divided(recipe.phases, recipe.plan.global_batch_size, options.processes)
+    phases = divide_batches(recipe.phases, recipe.plan.global_batch_size, options.processes)
     stages = [Stage(recipe, phase, text, options.processes, bf16, gpu is not None) for phase in phases]
     model = stages[0].outline()
     memory = max((stage.memory for stage in stages), key=lambda found: found.peak)

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
 from engine.train.batch import Batch
-from engine.train.plan import Phase, Plan, divided, phase_at
+from engine.train.plan import Phase, Plan, divide_batches, phase_at
 
 
 class Examples(Protocol):
@@ -97,7 +97,7 @@ class Batches(Dataset[Batch], Generic[E]):
             plan.dataloader_num_workers,
         )
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
-        self.phases = divided(
+        self.phases = divide_batches(
             phases or (Phase(1.0, plan.per_device_train_batch_size),), plan.global_batch_size, self.world
         )
         self.pin_memory = accelerator.device.type == "cuda"

@@ -72,7 +72,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
     """
     model, loss, plan, hooks = training.model, training.loss, training.plan, training.hooks
     speed = Speed(model, loss, accelerator)  # looks at the model before it is spread over processes
-    wrapped = prepared(model, loss, plan, accelerator)
+    wrapped = wrap_model(model, loss, plan, accelerator)
     optimizers = build_optimizers(model, training.optimizer)
     average = Average(model, training.optimizer.ema) if training.optimizer.ema else None
     position, extra = run.resume(model, optimizers, average)
@@ -91,7 +91,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
             step = waiting.step = position.step
             wrapped.train()
             torch.manual_seed(int(draws.stream("dropout", training.seed, step, accelerator.process_index) >> 1))
-            counts, size, seconds, signal.agreed = agreed(seen.micro_batches, clock, signal.came, accelerator)
+            counts, size, seconds, signal.agreed = agree_on_counts(seen.micro_batches, clock, signal.came, accelerator)
             sums = backward(wrapped, seen.micro_batches, counts, accelerator)
             refuse_unused(wrapped)
             with phase("optimizer"):
@@ -138,7 +138,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
     return position.step
 
 
-def prepared(model: nn.Module, loss: Loss, plan: Plan, accelerator: Accelerator) -> nn.Module:
+def wrap_model(model: nn.Module, loss: Loss, plan: Plan, accelerator: Accelerator) -> nn.Module:
     """The model and its loss as one module, spread over the processes as the launcher's config says."""
     if plan.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # type: ignore[operator]
@@ -159,7 +159,7 @@ class LossModule(nn.Module):
         return self.loss(self.model, batch)
 
 
-def agreed(
+def agree_on_counts(
     micro_batches: list[Batch], clock: "Clock", asked_to_stop: bool, accelerator: Accelerator
 ) -> tuple[dict[str, Tensor], Tensor, float, bool]:
     """What all processes know together: the counts; units and room of the step; the main process's clock in

@@ -67,7 +67,7 @@ class Plan:
         return self.save_steps > 0 and step % self.save_steps == 0
 
 
-def divided(phases: tuple[Phase, ...], global_batch_size: int, processes: int) -> tuple[Phase, ...]:
+def divide_batches(phases: tuple[Phase, ...], global_batch_size: int, processes: int) -> tuple[Phase, ...]:
     """The phases with what a process does take at a time: its share of a step, in the fewest equal parts that fit.
 
     Errors: ValueError if the processes cannot have equal shares.
