@@ -14,12 +14,12 @@ first_batch   the prepared corpus written 1, 10 and 100 times behind itself; eac
               `file_mb` are pages of the corpus, and of programs, that the system may take back at any time.
 """
 
-import argparse
 import json
 import os
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -40,6 +40,7 @@ from corpus.text.encoding import Encoded
 from corpus.text.readers import documents
 from corpus.text.source import Source
 from corpus.text.store import Store, Writer, prepare
+from engine.run.options import read_options
 from engine.run.runtime import program
 from tokenizer.load import tokenizer_hash
 
@@ -47,12 +48,17 @@ BATCH = 256
 TIMES = (1, 10, 100)
 
 
+@dataclass(frozen=True)
+class Options:
+    """Measure how fast text becomes batches."""
+
+    megabytes: float = 20.0  # of raw text
+    rounds: int = 5  # in which both ways take turns
+
+
 @program
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=float, default=20.0, help="raw text")
-    parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args(argv)
+    asked = read_options(Options, argv, "python -m benchmarks.data")
     datasets.disable_progress_bars()
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     folder, tokenizer = sample.vocabulary("bert")

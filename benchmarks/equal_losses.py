@@ -7,7 +7,6 @@ text or rows and with the same tokenizer. Equal means: every loss in metrics.jso
 that are exported are the same bits. The table is Markdown on standard output; the status is not 0 if a case differs.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -23,10 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tyro
 import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from engine.run.options import read_options
 from engine.run.runtime import program
 from engine.train.window import PACE
 
@@ -37,8 +38,8 @@ WORDS = [a + b + c for a in "bdfgk" for b in "aeiou" for c in ("", "l", "n", "st
 WEIGHTS = [1 / (1 + rank) for rank in range(len(WORDS))]
 ENCODER: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
 DECODER = {"model_type": "gpt2", "n_layer": 2, "n_embd": 32, "n_head": 2, "n_positions": 32}
-MASKED_LM = {"objective": {"name": "bert", "next_sentence": False}}
-CAUSAL_LM = {"objective": {"name": "causal_lm"}, "model": DECODER}
+MASKED_LM = {"objective": {"name": "bert", "max_seq_length": 32, "next_sentence": False}}
+CAUSAL_LM = {"objective": {"name": "causal_lm", "block_size": 32}, "model": DECODER}
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,18 @@ CASES = (
 )
 
 
+@dataclass(frozen=True)
+class Options:
+    """Compare the losses and weights of two commits."""
+
+    before: tyro.conf.Positional[str]  # a commit
+    after: tyro.conf.Positional[str] = ""  # a commit; the working tree, if none is named
+    only: str = ""  # cases whose name holds this
+
+
 @program
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("before", help="a commit")
-    parser.add_argument("after", nargs="?", default="", help="a commit; the working tree, if none is named")
-    parser.add_argument("--only", default="", help="cases whose name holds this")
-    options = parser.parse_args(argv)
+    options = read_options(Options, argv, "python -m benchmarks.equal_losses")
     cases = [case for case in CASES if options.only in case.name]
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
@@ -136,6 +142,8 @@ def result_of(case: Case, folder: Path, repository: Path) -> Result:
     run = folder / f"run-{time.monotonic_ns()}"
     run.mkdir()
     recipe = finetuning(case, folder) if case.task else pretraining(case, folder)
+    if not (repository / "engine" / "run" / "key_names.py").exists():
+        recipe = in_former_words(recipe)
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     module = "finetune.run" if case.task else "pretrain.run"
     if case.is_stopped:
@@ -143,6 +151,7 @@ def result_of(case: Case, folder: Path, repository: Path) -> Result:
     train(case, run, repository, module)
     job = next(run.rglob("metrics.jsonl")).parent
     lines = [json.loads(line) for line in (job / "metrics.jsonl").read_text().splitlines()]
+    lines = [{"learning_rate" if name == "lr" else name: value for name, value in line.items()} for line in lines]
     values = [(line["step"], name, value) for line in lines for name, value in line.items() if not name.endswith(PACE)]
     weights = hashlib.sha256((job / "model" / "model.safetensors").read_bytes()).hexdigest()[:12]
     return Result(values, weights)
@@ -267,13 +276,12 @@ def pretraining(case: Case, folder: Path) -> dict[str, Any]:
                    "stores": str(folder / f"stores-{time.monotonic_ns()}")},
         "tokenizer": str(folder / "tokenizer"),
         "model": {**ENCODER, "max_position_embeddings": 32},
-        "objective": {"name": "bert"},
-        "length": 32,
-        "optimizer": {"lr": 1e-3},
-        "schedule": {"warmup_rate": 0.1},
-        "plan": {"steps": 24, "global_batch": 16, "device_batch": 4, "log_every": 2, "evaluate_every": 8,
-                 "save_every": 4},
-        "evaluation_examples": 24,
+        "objective": {"name": "bert", "max_seq_length": 32},
+        "optimizer": {"learning_rate": 1e-3},
+        "schedule": {"warmup_ratio": 0.1},
+        "plan": {"max_steps": 24, "global_batch_size": 16, "per_device_train_batch_size": 4, "logging_steps": 2,
+                 "eval_steps": 8, "save_steps": 4},
+        "max_eval_samples": 24,
     }  # fmt: skip
     return recipe | case.changes
 
@@ -286,9 +294,31 @@ def finetuning(case: Case, folder: Path) -> dict[str, Any]:
         "name": "equal", "model": str(folder / "encoder"),
         "task": ["squad/v1.1" if case.task == "squad" else f"own/{case.task}"],
         "data": {"source": "folder", "path": str(folder), "files": files, **columns},
-        "max_length": 48, "optimizer": {"lr": 1e-3}, "schedule": {"warmup_rate": 0.1},
-        "plan": {"epochs": 2, "global_batch": 16, "device_batch": 8, "log_every": 1},
+        "max_seq_length": 48, "optimizer": {"learning_rate": 1e-3}, "schedule": {"warmup_ratio": 0.1},
+        "plan": {"num_train_epochs": 2, "global_batch_size": 16, "per_device_train_batch_size": 8, "logging_steps": 1},
     }  # fmt: skip
+
+
+FORMER = {  # how a commit called a key that knew no names of transformers
+    "optimizer.learning_rate": "optimizer.lr", "schedule.warmup_ratio": "schedule.warmup_rate",
+    "objective.max_seq_length": "length", "objective.block_size": "length", "max_seq_length": "max_length",
+    "max_eval_samples": "evaluation_examples", "plan.max_steps": "plan.steps", "plan.num_train_epochs": "plan.epochs",
+    "plan.global_batch_size": "plan.global_batch", "plan.per_device_train_batch_size": "plan.device_batch",
+    "plan.logging_steps": "plan.log_every", "plan.eval_steps": "plan.evaluate_every",
+    "plan.save_steps": "plan.save_every",
+}  # fmt: skip
+
+
+def in_former_words(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe as such a commit reads it."""
+    former: dict[str, Any] = {}
+    for section, values in recipe.items():
+        parts = values if isinstance(values, dict) else {"": values}
+        for name, value in parts.items():
+            key = f"{section}.{name}".rstrip(".")
+            *outer, leaf = FORMER.get(key, key).split(".", 1)
+            (former.setdefault(outer[0], {}) if outer else former)[leaf] = value
+    return former
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@
 
 Both fine-tune the same checkpoint with the same hyper-parameters and seeds; the plain way is `Trainer` with
 `DataCollatorWithPadding`: random batches, padded to the longest of their rows. Its bf16 runs have our matmul kernels
-too; its default, fp32 with torch's own kernels, is run for the first --default-seeds alone. Times are CPU seconds of
+too; its default, fp32 with torch's own kernels, is run for the first --default_seeds alone. Times are CPU seconds of
 the training loop on one thread, so that what else the machine does takes nothing from either. Each finished fine-tuning
 is a file in --out, and is not done again.
 """
 
-import argparse
 import json
 import math
 import os
@@ -17,34 +16,41 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.measuring import finish, ratio
+from engine.run.options import read_options
 from engine.run.runtime import program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TASKS = ("rte", "mrpc", "cola", "stsb")
 WAYS = ("ours", "plain", "default")
 BATCH, LR, WARMUP, MAX_LENGTH = 32, 1e-4, 0.1, 128
-OPTIMIZER = {"lr": LR, "weight_decay": 0.01, "betas": [0.9, 0.999], "eps": 1e-6}
+OPTIMIZER = {"learning_rate": LR, "weight_decay": 0.01, "betas": [0.9, 0.999], "eps": 1e-6}
 
 Found = dict[str, Any]  # one fine-tuning: seconds, steps, score
 
 
+@dataclass(frozen=True)
+class Options:
+    """Measure fine-tuning beside transformers' Trainer."""
+
+    tasks: tuple[str, ...] = TASKS  # of GLUE
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    default_seeds: int = 1  # of those, for the plain way's default precision
+    epochs: float = 3.0
+    model: str = "checkpoints/all-MiniLM-L6-v2"  # the checkpoint
+    data: str = "glue"  # the folder of its files
+    out: Path = Path("runs/benchmark-finetuning")  # a file for each finished fine-tuning
+    one: tuple[str, str, int] | None = None  # WAY TASK SEED: do this fine-tuning in this process
+
+
 @program
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--default-seeds", type=int, default=1, help="of those, for the plain way's default precision")
-    parser.add_argument("--epochs", type=float, default=3.0)
-    parser.add_argument("--model", default="checkpoints/all-MiniLM-L6-v2")
-    parser.add_argument("--data", default="glue")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmark-finetuning"))
-    parser.add_argument("--one", nargs=3, metavar=("WAY", "TASK", "SEED"), help="do this fine-tuning in this process")
-    asked = parser.parse_args(argv)
+    asked = read_options(Options, argv, "python -m benchmarks.finetuning")
     if asked.one:
         way, task, seed = asked.one
         run = ours if way == "ours" else plain
@@ -59,7 +65,7 @@ def main(argv: list[str]) -> None:
     finish({task: compared(found, task) for task in asked.tasks} | {"epochs": asked.epochs, "model": asked.model})
 
 
-def kept(asked: argparse.Namespace, argv: Sequence[str], way: str, task: str, seed: int) -> Found:
+def kept(asked: Options, argv: Sequence[str], way: str, task: str, seed: int) -> Found:
     """One fine-tuning in a process of its own, or what an earlier one found."""
     path = asked.out / f"{task}-{way}-{seed}-{asked.epochs:g}.json"
     if not path.exists():
@@ -87,7 +93,7 @@ def compared(found: dict[tuple[str, str, int], Found], task: str) -> dict[str, A
     }
 
 
-def ours(task: str, seed: int, asked: argparse.Namespace) -> Found:
+def ours(task: str, seed: int, asked: Options) -> Found:
     """`finetune.run` itself, with a clock around its loop."""
     import torch
 
@@ -108,8 +114,9 @@ def ours(task: str, seed: int, asked: argparse.Namespace) -> Found:
     name = f"benchmark-finetuning/{task}-{seed}"
     recipe = {
         "name": name, "model": asked.model, "task": [f"glue/{task}"], "data": {"source": "folder", "path": asked.data},
-        "max_length": MAX_LENGTH, "seeds": [seed], "optimizer": OPTIMIZER, "schedule": {"warmup_rate": WARMUP},
-        "plan": {"epochs": asked.epochs, "global_batch": BATCH, "device_batch": BATCH}, "save_model": False,
+        "max_seq_length": MAX_LENGTH, "seeds": [seed], "optimizer": OPTIMIZER, "schedule": {"warmup_ratio": WARMUP},
+        "plan": {"num_train_epochs": asked.epochs, "global_batch_size": BATCH, "per_device_train_batch_size": BATCH},
+        "save_model": False,
     }  # fmt: skip
     path = asked.out / f"{task}-{seed}.yaml"
     path.write_text(json.dumps(recipe))
@@ -119,7 +126,7 @@ def ours(task: str, seed: int, asked: argparse.Namespace) -> Found:
     return {"seconds": spent[0], "steps": line["steps"], "score": line["headline"]["value"]}
 
 
-def plain(task: str, seed: int, asked: argparse.Namespace, bf16: bool) -> Found:
+def plain(task: str, seed: int, asked: Options, bf16: bool) -> Found:
     """What transformers' own examples do."""
     import numpy as np
     import torch

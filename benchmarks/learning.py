@@ -4,7 +4,7 @@
     python -m benchmarks.learning bert --way ours --minutes 60 --out runs/learning/bert-ours.jsonl
 
 An hour is `--minutes` of CPU time of this process on one thread, so that other work on the machine takes nothing from
-either way; evaluations are not counted, nor is the preparation of the text. Both ways are judged on the very same
+either way; evaluations are not counted, nor is the preparation of the text. Both ways are evaluated on the very same
 blocks of documents that neither trains on, with the very same masks. A line of the output is one evaluation.
 
 ours    the recipe bert-mini-cpu-hour or gpt2-mini, whole, in bf16, by `engine.train.loop.train`; a first few steps,
@@ -14,20 +14,20 @@ plain   benchmarks.plain: the library's model, initialisation and dropout, block
         warm-up and a linear decay to 0 follow the share of the budget that is used up
 """
 
-import argparse
 import json
 import math
 import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import numpy as np
 import torch
+import tyro
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, set_seed
 
@@ -42,6 +42,7 @@ from corpus.text.opening import open_corpus
 from corpus.text.readers import documents
 from corpus.text.source import Source
 from engine.run.checkpoint import Run
+from engine.run.options import read_options
 from engine.run.recipe import load
 from engine.run.runtime import make_accelerator, program, seed_weights, speak_plainly
 from engine.run.tracking import Tracker
@@ -62,16 +63,21 @@ WARMUP = 0.05  # of the plain way
 Say = Callable[[dict[str, Any]], None]
 
 
+@dataclass(frozen=True)
+class Options:
+    """Train for some minutes of one core, and look at what is learnt."""
+
+    family: tyro.conf.Positional[Family]
+    way: Literal["plain", "ours"]
+    out: Path  # a line of JSON an evaluation
+    minutes: float = 60.0  # of CPU time
+    keep: Path | None = None  # keep our way's run in this folder, with its model/
+    cache: Path = Path("runs/learning")  # where blocks of tokens are kept
+
+
 @program
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("family", choices=tuple(OURS))
-    parser.add_argument("--way", choices=("plain", "ours"), required=True)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--keep", type=Path, help="keep our way's run in this folder, with its model/")
-    parser.add_argument("--cache", type=Path, default=Path("runs/learning"), help="where blocks of tokens are kept")
-    asked = parser.parse_args(argv)
+    asked = read_options(Options, argv, "python -m benchmarks.learning")
     torch.set_num_threads(1)
     os.environ |= {"ACCELERATE_USE_CPU": "true", "ACCELERATE_MIXED_PRECISION": "bf16"}
     tokenizer = load_tokenizer(TOKENIZERS[asked.family])
@@ -137,7 +143,7 @@ def learn_ours(
 
         def evaluate(model: nn.Module, step: int) -> None:
             with clock:
-                tokens = step * recipe.plan.global_batch * recipe.length  # padding included
+                tokens = step * recipe.plan.global_batch_size * recipe.objective.size  # padding included
                 say(line(step, tokens, clock, judge(model)))
 
         fit_ours(recipe, tokenizer, steps, max(1, steps // EVALUATIONS), evaluate, keep or Path(home) / "run")
@@ -155,7 +161,7 @@ def fit_ours(
     thirds."""
     accelerator = make_accelerator(recipe.seed)
     plan = replace(
-        recipe.plan, steps=steps, minutes=0.0, flops=0.0, log_every=every, evaluate_every=every, save_every=0
+        recipe.plan, max_steps=steps, minutes=0.0, flops=0.0, logging_steps=every, eval_steps=every, save_steps=0
     )
     recipe, run = replace(recipe, plan=plan), Run(folder, recipe, accelerator)
     text = Text.of(tokenizer, tokenizer_hash(tokenizer))

@@ -3,27 +3,36 @@
 python -m benchmarks.learning_curves OURS.jsonl PLAIN.jsonl [...] --out FILE.svg
 """
 
-import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tyro
 from matplotlib import pyplot
 from matplotlib.ticker import EngFormatter
 
 from engine.publish.curves import INK
+from engine.run.options import read_options
 from engine.run.runtime import program
 
 COLOURS = {"ours": "#2f80d8", "plain": "#c06a3a"}
 SIDES = {"tokens": "tokens", "cpu_minutes": "CPU minutes, one core"}
 
 
+@dataclass(frozen=True)
+class Options:
+    """Draw what benchmarks.learning has written."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    out: Path  # the picture: .svg or .png
+
+
 @program
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args(argv)
+    asked = read_options(Options, argv, "python -m benchmarks.learning_curves")
+    if not asked.files:
+        raise ValueError("name the files that benchmarks.learning has written, such as runs/learning/bert-ours.jsonl")
     draw(
         [[json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in asked.files],
         asked.out,
@@ -42,8 +51,8 @@ def draw(runs: list[list[dict[str, Any]]], out: Path) -> None:
         for row, family in zip(axes, families, strict=True):
             for axis, (side, label) in zip(row, SIDES.items(), strict=True):
                 for way, points in ((run[0]["way"], run[1:]) for run in runs if run[0]["family"] == family):
-                    told = [point for point in points if "held_out_loss" in point and point["tokens"]]
-                    axis.plot([point[side] for point in told], [point["held_out_loss"] for point in told], marker=".",
+                    seen = [point for point in points if "held_out_loss" in point and point["tokens"]]
+                    axis.plot([point[side] for point in seen], [point["held_out_loss"] for point in seen], marker=".",
                               color=COLOURS[way], label=way)  # fmt: skip
                 axis.set_title(f"{family}, held-out loss, nats")
                 axis.set_xlabel(label)

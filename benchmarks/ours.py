@@ -51,22 +51,22 @@ def assembled(
     section: dict[str, Any] = setting.objective
     recipe = PretrainRecipe(
         "benchmark", Corpus((source,), held_out=HELD_OUT, stores=str(folder / "stores")), "", setting.model,
-        Objective.from_section(section["name"])(**section), setting.length, Optimizer(lr=setting.lr, eps=1e-8),
-        Schedule(WARMUP), plan, evaluation_examples=evaluated,
+        Objective.from_section(section["name"])(**section), Optimizer(learning_rate=setting.lr, eps=1e-8),
+        Schedule(WARMUP), plan, max_eval_samples=evaluated,
     )  # fmt: skip
     with open_corpus(recipe.corpus, text, recipe.seed, folder, accelerator) as corpus:
         yield recipe, text, assemble(recipe, text, corpus, build_model(recipe, text), accelerator)
 
 
 def write_recipe(name: str, setting: Setting, plan: dict[str, int], examples: int, folder: Path) -> Path:
-    """Write FOLDER/recipe.yaml, which trains on FOLDER/text.jsonl and is judged on `examples` examples."""
+    """Write FOLDER/recipe.yaml, which trains on FOLDER/text.jsonl and is evaluated on `examples` examples."""
     vocabulary, _ = sample.vocabulary(setting.family)
     recipe = {
         "name": name,
         "corpus": {"sources": [{"kind": "jsonl", "path": str(folder / "text.jsonl")}], "held_out": HELD_OUT},
-        "tokenizer": str(vocabulary), "model": setting.model, "objective": setting.objective, "length": setting.length,
-        "optimizer": {"lr": setting.lr}, "schedule": {"warmup_rate": WARMUP}, "plan": plan,
-        "evaluation_examples": examples,
+        "tokenizer": str(vocabulary), "model": setting.model, "objective": setting.objective,
+        "optimizer": {"learning_rate": setting.lr}, "schedule": {"warmup_ratio": WARMUP}, "plan": plan,
+        "max_eval_samples": examples,
     }  # fmt: skip
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))

@@ -2,8 +2,8 @@
 
 `run_mlm_no_trainer.py` and `run_clm_no_trainer.py` of transformers' examples, less their logging and command lines:
 texts tokenized by `datasets.map`, chained and cut into blocks, a collator in a DataLoader, `BertForMaskedLM`,
-`GPT2LMHeadModel` or our LSTM judged at every position by its own `labels`, torch's AdamW as it is, gradients clipped
-at 1.
+`GPT2LMHeadModel` or our LSTM with its loss at every position by its own `labels`, torch's AdamW as it is, gradients
+clipped at 1.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,39 +1,48 @@
 """The plain transformers way as a script, from raw text to a model folder: what benchmarks.whole_process runs.
 
-    python -m benchmarks.plain_run TEXT.jsonl --family bert --tokenizer FOLDER --steps 100 --out FOLDER [--bf16]
+    python -m benchmarks.plain_run TEXT.jsonl --family bert --tokenizer FOLDER --steps 100 --out FOLDER [--bf16 True]
 
 As run_mlm.py and run_clm.py: the validation split is 5 % of the text, looked at once, at the end.
 """
 
-import argparse
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
+import tyro
 from torch import nn
 from transformers import AutoTokenizer, set_seed
 
 from benchmarks import plain
-from benchmarks.plain import Plain
+from benchmarks.plain import Family, Plain
 from benchmarks.settings import CPU
+from engine.run.options import read_options
+from engine.run.runtime import program
 
 VALIDATION = 0.05
 EVALUATION_EXAMPLES = 256
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("text", type=Path)
-    parser.add_argument("--family", choices=("bert", "gpt2"), required=True)
-    parser.add_argument("--tokenizer", required=True)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=5e-4)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--bf16", action="store_true")
-    asked = parser.parse_args()
+@dataclass(frozen=True)
+class Options:
+    """Train BERT-mini or GPT-2 mini in the plain way."""
+
+    text: tyro.conf.Positional[Path]  # a file of JSON lines
+    family: Family
+    tokenizer: str  # its folder
+    out: Path  # the model's folder is OUT/model
+    steps: int = 100
+    batch: int = 32
+    lr: float = 5e-4
+    bf16: bool = False
+
+
+@program
+def main(argv: list[str]) -> None:
+    asked = read_options(Options, argv, "python -m benchmarks.plain_run")
     set_seed(0)
     setting = CPU[f"{asked.family}_mini"]
     tokenizer: Any = AutoTokenizer.from_pretrained(asked.tokenizer, trust_remote_code=False)

@@ -2,25 +2,27 @@
 
     python -m benchmarks.positions RUN [RUN ...]
 
-RUN is a finished run of the causal_lm objective, such as runs/lstm-mini. Each is judged on the held-out examples of its
-own recipe: to compare two, give them the same corpus, tokenizer and length. Losses are nats a token, means over equal
-parts of the window: a part's last place is named. A token of the vocabulary is worth more or fewer bytes of text, so
-only bits per byte compare models with different vocabularies.
+RUN is a finished run of the causal_lm objective, such as runs/lstm-mini. Each is evaluated on the held-out examples of
+its own recipe: to compare two, give them the same corpus, tokenizer and block_size. Losses are nats a token, means over
+equal parts of the window: a part's last place is named. A token of the vocabulary is worth more or fewer bytes of text,
+so only bits per byte compare models with different vocabularies.
 """
 
-import argparse
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import tyro
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.measuring import finish
 from corpus.text.medium import Text
 from corpus.text.opening import open_corpus
+from engine.run.options import read_options
 from engine.run.recipe import load
 from engine.run.runtime import make_accelerator, program
 from engine.run.saved import located, opened
@@ -33,11 +35,18 @@ from tokenizer.load import load_tokenizer, tokenizer_hash
 PARTS = 8
 
 
+@dataclass(frozen=True)
+class Options:
+    """Print the loss by place in the window."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of finished runs of causal_lm
+
+
 @program
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+")
-    asked = parser.parse_args(argv)
+    asked = read_options(Options, argv, "python -m benchmarks.positions")
+    if not asked.runs:
+        raise ValueError("name a finished run of causal_lm, or several, such as runs/lstm-mini")
     accelerator = make_accelerator(seed=0)
     result: dict[str, Any] = {}
     for run in asked.runs:
@@ -48,14 +57,14 @@ def main(argv: list[str]) -> None:
         tokenizer, model = load_tokenizer(source), opened(source)
         text, objective = Text.of(tokenizer, tokenizer_hash(tokenizer)), recipe.objective
         with open_corpus(recipe.corpus, text, recipe.seed, run, accelerator) as corpus:
-            unseen = open_chapters(corpus.held_out, objective, text, recipe.seed)(Position(), recipe.length)
-            batches = fixed_batches(unseen, recipe.evaluation_examples, recipe.plan.device_batch)
+            unseen = open_chapters(corpus.held_out, objective, text, recipe.seed)(Position(), objective.size)
+            batches = fixed_batches(unseen, recipe.max_eval_samples, recipe.plan.per_device_train_batch_size)
         losses = torch.cat([losses_of(model, batch) for batch in batches])  # (N, T), NaN where nothing is asked
         result[run.name] = {
             "parameters": model.num_parameters(),
             "vocabulary": len(tokenizer),
-            "length": recipe.length,
-            **told(losses, batches, tokenizer),
+            "block_size": objective.size,
+            **summarise(losses, batches, tokenizer),
             "unigram": round(objective.baselines(batches)["next_token_loss"], 4),
         }
         print(json.dumps({run.name: result[run.name]}), flush=True)
@@ -73,7 +82,7 @@ def losses_of(model: Any, batch: Batch) -> Tensor:
     return found.view(logits.shape[:2])
 
 
-def told(losses: Tensor, batches: list[Batch], tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+def summarise(losses: Tensor, batches: list[Batch], tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     """The loss, its perplexity, bits per byte, and the loss by part of the window."""
     mean = losses.nanmean().item()
     tokens = torch.cat([batch.y["tokens"] for batch in batches])

@@ -18,13 +18,13 @@ What is not equal: the draws of masks and dropout; BERT's share of hidden words 
 biases and LayerNorm are not decayed here; the plain way does not ask for a block's first word, ours does for GPT-2.
 """
 
-import argparse
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -42,6 +42,7 @@ from benchmarks.plain import Plain
 from benchmarks.settings import CPU, GPU, TINY, Setting
 from corpus.text.medium import Text
 from engine.run.checkpoint import Run
+from engine.run.options import read_options
 from engine.run.runtime import make_accelerator, program, seed_weights
 from engine.run.tracking import Tracker
 from engine.train.batch import Batch, Loss
@@ -58,21 +59,28 @@ JUDGED = 512  # held-out examples
 NEEDS_A_GPU = "bert-base and gpt2-small need a GPU: python -m benchmarks.pretraining --gpu"
 
 
+@dataclass(frozen=True)
+class Options:
+    """Measure pretraining beside the plain transformers way."""
+
+    gpu: bool = False  # bert-base and gpt2-small on a GPU, instead of the mini models on the CPU
+    turns: int = 26  # of each way; the first is left out
+    steps: int = 4  # of a turn
+    megabytes: float = 20.0  # of raw text
+    launches: int = 3  # of one and of two processes; 0: none
+    compile: bool = False  # ours under torch.compile
+    only: str | None = None  # one setting: such as bert_mini
+    tiny: bool = False  # tiny models, to try the command
+
+
 @program
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gpu", action="store_true")
-    parser.add_argument("--turns", type=int, default=26, help="of each way; the first is left out")
-    parser.add_argument("--steps", type=int, default=4, help="of a turn")
-    parser.add_argument("--megabytes", type=float, default=20.0, help="raw text")
-    parser.add_argument("--launches", type=int, default=3, help="of one and of two processes; 0: none")
-    parser.add_argument("--compile", action="store_true", help="ours under torch.compile")
-    parser.add_argument("--only", choices=(*CPU, *GPU), help="one setting")
-    parser.add_argument("--tiny", action="store_true", help="tiny models, to try the command")
-    asked = parser.parse_args(argv)
+    asked = read_options(Options, argv, "python -m benchmarks.pretraining")
     if asked.gpu and not torch.cuda.is_available():
         raise ValueError("--gpu needs a CUDA GPU, and torch finds none; without it, the CPU is measured")
     os.environ |= {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_CPU": str(not asked.gpu).lower()}
+    if asked.only not in (None, *CPU, *GPU):
+        raise ValueError(f"--only is {asked.only!r}; the settings are {', '.join((*CPU, *GPU))}")
     settings = TINY if asked.tiny else GPU if asked.gpu else CPU
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as home:
@@ -87,23 +95,24 @@ def main(argv: list[str]) -> None:
     finish({**result, "compile": asked.compile, "steps": asked.turns * asked.steps, "text": sample.text()[1]})
 
 
-def compare(setting: Setting, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+def compare(setting: Setting, folder: Path, asked: Options) -> dict[str, Any]:
     """Train in all ways, turn by turn, and judge what each has learnt."""
     folder.mkdir()
     source = sample.raw_text(asked.megabytes, folder / "text.jsonl")
     plan = Plan(
-        steps=asked.turns * asked.steps, global_batch=setting.batch, device_batch=setting.batch,
-        log_every=asked.steps, evaluate_every=asked.steps, compile=asked.compile, workers=4 if asked.gpu else 0,
+        max_steps=asked.turns * asked.steps, global_batch_size=setting.batch, per_device_train_batch_size=setting.batch,
+        logging_steps=asked.steps, eval_steps=asked.steps, torch_compile=asked.compile,
+        dataloader_num_workers=4 if asked.gpu else 0,
     )  # fmt: skip
     accelerator = make_accelerator(seed=0)
     seed_weights(0)
     with assembled(setting, source, folder, plan, JUDGED, accelerator) as (recipe, text, ours):
         model, loss, some = ours.model, recipe.objective.loss, ours.evaluation[0]
         flops = count_flops(model, loss, some) / some.room
-        rows = plain_rows(ours.batches, text, plan.steps, setting)
+        rows = plain_rows(ours.batches, text, plan.max_steps, setting)
 
         def rate(step: int) -> float:
-            return setting.lr * recipe.schedule.factor(step, plan.steps)
+            return setting.lr * recipe.schedule.factor(step, plan.max_steps)
 
         ways = {
             name: plain_way(name, twin(model, setting, accelerator.device), rows, rate, setting, plan) for name in PLAIN
@@ -175,7 +184,7 @@ def plain_way(
     _, tokenizer = sample.vocabulary(setting.family)
     return Plain(
         model, rows, plain.collator(tokenizer, setting.family), setting.batch, rate, bf16=name == "plain_bf16",
-        workers=plan.workers, order=range(len(rows)),
+        workers=plan.dataloader_num_workers, order=range(len(rows)),
     )  # fmt: skip
 
 
@@ -211,14 +220,14 @@ def held_out_loss(model: nn.Module, loss: Loss, ours: Assembly, accelerator: Any
 # Two processes
 
 
-def two_processes(setting: Setting, home: Path, asked: argparse.Namespace) -> dict[str, Any]:
+def two_processes(setting: Setting, home: Path, asked: Options) -> dict[str, Any]:
     """Launch one and two processes of one thread in turn, for the same recipe: the same global batch of two shares."""
     folder = home / "processes"
     folder.mkdir()
     sample.raw_text(asked.megabytes, folder / "text.jsonl")
     plan = {
-        "steps": max(2, asked.turns // 2) * asked.steps, "global_batch": 2 * setting.batch,
-        "device_batch": setting.batch, "log_every": asked.steps,
+        "max_steps": max(2, asked.turns // 2) * asked.steps, "global_batch_size": 2 * setting.batch,
+        "per_device_train_batch_size": setting.batch, "logging_steps": asked.steps,
     }  # fmt: skip
     recipe = write_recipe("processes", setting, plan, 32, folder)
 

@@ -24,7 +24,9 @@ class Setting:
 
     @property
     def objective(self) -> dict[str, Any]:
-        return {"name": "bert", "next_sentence": False} if self.family == "bert" else {"name": "causal_lm"}
+        if self.family == "bert":
+            return {"name": "bert", "max_seq_length": self.length, "next_sentence": False}
+        return {"name": "causal_lm", "block_size": self.length}
 
 
 def bert(layers: int, hidden: int, heads: int) -> dict[str, Any]:

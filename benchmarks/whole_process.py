@@ -3,15 +3,15 @@
     python -m benchmarks.whole_process [--megabytes 5] [--steps 100] [--rounds 3]
 
 Both begin with the same file of raw text and the same tokenizer, as fresh processes, turn by turn, and leave a model:
-BERT-mini, masked LM alone, 100 steps of 32 x 128, 256 held-out examples judged at the end. Ours runs as
+BERT-mini, masked LM alone, 100 steps of 32 x 128, 256 held-out examples evaluated at the end. Ours runs as
 `accelerate launch -m pretrain.run` in bf16; the plain way (benchmarks.plain_run) in its default fp32, and in bf16.
 `ratio_*` is their seconds over ours, `peak_mb` the memory of all processes of a way together.
 """
 
-import argparse
 import shutil
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,25 +20,31 @@ from benchmarks import sample
 from benchmarks.measuring import Spent, finish, ratio, spent
 from benchmarks.ours import write_recipe
 from benchmarks.settings import CPU
+from engine.run.options import read_options
 from engine.run.runtime import program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTING = CPU["bert_mini"]
 
 
+@dataclass(frozen=True)
+class Options:
+    """Measure the way from raw text to a model folder."""
+
+    megabytes: float = 5.0  # of raw text
+    steps: int = 100
+    batch: int = SETTING.batch  # examples of a step
+    rounds: int = 3  # in which the ways take turns
+
+
 @program
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=float, default=5.0, help="raw text")
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=SETTING.batch)
-    parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args(argv)
+    asked = read_options(Options, argv, "python -m benchmarks.whole_process")
     vocabulary, _ = sample.vocabulary("bert")
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         sample.raw_text(asked.megabytes, folder / "text.jsonl")
-        plan = {"steps": asked.steps, "global_batch": asked.batch, "device_batch": asked.batch}
+        plan = {"max_steps": asked.steps, "global_batch_size": asked.batch, "per_device_train_batch_size": asked.batch}
         recipe = write_recipe("whole-process", SETTING, plan, 256, folder)
         plain = ["-m", "benchmarks.plain_run", "text.jsonl", "--family", "bert", "--tokenizer", str(vocabulary),
                  "--steps", str(asked.steps), "--batch", str(asked.batch), "--lr", str(SETTING.lr),

@@ -29,11 +29,11 @@ class Word:
 
 @dataclass(frozen=True)
 class Example:
-    """A masked pair, whether B is a stranger, and how likely the model thinks that."""
+    """A masked pair, whether B is a random next sentence, and how likely the model thinks that."""
 
     words: list[Word]
-    is_stranger: bool
-    stranger_probability: float
+    is_random_next: bool
+    random_next_probability: float
 
 
 def guess(recipe_path: Path, folder: Path, examples: int, best: int = 3) -> list[Example]:
@@ -45,13 +45,13 @@ def guess(recipe_path: Path, folder: Path, examples: int, best: int = 3) -> list
     )
     text = StoredText(held_out, recipe.seed, chapter_tokens=held_out.num_tokens)
     open_chapter = open_chapters(text, recipe.objective, Text.of(tokenizer, tokenizer_hash(tokenizer)), recipe.seed)
-    unseen = open_chapter(Position(), recipe.length)
+    unseen = open_chapter(Position(), recipe.objective.size)
     speak_plainly()
     model = opened(str(folder))
     found = []
     for batch in fixed_batches(unseen, examples, 1):
         with torch.inference_mode():
-            stranger = model(**batch.x).seq_relationship_logits[0].softmax(-1)[1].item()
+            random_next = model(**batch.x).seq_relationship_logits[0].softmax(-1)[1].item()
         likely, share = guesses(model, batch.x, batch.y["positions"], best)  # (M, best) each
         words = [Word(shown) for shown in tokenizer.convert_ids_to_tokens(batch.x["input_ids"][0].tolist())]
         asked = zip(
@@ -60,5 +60,5 @@ def guess(recipe_path: Path, folder: Path, examples: int, best: int = 3) -> list
         for place, token, tokens, shares in asked:
             named = tuple(zip(tokenizer.convert_ids_to_tokens(tokens), shares, strict=True))
             words[place] = Word(words[place].shown, str(tokenizer.convert_ids_to_tokens(token)), named)
-        found.append(Example(words, bool(batch.y["is_stranger"][0]), stranger))
+        found.append(Example(words, bool(batch.y["is_random_next"][0]), random_next))
     return found

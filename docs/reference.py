@@ -56,8 +56,8 @@ def recipes() -> Iterator[str]:
     yield "# Recipes"
     yield (
         "A recipe is one YAML file. What it may hold is what these classes say: a key's name, its kind, its value "
-        "where it is left out. Each key can be changed on the command line, such as `--optimizer.lr 2e-4`. What is "
-        "marked `how()` may change when a run goes on."
+        "where it is left out. Each key can be changed on the command line, such as `--optimizer.learning_rate 2e-4`. "
+        "What is marked `operational()` may change when a run goes on."
     )
     for title, names in SECTIONS.items():
         yield f"## {title}"
@@ -75,7 +75,7 @@ def fields(module: str, name: str) -> str:
     (tree,) = ast.parse(inspect.getsource(made)).body
     assert isinstance(tree, ast.ClassDef)
     last = max((node.end_lineno or 0 for node in tree.body if not isinstance(node, ast.FunctionDef)), default=0)
-    return "\n".join(line.partition("  # noqa")[0] if "# noqa" in line else line for line in lines[:last])
+    return "\n".join(lines[:last])
 
 
 def configs() -> Iterator[str]:

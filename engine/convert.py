@@ -5,8 +5,8 @@
 
 MODEL is a run's folder (its model/ is taken), a folder that transformers opens, or a Hub id; the class is the one that
 its config names, with its head. What was written is read back and answers the same input as the original in fp32: the
-largest difference, as a share of the answers' standard deviation, is told, and where it is beyond `TOLERANCES` nothing
-is left. ONNX runs with onnxruntime, for any batch and length.
+largest difference, as a share of the answers' standard deviation, is printed, and where it is beyond `TOLERANCES`
+nothing is left. ONNX runs with onnxruntime, for any batch and length.
 """
 
 import importlib.util
@@ -52,7 +52,7 @@ class Options:
 
 @program
 def main(argv: list[str]) -> None:
-    options = read_options(Options, argv, "python -m engine.convert", flags=True)
+    options = read_options(Options, argv, "python -m engine.convert")
     speak_plainly()
     if options.to == "onnx" and options.dtype != "fp32":
         raise ValueError(f"ONNX is written in fp32 here, not {options.dtype}: leave --dtype out")

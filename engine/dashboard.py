@@ -59,31 +59,31 @@ def found(runs: Path) -> list[Path]:
 
 
 class Shown:
-    """What trackio has been told of each run's lines."""
+    """The lines of each run that trackio has."""
 
     def __init__(self, runs: Path, store: Path):
         os.environ["TRACKIO_DIR"] = str(store)  # trackio reads it when it is imported
         import trackio
 
         self._trackio, self._runs = trackio, runs
-        self._told: dict[Path, list[dict[str, float]]] = {}
+        self._sent: dict[Path, list[dict[str, float]]] = {}
         self._looked: dict[Path, tuple[int, int]] = {}  # time and size of each file then
 
     def update(self) -> int:
-        """Tell what is new; a run whose lines are others than before is told anew. Return the number of runs."""
+        """Send what is new; a run whose lines are others than before is sent anew. Return the number of runs."""
         folders = found(self._runs)
         for folder in folders:
             status = (folder / "metrics.jsonl").stat()
             if self._looked.get(folder) == (status.st_mtime_ns, status.st_size):
                 continue
             self._looked[folder] = status.st_mtime_ns, status.st_size
-            lines, told = read_lines(folder / "metrics.jsonl"), self._told.get(folder, [])
-            if lines[: len(told)] != told:
+            lines, sent = read_lines(folder / "metrics.jsonl"), self._sent.get(folder, [])
+            if lines[: len(sent)] != sent:
                 self._forget(folder)
-                told = []
-            if len(lines) > len(told):
-                self._tell(folder, lines[len(told) :])
-            self._told[folder] = lines
+                sent = []
+            if len(lines) > len(sent):
+                self._send(folder, lines[len(sent) :])
+            self._sent[folder] = lines
         return len(folders)
 
     def open(self, port: int) -> str:
@@ -98,7 +98,7 @@ class Shown:
             raise ValueError(f"port {port or 7860} of this machine is taken; say another one with --port") from None
         return address
 
-    def _tell(self, folder: Path, lines: list[dict[str, float]]) -> None:
+    def _send(self, folder: Path, lines: list[dict[str, float]]) -> None:
         name = self._name(folder)
         with quiet():
             run = self._trackio.init(
@@ -126,7 +126,7 @@ def as_shown(name: str) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[Any]:
-    """Keep to ourselves what trackio says of every run that it is told."""
+    """Keep to ourselves what trackio says of every run that it gets."""
     with contextlib.redirect_stdout(io.StringIO()) as said:
         yield said
 

@@ -47,7 +47,7 @@ class Options:
 
 @program
 def main(argv: list[str]) -> None:
-    options = read_options(Options, argv, "python -m engine.report", flags=True)
+    options = read_options(Options, argv, "python -m engine.report")
     for folder in options.runs:
         print(write_report(folder))
 
@@ -88,17 +88,17 @@ def read(path: Path) -> str:
 
 
 def panels(points: Mapping[str, Points]) -> list[tuple[str, dict[str, str]]]:
-    """What is worth a curve: losses, what is judged at each evaluation, the gradient, the learning rate."""
+    """What is worth a curve: losses, what each evaluation measures, the gradient, the learning rate."""
     terms = [name for name in points if name.endswith("_loss") and not name.startswith(("eval_", "baseline_"))]
     single = len(terms) == 1  # what it is called matters only beside its evaluation
     losses = terms if single and f"eval_{terms[0]}" in points else ["loss", *(terms if not single else [])]
-    judged = [name.removeprefix("eval_") for name in points if name.startswith("eval_")]
-    others = [name for name in judged if name not in losses and not name.endswith("perplexity")]
+    evaluated = [name.removeprefix("eval_") for name in points if name.startswith("eval_")]
+    others = [name for name in evaluated if name not in losses and not name.endswith("perplexity")]
     found = [(f"{words(name)}, nats", name) for name in losses] + [(words(name), name) for name in others]
     curves = [
         (title, {"training": name, "held out": f"eval_{name}", "baseline": f"baseline_{name}"}) for title, name in found
     ]
-    curves += [("length of the gradient", {"": "grad_norm"}), ("learning rate", {"": "lr"})]
+    curves += [("length of the gradient", {"": "grad_norm"}), ("learning rate", {"": "learning_rate"})]
     return [(title, series) for title, series in curves if any(len(points.get(n, [])) > 1 for n in series.values())]
 
 
@@ -110,14 +110,14 @@ def drawn(title: str, series: dict[str, str], points: Mapping[str, Points]) -> M
 
 
 def standing(points: Mapping[str, Points]) -> list[tuple[str, str, str, str]]:
-    """(what, at first, at last, baseline) of everything that is judged."""
+    """(what, at first, at last, baseline) of everything that is evaluated."""
     rows = []
     for name, baseline in points.items():
         what = name.removeprefix("baseline_")
-        judged = points.get(f"eval_{what}", points.get(what, []))
-        if name.startswith("baseline_") and judged:
-            first = number(what, judged[0][1]) if len(judged) > 1 else ""
-            rows.append((words(what), first, number(what, judged[-1][1]), number(what, baseline[-1][1])))
+        evaluated = points.get(f"eval_{what}", points.get(what, []))
+        if name.startswith("baseline_") and evaluated:
+            first = number(what, evaluated[0][1]) if len(evaluated) > 1 else ""
+            rows.append((words(what), first, number(what, evaluated[-1][1]), number(what, baseline[-1][1])))
     return rows
 
 
@@ -142,12 +142,12 @@ def tiles(points: Mapping[str, Points], finished: Mapping[str, Any]) -> list[tup
     found = []
     if "loss" in points:
         found.append((number("loss", points["loss"][-1][1]), "training loss, nats"))
-    judged = [name.removeprefix("baseline_") for name in points if name.startswith("baseline_")]
+    evaluated = [name.removeprefix("baseline_") for name in points if name.startswith("baseline_")]
     found += [
-        (number(name, points[judgement][-1][1]), words(name))
-        for name in judged
-        for judgement in (f"eval_{name}", name)
-        if judgement in points and not name.endswith(("loss", "perplexity"))
+        (number(name, points[column][-1][1]), words(name))
+        for name in evaluated
+        for column in (f"eval_{name}", name)
+        if column in points and not name.endswith(("loss", "perplexity"))
     ][:4]
     for name, what in pace(points).items():
         if name.endswith(PER_SECOND):

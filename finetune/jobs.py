@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.run.disk import whole_file
 from engine.run.finite import strict_json
-from engine.run.folders import JOB, read_finished, refuse_strangers
+from engine.run.folders import JOB, check_folder, read_finished
 from engine.run.recipe import changed
 from finetune.recipe import FinetuneRecipe
 from finetune.tasks.task import Task, find_task
@@ -34,7 +34,7 @@ class Job:
 
     @property
     def words(self) -> str:
-        """What it is, in words: `glue/rte, seed 0, lr=5e-05`."""
+        """What it is, in words: `glue/rte, seed 0, learning_rate=5e-05`."""
         return ", ".join(filter(None, [self.task, f"seed {self.seed}", name_of(self.setting)]))
 
     @property
@@ -58,7 +58,7 @@ def jobs(recipe: FinetuneRecipe) -> list[Job]:
     ]
     for job in found:
         if job.finished and not recipe.overwrite:  # which deletes it before anything is done
-            refuse_strangers(job.folder, job.recipe, JOB)
+            check_folder(job.folder, job.recipe, JOB)
     return found
 
 
@@ -78,13 +78,14 @@ def points(recipe: FinetuneRecipe) -> list[dict[str, Any]]:
             raise ValueError(f"grid: {key} is {values!r}; it takes a list of the values to try, such as [5e-5, 3e-5]")
         if key.split(".")[0] in ("data", "task", "seeds", "name", "model"):
             raise ValueError(
-                f"grid: {key} is not a setting of the training; try optimizer.lr, plan.epochs and the like"
+                f"grid: {key} is not a setting of the training; try optimizer.learning_rate, plan.num_train_epochs and "
+                "the like"
             )
     return [dict(zip(recipe.grid, values, strict=True)) for values in itertools.product(*recipe.grid.values())]
 
 
 def name_of(setting: dict[str, Any]) -> str:
-    """A grid point as the name of a folder: `lr=5e-05,epochs=3`."""
+    """A grid point as the name of a folder: `learning_rate=5e-05,num_train_epochs=3`."""
     return ",".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in setting.items()).replace("/", "-")
 
 
@@ -116,7 +117,9 @@ def check_tasks_named(recipe: FinetuneRecipe) -> None:
         trainable(find_task(name))
     for name, settings in recipe.settings.items():
         if not isinstance(settings, dict):
-            raise ValueError(f"settings: {name} is {settings!r}; it takes keys and values, such as {{plan.epochs: 1}}")
+            raise ValueError(
+                f"settings: {name} is {settings!r}; it takes keys and values, such as {{plan.num_train_epochs: 1}}"
+            )
 
 
 def trainable(task: Task) -> Task:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from engine.publish.hub import NOWHERE, Hub
 from engine.run.architecture import check_sizes
-from engine.run.recipe import check_least, check_name, check_seed, how
+from engine.run.recipe import check_least, check_name, check_seed, operational
 from engine.run.tracking import TrackerName
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Plan
@@ -17,27 +17,27 @@ from finetune.tasks.task import DataSource
 class Passes:
     """The recipe's `plan:` section: passes over the training rows, and rows a step on however many processes."""
 
-    epochs: float
-    global_batch: int
-    device_batch: int = how()
-    log_every: int = how(20)
-    save_every: int = how(0)  # steps; 0: only when stopped
-    max_grad_norm: float = 1.0
+    num_train_epochs: float  # passes over the training rows
+    global_batch_size: int  # rows of a step, over all processes and accumulation
+    per_device_train_batch_size: int = operational()  # rows a process takes at a time, at most
+    logging_steps: int = operational(20)  # steps between lines of metrics.jsonl
+    save_steps: int = operational(0)  # steps between saved states; 0: only when stopped
+    max_grad_norm: float = 1.0  # a longer gradient is shortened to it (clipping)
 
     def __post_init__(self) -> None:
-        if not self.epochs > 0:
-            raise ValueError(f"epochs is {self.epochs}; it must be above 0")
-        check_least(self, 1, "global_batch", "device_batch", "log_every")
-        check_least(self, 0, "save_every")
+        if not self.num_train_epochs > 0:
+            raise ValueError(f"num_train_epochs is {self.num_train_epochs}; it must be above 0")
+        check_least(self, 1, "global_batch_size", "per_device_train_batch_size", "logging_steps")
+        check_least(self, 0, "save_steps")
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm is {self.max_grad_norm}; it must be above 0")
 
     def plan(self, steps_per_epoch: int) -> Plan:
         """The same in optimizer steps."""
-        steps = max(1, round(self.epochs * steps_per_epoch))
+        steps = max(1, round(self.num_train_epochs * steps_per_epoch))
         return Plan(
-            self.global_batch, self.device_batch, steps, log_every=self.log_every, save_every=self.save_every,
-            max_grad_norm=self.max_grad_norm,
+            self.global_batch_size, self.per_device_train_batch_size, steps, logging_steps=self.logging_steps,
+            save_steps=self.save_steps, max_grad_norm=self.max_grad_norm,
         )  # fmt: skip
 
 
@@ -53,10 +53,12 @@ class FinetuneRecipe:
     plan: Passes
     optimizer: Optimizer
     schedule: Schedule
-    max_length: int = 128  # tokens; longer texts are truncated, longer contexts strided
+    max_seq_length: int = 128  # tokens; longer texts are truncated, longer contexts strided
     seeds: tuple[int, ...] = (0,)
-    grid: dict[str, Any] = field(default_factory=dict)  # what is tried: {optimizer.lr: [5e-5, 3e-5]}
-    settings: dict[str, Any] = field(default_factory=dict)  # where a task differs: {glue/sst2: {plan.epochs: 1}}
+    grid: dict[str, Any] = field(default_factory=dict)  # what is tried: {optimizer.learning_rate: [5e-5, 3e-5]}
+    settings: dict[str, Any] = field(
+        default_factory=dict
+    )  # where a task differs: {glue/sst2: {plan.num_train_epochs: 1}}
     start_from: dict[str, Any] = field(
         default_factory=dict
     )  # {glue/rte: glue/mnli}: begins with that task's best model
@@ -67,10 +69,10 @@ class FinetuneRecipe:
     auxiliary_lm: float = 0.0  # weight of a language-model loss beside the task's, for decoders; Radford et al.: 0.5
     predict_test: bool = False  # also write predictions for the test splits
     save_model: bool = True  # keep each job's fine-tuned model
-    share: Literal["batches", "jobs"] = how("batches")  # processes do each job together, or each one jobs of its own
-    overwrite: bool = how(False)  # delete what the run's folder holds
-    hub: Hub = how(NOWHERE)  # noqa: RUF009, it is frozen; where a job's model is published, if anywhere
-    trackers: tuple[TrackerName, ...] = how(())  # told beside metrics.jsonl, which `make dashboard` reads
+    share: Literal["batches", "jobs"] = operational("batches")  # processes do each job together, or jobs of their own
+    overwrite: bool = operational(False)  # delete what the run's folder holds
+    hub: Hub = operational(NOWHERE)  # where a job's model is published, if anywhere
+    report_to: tuple[TrackerName, ...] = operational(())  # trackers, beside metrics.jsonl, which `make dashboard` reads
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -79,7 +81,7 @@ class FinetuneRecipe:
         for seed in self.seeds:
             check_seed(seed)
         check_sizes(self.config, "config")
-        check_least(self, 1, "max_length")
+        check_least(self, 1, "max_seq_length")
         check_least(self, 0, "auxiliary_lm")
         if self.share == "jobs" and self.overwrite:
             raise ValueError("overwrite deletes what other processes may be working at: with share: jobs, delete the "

@@ -25,7 +25,7 @@ from engine.run.agreement import Apart, agree, contents, surroundings, weights
 from engine.run.checkpoint import Run
 from engine.run.disk import read_json, whole_file
 from engine.run.finite import not_finite_in, strict_json
-from engine.run.folders import JOB, Taken, refuse_strangers
+from engine.run.folders import JOB, Taken, check_folder
 from engine.run.recipe import read, resolved
 from engine.run.runtime import alone, commit, forget_peak, hardware, make_accelerator, program, seed_weights
 from engine.run.saved import located
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
         alone()
     accelerator = make_accelerator(seed=0)
     # Tasks, seeds and values to try may be added to a run; all else is what makes its results comparable.
-    free = ("task", "seeds", "grid", "settings", "trackers")
+    free = ("task", "seeds", "grid", "settings", "report_to")
     shared = {name: value for name, value in vars(recipe).items() if name not in free}
     company = together(recipe, shared, accelerator)
     run = Run(RUNS / recipe.name, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
@@ -87,7 +87,7 @@ def together(recipe: FinetuneRecipe, shared: dict[str, Any], accelerator: "Accel
         agree(accelerator, **vars(recipe), **surroundings(accelerator))
         return partial(agree, accelerator)
     folder = RUNS / recipe.name
-    refuse_strangers(folder, shared)
+    check_folder(folder, shared)
     company, source = Apart(folder), located(recipe.model)
     given = contents(Path(source)) if Path(source).is_dir() else commit_of(source, recipe.revision)
     company.agree(**{**shared, "model": {recipe.model: given}}, **surroundings(accelerator))
@@ -111,7 +111,7 @@ def do(found: list[Job], company: Agree, accelerator: "Accelerator") -> None:
                 later.append(job)
             elif job.finished:
                 # Another process was faster, and may have been told otherwise.
-                refuse_strangers(job.folder, job.recipe, JOB)
+                check_folder(job.folder, job.recipe, JOB)
             else:
                 try:
                     do_job(job, found, encodings[job.task], accelerator)
@@ -142,7 +142,7 @@ def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accel
     if run.finished:
         return  # another process was faster
     memory_of = "job" if forget_peak() else "process"
-    tracker = Tracker(job.folder, accelerator, job.recipe.trackers)
+    tracker = Tracker(job.folder, accelerator, job.recipe.report_to)
     publisher = Publisher(job.recipe.hub, job.folder, accelerator, tracker.note)
     before = start(job, found)
     line = about(job, encodings.task, encodings.rows, accelerator)
@@ -203,20 +203,22 @@ def taught(
         source, head, task, tokenizer, recipe.config, recipe.init == "random", pinned or recipe.revision
     )
     agree(accelerator, tokenizer=tokenizer_hash(tokenizer), model=weights(model))
-    refuse_too_long(recipe.max_length, model)
+    refuse_too_long(recipe.max_seq_length, model)
     if recipe.auxiliary_lm:
         refuse_encoder(model)
     tracker.note(f"{job.words}: starting random: {', '.join(fresh)}")
-    encoded = encodings.of(task.train_split, tokenizer, recipe.max_length)
+    encoded = encodings.of(task.train_split, tokenizer, recipe.max_seq_length)
     say_data(job, encodings, encoded, tokenizer, tracker, accelerator)
     columns = head.trained_on(encoded.columns)
-    plan = recipe.plan.plan(steps_per_epoch=-(-len(columns["input_ids"]) // recipe.plan.global_batch))
-    batches = Batches(epochs(columns, head, tokenizer, plan.global_batch, job.seed), plan, accelerator)
+    plan = recipe.plan.plan(steps_per_epoch=-(-len(columns["input_ids"]) // recipe.plan.global_batch_size))
+    batches = Batches(epochs(columns, head, tokenizer, plan.global_batch_size, job.seed), plan, accelerator)
     training = Training(model, head.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed)
     train(training, run, tracker, accelerator)
-    facts = {"steps": plan.steps, "training_seconds": round(run.seconds, 1), "model_commit": pinned}
-    facts["passes"] = round(plan.steps * plan.global_batch / len(columns["input_ids"]), 3)  # below 1: not every row
-    facts["examples_per_second"] = round(plan.steps * plan.global_batch / run.seconds, 1)
+    facts = {"steps": plan.max_steps, "training_seconds": round(run.seconds, 1), "model_commit": pinned}
+    facts["passes"] = round(
+        plan.max_steps * plan.global_batch_size / len(columns["input_ids"]), 3
+    )  # below 1: not every row
+    facts["examples_per_second"] = round(plan.max_steps * plan.global_batch_size / run.seconds, 1)
     run.export(model, fit_tokenizer(tokenizer, model))  # a kill from here on costs no training
     if accelerator.is_main_process:
         whole_file(trained, strict_json(facts).encode())
@@ -245,7 +247,7 @@ def judged(
     model.eval()
     found: dict[str, Predictions] = {}
     for split in task.dev_splits:
-        encoded = encodings.of(split, tokenizer, job.recipe.max_length)
+        encoded = encodings.of(split, tokenizer, job.recipe.max_seq_length)
         predictions = answers(model, task, encoded, tokenizer, accelerator)
         found[split] = head.settle(task, model, predictions, rows[split])
     metrics = {split: score(task, predictions.answers, rows[split]) for split, predictions in found.items()}
@@ -264,7 +266,7 @@ def judged(
         head.export(job.folder, task, rows[task.dev_splits[0]], found[task.dev_splits[0]])
         analysis.write(job.folder, task, {split: rows[split] for split in found}, found)
     for tested, split, split_rows in to_predict(job, task, rows, tracker):
-        predictions = answer(model, tested, split_rows, tokenizer, job.recipe.max_length, accelerator)
+        predictions = answer(model, tested, split_rows, tokenizer, job.recipe.max_seq_length, accelerator)
         if accelerator.is_main_process:
             write_predictions(job.folder, tested, split, split_rows, predictions)
     return {
@@ -281,11 +283,11 @@ def say_data(
     """Report what is trained and judged on, before the first step."""
     if encoded.num_cut:
         tracker.note(
-            f"{encoded.num_cut} of {len(encoded.cut)} training rows are cut at max_length {job.recipe.max_length}: "
-            f"{sum(encoded.cut)} tokens are not read"
+            f"{encoded.num_cut} of {len(encoded.cut)} training rows are cut at max_seq_length "
+            f"{job.recipe.max_seq_length}: {sum(encoded.cut)} tokens are not read"
         )
     if accelerator.is_main_process:
-        told = encodings.report(tokenizer, job.recipe.max_length)
+        told = encodings.report(tokenizer, job.recipe.max_seq_length)
         whole_file(job.folder / "data_report.md", told.encode())
         tracker.note(f"the data: {job.folder / 'data_report.md'}")
 
@@ -335,9 +337,9 @@ def to_predict(job: Job, task: Task, rows: Rows, tracker: Tracker) -> list[tuple
 def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:
     """What was chosen, as against what was given."""
     plan = asdict(recipe.plan)
-    chosen = {name: plan[name] for name in ("epochs", "global_batch", "max_grad_norm")}
+    chosen = {name: plan[name] for name in ("num_train_epochs", "global_batch_size", "max_grad_norm")}
     settings = resolved(recipe)
-    names = ["optimizer", "schedule", "max_length", "config"]
+    names = ["optimizer", "schedule", "max_seq_length", "config"]
     names += [name for name in ("auxiliary_lm", "start_from") if settings[name]]
     return chosen | {name: settings[name] for name in names}
 
@@ -345,7 +347,9 @@ def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:
 def refuse_too_long(length: int, model: PreTrainedModel) -> None:
     """Refuse inputs that the model has no positions for, before the first step."""
     if length > max_tokens(model):
-        raise ValueError(f"max_length is {length}, but the model has {max_tokens(model)} positions; lower max_length")
+        raise ValueError(
+            f"max_seq_length is {length}, but the model has {max_tokens(model)} positions; lower max_seq_length"
+        )
 
 
 if __name__ == "__main__":

@@ -56,15 +56,16 @@ def assemble(
 ) -> Assembly:
     """Put a run together. Errors: ValueError if its batches cannot be divided as the objective needs."""
     objective, plan = recipe.objective, recipe.plan
-    micro_batches = plan.global_batch // (plan.device_batch * accelerator.num_processes)
+    micro_batches = plan.global_batch_size // (plan.per_device_train_batch_size * accelerator.num_processes)
     if objective.together and micro_batches > 1:
         raise ValueError(
             f"{objective.name} compares the examples of a batch with each other, and accumulation would cut the batch: "
-            f"set plan.device_batch to {plan.global_batch // accelerator.num_processes}"
+            f"set plan.per_device_train_batch_size to {plan.global_batch_size // accelerator.num_processes}"
         )
     open_chapter = open_chapters(corpus.train, objective, medium, recipe.seed)
     open_held_out = open_chapters(corpus.held_out, objective, medium, recipe.seed)
-    evaluation = fixed_batches(open_held_out(Position(), recipe.length), recipe.evaluation_examples, plan.device_batch)
+    unseen = open_held_out(Position(), objective.size)
+    evaluation = fixed_batches(unseen, recipe.max_eval_samples, plan.per_device_train_batch_size)
     if plan.flops:
         plan = plan.in_steps(flops_per_step(recipe, model, open_held_out))
     batches = Batches(open_chapter, plan, accelerator, recipe.phases, corpus.note_progress)
@@ -77,9 +78,9 @@ def flops_per_step(
     """What a step takes, averaged over the phases, by what sixteen examples take."""
     total = 0.0
     for phase in recipe.phases:
-        some = fixed_batches(open_chapter(Position(), phase.length), 16, 16)[0]
+        some = fixed_batches(open_chapter(Position(), phase.size), 16, 16)[0]
         flops = count_flops(model, recipe.objective.loss, some)
-        total += phase.share * flops * recipe.plan.global_batch / len(some.sizes)
+        total += phase.share * flops * recipe.plan.global_batch_size / len(some.sizes)
     return total
 
 

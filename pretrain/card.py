@@ -1,4 +1,4 @@
-"""What should a stranger know of a pretrained model?  The model card's words for it."""
+"""What should somebody know of a pretrained model?  The model card's words for it."""
 
 from collections.abc import Mapping
 
@@ -35,7 +35,7 @@ def card(
     return Card(
         summary=(
             f"A {kind} model of {model.num_parameters():,} parameters, pretrained from random weights: "
-            f"{objective.in_short}. {medium.describe([phase.length for phase in recipe.phases])}"
+            f"{objective.in_short}. {medium.describe([phase.size for phase in recipe.phases])}"
         ),
         usage=(REGISTERS if kind in networks.MODEL_TYPES else "") + USAGE.get(objective.pipeline, ANY_MODEL),
         data="\n".join(corpus.report),

@@ -1,4 +1,7 @@
-"""Which batches does an objective make of a text?  The examples of a chapter, cut by an objective."""
+"""Which batches does an objective make of a text?  The examples of a chapter, cut by an objective.
+
+The data set of a run: what others do in a collate function, `Objective.split` does.
+"""
 
 from collections.abc import Callable
 from typing import Any

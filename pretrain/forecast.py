@@ -35,7 +35,7 @@ class Stage:
 
     def batch(self, rows: int) -> Batch:
         """Examples of made-up material, as the objective cuts them."""
-        objective, size = self.recipe.objective, self.phase.length
+        objective, size = self.recipe.objective, self.phase.size
         units = objective.units(self.medium.fake(rows, size), size, self.medium, key=0)
         return objective.split(units.take(np.arange(rows)), self.medium, key=0)
 
@@ -56,13 +56,13 @@ class Stage:
     @property
     def micro_batches(self) -> int:
         """Of a step, on each process."""
-        return self.recipe.plan.global_batch // (self.phase.device_batch * self.processes)
+        return self.recipe.plan.global_batch_size // (self.phase.device_batch * self.processes)
 
     @cached_property
     def flops(self) -> float:
         """Of a step, forward and backward, on all processes."""
         rows = self.phase.device_batch
-        return self._flops_of(self.batch(rows)) / rows * self.recipe.plan.global_batch
+        return self._flops_of(self.batch(rows)) / rows * self.recipe.plan.global_batch_size
 
     @cached_property
     def memory(self) -> Memory:
@@ -70,16 +70,16 @@ class Stage:
         recipe, batch = self.recipe, self.batch(self.phase.device_batch)
         return foreseen_memory(
             self.build, recipe.objective.loss, batch, recipe.optimizer, self.bf16, self.micro_batches > 1,
-            self.outline().config.vocab_size, recipe.plan.checkpoint_activations,
+            self.outline().config.vocab_size, recipe.plan.gradient_checkpointing,
         )  # fmt: skip
 
     def tried_seconds(self, peak: float) -> float:
         """Of a step on this machine's CPU, whose peak is `peak` FLOP/s: a micro-batch, or some rows of it, is timed."""
         recipe, rows = self.recipe, self.phase.device_batch
-        row = self.flops / recipe.plan.global_batch
+        row = self.flops / recipe.plan.global_batch_size
         batch = self.batch(max(1, min(rows, int(TRIAL * 0.3 * peak / row))))
         micro, optimizers = measured_seconds(
-            self.build, recipe.objective.loss, batch, recipe.optimizer, self.bf16, recipe.plan.checkpoint_activations
+            self.build, recipe.objective.loss, batch, recipe.optimizer, self.bf16, recipe.plan.gradient_checkpointing
         )
         return micro / self._flops_of(batch) * row * rows * self.micro_batches + optimizers
 

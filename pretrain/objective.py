@@ -1,6 +1,7 @@
-"""What is split off, and how is the guess judged?  (x, y) = split(t); train p(y | x).
+"""What is split off, and what is the loss?  (x, y) = split(t); train p(y | x).
 
-A new objective is one file in `pretrain/objectives/` with one subclass of `Objective`; the file's name is the recipe's
+The task of a pretraining: its data collator (`split`), its model with its head (`build`), and its loss. A new objective
+is one file in `pretrain/objectives/` with one subclass of `Objective`; the file's name is the recipe's
 `objective.name`. Splitting works on a whole batch at a time, because NumPy is fast only so, and stays independent of
 the batch: an example's draws are a function of (key, index) alone, where the key stands for the seed, the epoch and the
 chapter.
@@ -36,8 +37,9 @@ class Objective(ABC, Generic[M]):
 
     name: str
     medium: ClassVar[type[Medium]]
+    size_key: ClassVar[str]  # the field that says how many units an example has: max_seq_length, block_size, image_size
     pipeline: ClassVar[str]  # transformers' pipeline for such a model, or the Hub's word for what it does
-    together: ClassVar[bool] = False  # judged among its whole global batch (in-batch negatives): no accumulation
+    together: ClassVar[bool] = False  # compared within its whole global batch (in-batch negatives): no accumulation
     whitespace: ClassVar[Whitespace] = "clean"  # of text: how it is treated where a source does not say
 
     @staticmethod
@@ -56,6 +58,12 @@ class Objective(ABC, Generic[M]):
             for found in vars(module).values()
             if isinstance(found, type) and issubclass(found, Objective) and found.__module__ == module.__name__
         )
+
+    @property
+    @final
+    def size(self) -> int:
+        """How large an example is, whatever the recipe calls it: tokens in it, special ones included, or pixels."""
+        return int(getattr(self, self.size_key))
 
     @property
     def needs_sentences(self) -> bool:

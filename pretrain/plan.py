@@ -7,9 +7,9 @@ its data sheet and a utilisation that is assumed, and stated. The corpus need no
 `model.vocab_size`, the tokenizer.
 """
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -18,11 +18,12 @@ from rich.table import Table
 from corpus.text.medium import SENTENCE
 from corpus.text.source import Source, parts
 from engine.run.finite import strict_json
+from engine.run.options import read_own_options
 from engine.run.recipe import check_least, read
 from engine.run.runtime import choose_cpu_matmul, hardware, peak_rss_mb, program, speak_plainly
 from engine.train.flops import CARDS, Card, card, measured_peak
 from engine.train.forecast import Memory
-from engine.train.plan import divided
+from engine.train.plan import divide_batches
 from pretrain.forecast import Stage, parameters_by_part, text_of
 from pretrain.recipe import PretrainRecipe
 
@@ -37,9 +38,22 @@ CHARACTERS_A_TOKEN = 4.5  # of our vocabularies, on Wikipedia and books
 PACKED = {".gz": 2.9, ".zst": 2.9, ".parquet": 1.8}  # bytes of English text in a byte of the file
 
 
+@dataclass(frozen=True)
+class Options:
+    """Foresee what a recipe needs: RECIPE.yaml [--key value ...] stands beside these options. `python -m
+    pretrain.run RECIPE.yaml --help` shows the keys."""
+
+    hardware: str = "cpu"  # cpu (this machine), or a card such as a100
+    processes: int = 1  # how many train together, each with a card
+    precision: Literal["bf16", "no"] | None = None  # None: bf16 on cards that have it, else no
+    utilisation: float = UTILISATION  # share of a card's peak that is reached
+    dollars: float | None = None  # what an hour of a card costs; None: as clouds asked in 2025
+    format: Literal["table", "json"] = "table"
+
+
 @program
 def main(argv: list[str]) -> None:
-    options, rest = arguments(argv)
+    options, rest = read_own_options(Options, argv, "python -m pretrain.plan")
     check_least(options, 1, "processes", before="--")
     if not 0 < options.utilisation <= 1:
         raise ValueError(f"--utilisation is {options.utilisation}; it is a share of a card's peak, above 0, up to 1")
@@ -47,29 +61,14 @@ def main(argv: list[str]) -> None:
         check_least(options, 0, "dollars", before="--")
     recipe = read(PretrainRecipe, rest)
     speak_plainly()
-    found = planned(recipe, options)
+    found = foresee(recipe, options)
     if options.format == "json":
         print(strict_json(found, indent=1))
     else:
         show(found)
 
 
-def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Our own options; and the recipe, with what is changed in it."""
-    parser = argparse.ArgumentParser(
-        "python -m pretrain.plan RECIPE.yaml", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--hardware", default="cpu", help="cpu (this machine), or a card such as a100")
-    parser.add_argument("--processes", type=int, default=1, help="how many train together, each with a card")
-    parser.add_argument("--precision", choices=("bf16", "no"), help="bf16 on cards that have it, else no")
-    parser.add_argument("--utilisation", type=float, default=UTILISATION, help="share of a card's peak that is reached")
-    parser.add_argument("--dollars", type=float, help="what an hour of a card costs")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    return parser.parse_known_args(argv)
-
-
-def planned(recipe: PretrainRecipe, options: argparse.Namespace) -> dict[str, Any]:
+def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
     """All that can be foreseen, as plain JSON: bytes, seconds, FLOPs; None for what cannot.
 
     Errors: ValueError for an unknown card, for batches that do not divide, and for what the objective refuses.
@@ -77,7 +76,7 @@ def planned(recipe: PretrainRecipe, options: argparse.Namespace) -> dict[str, An
     gpu = known_card(options.hardware)
     bf16 = options.precision == "bf16" if options.precision else bool(gpu and gpu.bf16)
     text = text_of(recipe)
-    phases = divided(recipe.phases, recipe.plan.global_batch, options.processes)
+    phases = divide_batches(recipe.phases, recipe.plan.global_batch_size, options.processes)
     stages = [Stage(recipe, phase, text, options.processes, bf16, gpu is not None) for phase in phases]
     model = stages[0].outline()
     memory = max((stage.memory for stage in stages), key=lambda found: found.peak)
@@ -107,8 +106,8 @@ def planned(recipe: PretrainRecipe, options: argparse.Namespace) -> dict[str, An
 
 def phase_facts(stage: Stage, steps: int | None, seconds: float | None) -> dict[str, Any]:
     return {
-        "length": stage.phase.length,
-        "device_batch": stage.phase.device_batch,
+        "size": stage.phase.size,
+        "per_device_train_batch_size": stage.phase.device_batch,
         "micro_batches": stage.micro_batches,
         "steps": steps and round(stage.phase.share * steps),
         "step_flops": stage.flops,
@@ -121,7 +120,7 @@ def steps_of(recipe: PretrainRecipe, stages: list[Stage], seconds: list[float] |
     plan = recipe.plan
     if plan.minutes:
         return max(1, round(plan.minutes * 60 / mean(stages, seconds))) if seconds else None
-    return plan.in_steps(mean(stages, [stage.flops for stage in stages])).steps
+    return plan.in_steps(mean(stages, [stage.flops for stage in stages])).max_steps
 
 
 def mean(stages: list[Stage], values: list[float]) -> float:
@@ -131,8 +130,8 @@ def mean(stages: list[Stage], values: list[float]) -> float:
 
 def work(recipe: PretrainRecipe, stages: list[Stage], steps: int | None) -> dict[str, Any]:
     """What is learnt from. `tokens` are positions: padding, of which there is little, is among them."""
-    examples = steps and steps * recipe.plan.global_batch
-    tokens = examples and round(examples * mean(stages, [float(stage.phase.length) for stage in stages]))
+    examples = steps and steps * recipe.plan.global_batch_size
+    tokens = examples and round(examples * mean(stages, [float(stage.phase.size) for stage in stages]))
     held = corpus_tokens(recipe.corpus.sources)
     return {
         "steps": steps,
@@ -209,11 +208,11 @@ def hours_and_dollars(
     if steps is None or seconds is None:
         return {"tokens_per_second": None, "hours": None, "dollars": None}
     a_step, plan = mean(stages, seconds), recipe.plan
-    evaluations = (steps // plan.evaluate_every if plan.evaluate_every else 0) + 1
-    looked_at = evaluations * recipe.evaluation_examples / plan.global_batch
+    evaluations = (steps // plan.eval_steps if plan.eval_steps else 0) + 1
+    looked_at = evaluations * recipe.max_eval_samples / plan.global_batch_size
     hours = (steps + (looked_at / 3 if not plan.minutes else 0)) * a_step / 3600
     an_hour = dollars if dollars is not None else DOLLARS.get(gpu.name) if gpu else None
-    tokens = plan.global_batch * mean(stages, [float(stage.phase.length) for stage in stages])
+    tokens = plan.global_batch_size * mean(stages, [float(stage.phase.size) for stage in stages])
     return {
         "tokens_per_second": tokens / a_step,
         "hours": hours,
@@ -222,13 +221,13 @@ def hours_and_dollars(
 
 
 def on_disk(recipe: PretrainRecipe, memory: Memory, model: int) -> dict[str, Any]:
-    """The prepared corpus (None where it cannot be told), each state, how many there are at once, and the model."""
+    """The prepared corpus (None where it is not known), each state, how many there are at once, and the model."""
     held = corpus_tokens(recipe.corpus.sources)
     id_bytes = 2 if recipe.model.get("vocab_size", 0) <= 1 << 16 else 4
     store = (
         0 if recipe.corpus.mode == "stream" else held and round(held * (id_bytes + 8 / SENTENCE))
     )  # an offset a sentence
-    states = (recipe.plan.keep if recipe.plan.save_every else 0) + 1  # one more while it is written
+    states = (recipe.plan.save_total_limit if recipe.plan.save_steps else 0) + 1  # one more while it is written
     return {"store": store, "state": memory.state, "states": states, "model": model}
 
 
@@ -259,9 +258,9 @@ def parameter_rows(found: dict[str, Any]) -> Rows:
 def step_rows(found: dict[str, Any]) -> Rows:
     return [
         (
-            f"a step at length {phase['length']}",
+            f"a step at size {phase['size']}",
             f"{amount(phase['step_flops'], 'FLOP')}",
-            f"{phase['micro_batches']} x {phase['device_batch']} examples a process"
+            f"{phase['micro_batches']} x {phase['per_device_train_batch_size']} examples a process"
             + ("" if phase["steps"] is None else f", {phase['steps']:,} steps")
             + ("" if phase["step_seconds"] is None else f", {phase['step_seconds']:.3g} s each"),
         )
@@ -298,7 +297,11 @@ def memory_rows(found: dict[str, Any]) -> Rows:
         "program": "Python, PyTorch and its libraries",
     }
     room = "" if held["room"] == float("inf") else f" of {amount(held['room'], 'B')}"
-    verdict = "fits" if held["fits"] else "DOES NOT FIT: lower device_batch, or set plan.checkpoint_activations"
+    verdict = (
+        "fits"
+        if held["fits"]
+        else "DOES NOT FIT: lower per_device_train_batch_size, or set plan.gradient_checkpointing"
+    )
     parts = [(f"  {name}", amount(held[name], "B"), note) for name, note in notes.items() if held[name]]
     return [("memory of a process", amount(held["peak"], "B") + room, verdict), *parts]
 

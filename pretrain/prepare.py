@@ -7,23 +7,37 @@ finished are kept. The store's bytes depend on neither the executor nor the numb
 does another number of tasks keep other documents of those that resemble each other.
 """
 
-import argparse
 import shutil
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from corpus.text.store import Store, home_of, locked, origin_of
 from engine.run.folders import STORE, refuse_inside
+from engine.run.options import read_own_options
 from engine.run.recipe import check_least, read
 from engine.run.runtime import program
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import load_tokenizer, tokenizer_hash
 
 
+@dataclass(frozen=True)
+class Options:
+    """Prepare the corpus of a recipe: RECIPE.yaml [--key value ...] stands beside these options. `python -m
+    pretrain.run RECIPE.yaml --help` shows the keys."""
+
+    executor: Literal["local", "ray", "slurm"] = "local"  # who runs the tasks
+    tasks: int = 1  # shares of the corpus; a file is in one of them
+    workers: int = -1  # tasks at a time; -1: one a core, on a cluster all
+    cpus: int = 1  # cores of a task (Ray, Slurm)
+    mem: int = 2  # GB for each core (Ray, Slurm)
+    partition: str = ""  # Slurm's
+    time: str = ""  # the most a task may take, such as 04:00:00 (Slurm)
+
+
 @program
 def main(argv: list[str]) -> None:
-    options, recipe_argv = own_options().parse_known_args(argv)
+    options, recipe_argv = read_own_options(Options, argv, "python -m pretrain.prepare")
     check_least(options, 1, "tasks", "cpus", "mem", before="--")
     if options.workers < 1 and options.workers != -1:
         raise ValueError(f"--workers is {options.workers}; it must be 1 or more, or -1 for one a core")
@@ -49,7 +63,7 @@ def main(argv: list[str]) -> None:
     print(f"{home}: {train.num_tokens:,} tokens to train on, {held_out.num_tokens:,} held out")
 
 
-def run(options: argparse.Namespace, origin: dict[str, Any], tokenizer_json: str, stores: Path, work: Path) -> None:
+def run(options: Options, origin: dict[str, Any], tokenizer_json: str, stores: Path, work: Path) -> None:
     try:
         from corpus.text.executors import RUNNERS, Machines
         from corpus.text.stages import forget_lost_work, stages
@@ -61,22 +75,6 @@ def run(options: argparse.Namespace, origin: dict[str, Any], tokenizer_json: str
     todo = stages(origin, tokenizer_json, options.tasks, stores, work)
     machines = Machines(**{field.name: getattr(options, field.name) for field in fields(Machines)})
     RUNNERS[options.executor](todo, work / "logs", machines)
-
-
-def own_options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pretrain.prepare RECIPE.yaml",
-        allow_abbrev=False,
-        epilog="Any other --key value is the recipe's.",
-    )
-    parser.add_argument("--executor", choices=("local", "ray", "slurm"), default="local", help="who runs the tasks")
-    parser.add_argument("--tasks", type=int, default=1, help="shares of the corpus; a file is in one of them")
-    parser.add_argument("--workers", type=int, default=-1, help="tasks at a time; -1: one a core, on a cluster all")
-    parser.add_argument("--cpus", type=int, default=1, help="cores of a task (Ray, Slurm)")
-    parser.add_argument("--mem", type=int, default=2, help="GB for each core (Ray, Slurm)")
-    parser.add_argument("--partition", default="", help="Slurm's")
-    parser.add_argument("--time", default="", help="the most a task may take, such as 04:00:00 (Slurm)")
-    return parser
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 from corpus.text.opening import Corpus
 from engine.publish.hub import NOWHERE, Hub
 from engine.run.architecture import check_sizes
-from engine.run.recipe import check_least, check_name, check_seed, how
+from engine.run.recipe import check_least, check_name, check_seed, operational
 from engine.run.tracking import TrackerName
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Phase, Plan
@@ -18,17 +18,30 @@ POSITIONS = {"gpt2": 1024, "lstm": 10**9}  # of a model whose recipe names none,
 
 @dataclass(frozen=True)
 class LastPhase:
-    """The last part of the steps, in longer examples: BERT's are 512 tokens for a tenth of its steps."""
+    """The last part of the steps, in larger examples: BERT's are 512 tokens for a tenth of its steps.
 
-    share: float
-    length: int
-    device_batch: int = how()
+    Their size is said under the objective's own key: `max_seq_length` for `bert`, `block_size` for `causal_lm`.
+    """
+
+    share: float  # of the steps
+    per_device_train_batch_size: int = operational()  # examples a process takes at a time then, at most
+    max_seq_length: int | None = None  # bert's
+    block_size: int | None = None  # causal_lm's
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise ValueError(f"share is {self.share}; it is a share of the steps between 0 and 1, such as 0.1")
-        if self.device_batch < 1:
-            raise ValueError(f"device_batch is {self.device_batch}; it must be 1 or more")
+        check_least(self, 1, "per_device_train_batch_size")
+
+    def size(self, objective: Objective[Any]) -> int:
+        """How large an example is then. Errors: ValueError if another objective's key says it, or none."""
+        key = objective.size_key
+        sizes = {"max_seq_length": self.max_seq_length, "block_size": self.block_size}
+        found, others = sizes.pop(key, None), [name for name, value in sizes.items() if value is not None]
+        if found is None or others:
+            instead = f", not {others[0]}" if others else ""
+            raise ValueError(f"last_phase says how large its examples are by {key}, as the objective does{instead}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -40,24 +53,23 @@ class PretrainRecipe:
     tokenizer: str  # a folder or a Hub id
     model: dict[str, Any]
     objective: Objective
-    length: int  # tokens in an example, special ones included
     optimizer: Optimizer
     schedule: Schedule
     plan: Plan
     last_phase: LastPhase | None = None
-    seed: int = 0
-    evaluation_examples: int = 2048  # held-out examples, always the same ones
-    overwrite: bool = how(False)  # delete what the run's folder holds
-    state: str | None = how(None)  # the state to go on from, such as step-200; the newest one else
-    hub: Hub = how(NOWHERE)  # noqa: RUF009, it is frozen; where the model is published, if anywhere
-    trackers: tuple[TrackerName, ...] = how(())  # told beside metrics.jsonl, which `make dashboard` reads
-    profile: bool = how(False)  # trace a few steps into the run's folder
+    seed: int = 0  # of weights, order, masks and dropout
+    max_eval_samples: int = 2048  # held-out examples that are evaluated, always the same ones, at most
+    overwrite: bool = operational(False)  # delete what the run's folder holds
+    resume_from_checkpoint: str | None = operational(None)  # such as step-200; None: the newest state of the run
+    hub: Hub = operational(NOWHERE)  # where the model is published, if anywhere
+    report_to: tuple[TrackerName, ...] = operational(())  # trackers, beside metrics.jsonl, which `make dashboard` reads
+    profile: bool = operational(False)  # trace a few steps into the run's folder
 
     def __post_init__(self) -> None:
         check_name(self.name)
         check_seed(self.seed)
         check_sizes(self.model, "model")
-        check_least(self, 1, "evaluation_examples")
+        check_least(self, 1, "max_eval_samples")
         sources = tuple(source.wanting(self.objective.whitespace) for source in self.corpus.sources)
         object.__setattr__(self, "corpus", replace(self.corpus, sources=sources))  # a run's recipe says what was chosen
         if self.objective.needs_sentences and any(source.whitespace == "keep" for source in sources):
@@ -67,23 +79,24 @@ class PretrainRecipe:
             )
         positions = int(self.model.get("n_positions") or self.model.get("max_position_embeddings") or 0)
         positions = positions or POSITIONS.get(self.model.get("model_type", ""), 512)
-        for length in [phase.length for phase in self.phases]:
-            if length > positions:
+        for phase, where in zip(self.phases, ("objective", "last_phase"), strict=False):
+            key = f"{where}.{self.objective.size_key}"
+            if phase.size > positions:
                 raise ValueError(
-                    f"length is {length}, but the model has {positions} positions; lower length or raise "
+                    f"{key} is {phase.size}, but the model has {positions} positions; lower it, or raise "
                     "model.max_position_embeddings (GPT-2: model.n_positions)"
                 )
-            if length < 8:
-                raise ValueError(f"length is {length}; examples need 8 tokens or more")
+            if phase.size < 8:
+                raise ValueError(f"{key} is {phase.size}; examples need 8 {self.objective.medium.unit} or more")
         if self.last_phase and self.plan.minutes:
             raise ValueError("last_phase begins at a share of the steps, which are unknown where plan.minutes ends the "
-                             "run: give plan.steps or plan.flops")  # fmt: skip
+                             "run: give plan.max_steps or plan.flops")  # fmt: skip
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What is trained on, in order."""
         if self.last_phase is None:
-            return (Phase(1.0, self.plan.device_batch, self.length),)
+            return (Phase(1.0, self.plan.per_device_train_batch_size, self.objective.size),)
         last = self.last_phase
-        first = Phase(1 - last.share, self.plan.device_batch, self.length)
-        return first, Phase(last.share, last.device_batch, last.length)
+        first = Phase(1 - last.share, self.plan.per_device_train_batch_size, self.objective.size)
+        return first, Phase(last.share, last.per_device_train_batch_size, last.size(self.objective))

@@ -25,8 +25,8 @@ def main(argv: list[str]) -> None:
     recipe = read(PretrainRecipe, argv)
     accelerator = make_accelerator(recipe.seed)
     agree(accelerator, **vars(recipe), **surroundings(accelerator))
-    run = Run(Path("runs") / recipe.name, recipe, accelerator, recipe.overwrite, recipe.state)
-    tracker = Tracker(run.folder, accelerator, recipe.trackers)
+    run = Run(Path("runs") / recipe.name, recipe, accelerator, recipe.overwrite, recipe.resume_from_checkpoint)
+    tracker = Tracker(run.folder, accelerator, recipe.report_to)
     publisher = Publisher(recipe.hub, run.folder, accelerator, tracker.note)
     if run.finished:
         publisher.finish(run.folder / "model", run.finished["steps"])
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
     model = build_model(recipe, text)
     fit_tokenizer(tokenizer, model)
     agree(accelerator, tokenizer=text.stamp, model=weights(model))
-    held_out_tokens = recipe.evaluation_examples * max(phase.length for phase in recipe.phases)
+    held_out_tokens = recipe.max_eval_samples * max(phase.size for phase in recipe.phases)
     with open_corpus(recipe.corpus, text, recipe.seed, run.folder, accelerator, held_out_tokens) as corpus:
         pretrain(recipe, text, corpus, model, run, tracker, publisher, accelerator)
 

@@ -30,7 +30,7 @@ class Term:
     answers: str  # the key of `Batch.y` that holds the right answers
     kind: Literal["choice", "number"] = "choice"
     among: int = 0  # alternatives that are equally likely, of which chance is right in 1; 0: as the answers are
-    perplexity: bool = False  # also told: exp(loss)
+    perplexity: bool = False  # also reported: exp(loss)
 
     def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
         """Means over a whole evaluation."""

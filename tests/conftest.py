@@ -158,7 +158,7 @@ def tokenizer_folder(corpus, tmp_path_factory) -> Path:
     from tokenizer.learn import WordPiece  # not before the environment is set
 
     texts = [path.read_text(encoding="utf-8") for path in sorted(corpus.iterdir())]
-    tokenizer = WordPiece(name="wordpiece", size=500).learn(iter([texts]), Counter("".join(texts)), 512)
+    tokenizer = WordPiece(name="wordpiece", vocab_size=500).learn(iter([texts]), Counter("".join(texts)), 512)
     folder = tmp_path_factory.mktemp("tokenizer")
     tokenizer.save_pretrained(folder)
     return folder
@@ -166,7 +166,8 @@ def tokenizer_folder(corpus, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def write_recipe(corpus, tokenizer_folder) -> Callable[..., Path]:
-    """Write `recipe.yaml` for the small text: two layers of 32, 30 steps over two epochs and a bit."""
+    """Write `recipe.yaml` for the small text: two layers of 32, examples of 32 tokens, 30 steps over two epochs and a
+    bit."""
 
     def write(folder: Path, **changes: Any) -> Path:
         folder.mkdir(exist_ok=True)
@@ -182,14 +183,21 @@ def write_recipe(corpus, tokenizer_folder) -> Callable[..., Path]:
                 "max_position_embeddings": 32,
             },
             "objective": {"name": "bert"},
-            "length": 32,
-            "optimizer": {"lr": 1e-3},
-            "schedule": {"warmup_rate": 0.1},
-            "plan": {"steps": 30, "global_batch": 32, "device_batch": 16, "log_every": 2, "evaluate_every": 10},
-            "evaluation_examples": 24,
+            "optimizer": {"learning_rate": 1e-3},
+            "schedule": {"warmup_ratio": 0.1},
+            "plan": {
+                "max_steps": 30,
+                "global_batch_size": 32,
+                "per_device_train_batch_size": 16,
+                "logging_steps": 2,
+                "eval_steps": 10,
+            },
+            "max_eval_samples": 24,
         }
         for section, values in changes.items():
             recipe[section] = {**recipe.get(section, {}), **values} if isinstance(values, dict) else values
+        size = "block_size" if recipe["objective"]["name"] == "causal_lm" else "max_seq_length"
+        recipe["objective"] = {size: 32, **recipe["objective"]}
         path = folder / "recipe.yaml"
         path.write_text(yaml.safe_dump(recipe))
         return path

@@ -82,8 +82,8 @@ class Handler(BaseHTTPRequestHandler):
         data = json.dumps({} if content is None else content).encode() if body is None else body
         self.hub.requests.append((self.command, self.path, status))
         self.send_response(status)
-        told = {"Content-Type": "application/json", "Content-Length": str(len(data))} | headers
-        for name, value in told.items():
+        sent = {"Content-Type": "application/json", "Content-Length": str(len(data))} | headers
+        for name, value in sent.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command != "HEAD":

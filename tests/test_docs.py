@@ -3,7 +3,6 @@
 Each is parsed by the program's own parser, and the program stops there.
 """
 
-import argparse
 import ast
 import importlib
 import re
@@ -97,10 +96,8 @@ def parse(module_name, argv, monkeypatch):
 
     if getattr(module, "read", None) is read:
         monkeypatch.setattr(module, "read", stopping(read))
-    elif hasattr(module, "tyro"):
-        monkeypatch.setattr(module.tyro, "cli", stopping(tyro.cli))
     else:
-        monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stopping(argparse.ArgumentParser.parse_args))
+        monkeypatch.setattr(tyro, "cli", stopping(tyro.cli))
     with pytest.raises(Parsed):
         module.main.__wrapped__(argv)
 

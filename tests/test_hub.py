@@ -106,7 +106,7 @@ def run(hub, tmp_path_factory):
 @pytest.fixture(scope="module")
 def published(hub, run, tmp_path_factory, write_recipe):
     folder = tmp_path_factory.mktemp("published")
-    write_recipe(folder, plan={"save_every": 10}, corpus={"sources": [{"kind": "hub", "path": "alice/books"}]})
+    write_recipe(folder, plan={"save_steps": 10}, corpus={"sources": [{"kind": "hub", "path": "alice/books"}]})
     hub_options = ("--hub.repo", "alice/mini", "--hub.private", "True", "--hub.every", "save")
     ended = run(folder, "-m", "pretrain.run", "recipe.yaml", *hub_options)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -179,7 +179,7 @@ def test_the_corpus_of_a_run_is_a_commit(hub, published):
 @pytest.mark.slow
 def test_a_corpus_is_streamed_from_it_too(hub, run, tmp_path, write_recipe):
     sources = [{"kind": "hub", "path": "alice/books", "weight": 1.0}]
-    write_recipe(tmp_path, corpus={"sources": sources, "mode": "stream"}, plan={"steps": 4, "evaluate_every": 0})
+    write_recipe(tmp_path, corpus={"sources": sources, "mode": "stream"}, plan={"max_steps": 4, "eval_steps": 0})
     ended = run(tmp_path, "-m", "pretrain.run", "recipe.yaml")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert hub.repos["dataset", "alice/books"].branches["main"] in (tmp_path / "runs/small/data_report.md").read_text()
@@ -190,9 +190,10 @@ def test_a_corpus_is_streamed_from_it_too(hub, run, tmp_path, write_recipe):
 def tuned(hub, run, published, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
     recipe = {
-        "name": "rte", "model": "alice/mini", "revision": "step-20", "task": ["glue/rte"], "max_length": 24,
-        "data": {"source": "hub", "path": "alice/glue", "revision": "main"}, "optimizer": {"lr": 3e-3},
-        "schedule": {"warmup_rate": 0.1}, "plan": {"epochs": 6, "global_batch": 8, "device_batch": 8},
+        "name": "rte", "model": "alice/mini", "revision": "step-20", "task": ["glue/rte"], "max_seq_length": 24,
+        "data": {"source": "hub", "path": "alice/glue", "revision": "main"}, "optimizer": {"learning_rate": 3e-3},
+        "schedule": {"warmup_ratio": 0.1},
+        "plan": {"num_train_epochs": 6, "global_batch_size": 8, "per_device_train_batch_size": 8},
         "hub": {"repo": "alice/rte"},
     }  # fmt: skip
     (folder / "recipe.yaml").write_text(json.dumps(recipe))

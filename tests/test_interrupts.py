@@ -49,7 +49,7 @@ def rows(tmp_path) -> Path:
 def test_while_a_tokenizer_is_learnt(tmp_path, rows):
     """The library that learns it looks for no signal, and would go on for minutes."""
     source = {"kind": "text", "path": str(rows), "documents": "line"}
-    recipe = {"name": "small", "sources": [source], "vocabulary": {"name": "byte-bpe", "size": 60_000}}
+    recipe = {"name": "small", "sources": [source], "vocabulary": {"name": "byte-bpe", "vocab_size": 60_000}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     status, said = interrupted(
         tmp_path, "tokenizer.train", "recipe.yaml", when=lambda: (tmp_path / "runs/.small.lock").exists()

@@ -28,12 +28,12 @@ class Learner(ABC):
     """One kind of tokenizer. The fields are the recipe's `vocabulary:` section."""
 
     name: str
-    size: int  # tokens, the special ones included
+    vocab_size: int  # tokens, the special ones included
     min_frequency: int = 2  # a pair of neighbours seen less often is not merged
     whitespace: ClassVar[Whitespace] = "clean"  # how it is treated where a source does not say
 
     def __post_init__(self) -> None:
-        check_least(self, 1, "size", "min_frequency")
+        check_least(self, 1, "vocab_size", "min_frequency")
 
     @staticmethod
     def from_section(name: str) -> type["Learner"]:
@@ -43,11 +43,13 @@ class Learner(ABC):
         return KINDS[name]
 
     @abstractmethod
-    def learn(self, texts: Iterator[list[str]], characters: Counter[str], max_length: int) -> PreTrainedTokenizerFast:
+    def learn(
+        self, texts: Iterator[list[str]], characters: Counter[str], model_max_length: int
+    ) -> PreTrainedTokenizerFast:
         """Learn from `texts`, read once; `characters` counts each character of the text.
 
-        `max_length` (tokens) is what the tokenizer truncates to by default. Errors: ValueError for a size that leaves
-        no room for the single letters.
+        `model_max_length` (tokens) is what the tokenizer truncates to by default. Errors: ValueError for a size that
+        leaves no room for the single letters.
         """
 
     def remarks(self, characters: Counter[str]) -> list[str]:
@@ -59,26 +61,30 @@ class Learner(ABC):
 class WordPiece(Learner):
     """BERT's tokenizer."""
 
-    size: int = 30_522
+    vocab_size: int = 30_522
     lowercase: bool = True
     strip_accents: bool | None = None  # ü becomes u, and vowel signs of Hindi or Thai go; None: as lowercase says
-    alphabet: int = 1_000  # the commonest characters are kept, a rarer one makes its word [UNK]
+    limit_alphabet: int = 1_000  # the commonest characters are kept, a rarer one makes its word [UNK]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.alphabet < 1:
-            raise ValueError(f"alphabet is {self.alphabet}; a word needs letters: give 1 or more, such as 1000")
+        if self.limit_alphabet < 1:
+            raise ValueError(
+                f"limit_alphabet is {self.limit_alphabet}; a word needs letters: give 1 or more, such as 1000"
+            )
 
-    def learn(self, texts: Iterator[list[str]], characters: Counter[str], max_length: int) -> PreTrainedTokenizerFast:
+    def learn(
+        self, texts: Iterator[list[str]], characters: Counter[str], model_max_length: int
+    ) -> PreTrainedTokenizerFast:
         """See `Learner.learn`. The ids: special tokens, letters, letters within a word, pieces as they were found."""
         blank = self._blank
-        letters, within = self._letters(characters, self.alphabet)
+        letters, within = self._letters(characters, self.limit_alphabet)
         given = [*BERT_SPECIAL_TOKENS, *letters, *within]
         self._check_room(given)
         # The trainer numbers the letters within words in the order of a hash map, and equal counts are decided by
         # number: another process, another vocabulary. Handed over as special tokens they have their numbers already.
         trainer = trainers.WordPieceTrainer(
-            vocab_size=self.size,
+            vocab_size=self.vocab_size,
             min_frequency=self.min_frequency,
             special_tokens=[*BERT_SPECIAL_TOKENS, *within],
             initial_alphabet=letters,
@@ -93,17 +99,18 @@ class WordPiece(Learner):
             vocab=numbered,
             do_lower_case=self.lowercase,
             strip_accents=self.strip_accents,
-            model_max_length=max_length,
+            model_max_length=model_max_length,
         )
 
     def remarks(self, characters: Counter[str]) -> list[str]:
         counts, notes = normalized(characters, self._blank.normalizer), []
-        missing = 1 - sum(counts[letter] for letter in commonest(counts, self.alphabet)) / max(1, counts.total())
+        missing = 1 - sum(counts[letter] for letter in commonest(counts, self.limit_alphabet)) / max(1, counts.total())
         if missing > TOO_MANY:
             room = len(BERT_SPECIAL_TOKENS) + sum(map(len, self._letters(characters, len(counts))))
             notes.append(
                 f"Warning: {missing:.2%} of the characters are beyond the alphabet, and make whole words unknown: "
-                f"vocabulary.alphabet: {len(counts)} keeps all letters; vocabulary.size must then be {room} or more."
+                f"vocabulary.limit_alphabet: {len(counts)} keeps all letters; vocabulary.vocab_size must then be "
+                f"{room} or more."
             )
         kept = BertTokenizer(do_lower_case=self.lowercase, strip_accents=False).backend_tokenizer.normalizer
         ask = self._blank.normalizer.normalize_str
@@ -127,10 +134,10 @@ class WordPiece(Learner):
         return letters, ["##" + letter for letter in letters if joins_words(letter, blank)]
 
     def _check_room(self, given: list[str]) -> None:
-        if len(given) > self.size:
+        if len(given) > self.vocab_size:
             raise ValueError(
-                f"vocabulary.size is {self.size}, but the special tokens and single letters alone are {len(given)}: "
-                f"raise the size, or lower vocabulary.alphabet ({self.alphabet})"
+                f"vocabulary.vocab_size is {self.vocab_size}, but the special tokens and single letters alone are "
+                f"{len(given)}: raise it, or lower vocabulary.limit_alphabet ({self.limit_alphabet})"
             )
 
 
@@ -138,21 +145,25 @@ class WordPiece(Learner):
 class BytePairs(Learner):
     """GPT-2's tokenizer: any text can be written in it, so nothing is unknown."""
 
-    size: int = 50_257
+    vocab_size: int = 50_257
 
     whitespace: ClassVar = "keep"  # it has pieces for line breaks and indentation
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size < 257:
-            raise ValueError(f"vocabulary.size is {self.size}; the 256 bytes and {END_OF_TEXT} alone need 257")
+        if self.vocab_size < 257:
+            raise ValueError(
+                f"vocabulary.vocab_size is {self.vocab_size}; the 256 bytes and {END_OF_TEXT} alone need 257"
+            )
 
-    def learn(self, texts: Iterator[list[str]], characters: Counter[str], max_length: int) -> PreTrainedTokenizerFast:
+    def learn(
+        self, texts: Iterator[list[str]], characters: Counter[str], model_max_length: int
+    ) -> PreTrainedTokenizerFast:
         """See `Learner.learn`. The ids are in GPT-2's order: bytes, merges as they were found, `<|endoftext|>`."""
         blank = GPT2Tokenizer().backend_tokenizer
         # All letters are given, in order, so here nothing is numbered by a hash map.
         trainer = trainers.BpeTrainer(
-            vocab_size=self.size - 1,
+            vocab_size=self.vocab_size - 1,
             min_frequency=self.min_frequency,
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
@@ -163,7 +174,7 @@ class BytePairs(Learner):
         learned = json.loads(learner.to_str())["model"]
         numbered = {**learned["vocab"], END_OF_TEXT: len(learned["vocab"])}
         merges: Any = [tuple(pair) for pair in learned["merges"]]  # transformers declares strings, and takes pairs
-        return GPT2Tokenizer(vocab=numbered, merges=merges, model_max_length=max_length)
+        return GPT2Tokenizer(vocab=numbered, merges=merges, model_max_length=model_max_length)
 
 
 KINDS: dict[str, type[Learner]] = {"wordpiece": WordPiece, "byte-bpe": BytePairs}

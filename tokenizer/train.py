@@ -36,7 +36,7 @@ class Recipe:
     name: str
     sources: tuple[Source, ...]
     vocabulary: Learner
-    max_length: int = 512  # tokens; where the tokenizer truncates when it is asked to
+    model_max_length: int = 512  # tokens; where the tokenizer truncates when it is asked to
     max_bytes: int | None = None  # of text to learn from, spread over all sources; None: all of it
     held_out: float = 0.01  # share of the documents, chosen by a hash of their ids, that only the report sees
     compare: str | None = None  # a folder or Hub id: another tokenizer to set beside this one in the report
@@ -51,7 +51,7 @@ class Recipe:
         object.__setattr__(self, "sources", sources)  # the result's recipe says what was chosen
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out is {self.held_out}; it is a share of the documents, from 0 to below 1")
-        check_least(self, 1, "max_length")
+        check_least(self, 1, "model_max_length")
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ValueError(f"max_bytes is {self.max_bytes}; give a number of bytes, or leave it out to read all text")
 
@@ -76,9 +76,9 @@ def learn(recipe: Recipe) -> None:
     sample = survey(recipe.sources, recipe.held_out, recipe.max_bytes)
     print(f"learning from {sample.num_documents:,} documents, {sample.num_bytes / 1e6:.1f} MB", flush=True)
     with ends_at_once():
-        tokenizer = recipe.vocabulary.learn(sample.texts(), sample.characters, recipe.max_length)
-    judged = [paragraph for document in sample.held_out for paragraph in document.paragraphs]
-    measures = tuple(measure(label, one, judged) for label, one in [(recipe.name, tokenizer), *other.items()])
+        tokenizer = recipe.vocabulary.learn(sample.texts(), sample.characters, recipe.model_max_length)
+    unseen = [paragraph for document in sample.held_out for paragraph in document.paragraphs]
+    measures = tuple(measure(label, one, unseen) for label, one in [(recipe.name, tokenizer), *other.items()])
     report = Report(
         recipe.name,
         measures,
@@ -106,8 +106,8 @@ def is_done(folder: Path, stamp: dict[str, Any], overwrite: bool) -> bool:
     Errors: FileExistsError if it holds anything else; to `overwrite` replaces a tokenizer, and nothing that is none.
     """
     refuse_others(folder, TOKENIZER)
-    if strangers := sorted(set(visible(folder)) - set(WRITTEN)):
-        raise FileExistsError(f"{folder} also holds {', '.join(strangers[:5])}, which is no tokenizer's; move it away")
+    if others := sorted(set(visible(folder)) - set(WRITTEN)):
+        raise FileExistsError(f"{folder} also holds {', '.join(others[:5])}, which is no tokenizer's; move it away")
     if overwrite or not visible(folder):
         return False
     report = read_json(folder / "report.json", "stamp", "tokenizer_hash", advice="--overwrite True learns it anew")
@@ -145,11 +145,11 @@ def remarks(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, sample: Sample, 
             "words of over 100 characters or of letters that the other documents have not: WordPiece suits no language "
             "without blanks; vocabulary.name: byte-bpe knows any text."
         )
-    if len(tokenizer) < recipe.vocabulary.size:
+    if len(tokenizer) < recipe.vocabulary.vocab_size:
         notes.append(
-            f"The text fills only {len(tokenizer):,} of the {recipe.vocabulary.size:,} tokens asked for: no pair of "
-            f"pieces is left that occurs {recipe.vocabulary.min_frequency} times. Give more text, or lower "
-            "vocabulary.size."
+            f"The text fills only {len(tokenizer):,} of the {recipe.vocabulary.vocab_size:,} tokens asked for: no pair "
+            f"of pieces is left that occurs {recipe.vocabulary.min_frequency} times. Give more text, or lower "
+            "vocabulary.vocab_size."
         )
     if not sample.held_out:
         notes.append(

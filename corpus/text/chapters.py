@@ -31,7 +31,7 @@ class StoredText:
     def __init__(self, store: Store, seed: int, chapter_tokens: int):
         self.store, self.seed = store, seed
         wanted = max(1, round(store.num_tokens / chapter_tokens))
-        self.num_chapters = max(1, min(wanted, len(store) // 2))  # a stranger needs a second document
+        self.num_chapters = max(1, min(wanted, len(store) // 2))  # a random next sentence needs a second document
 
     def chapter(self, epoch: int, number: int, cursor: dict[str, Any]) -> Chapter:
         size = len(self.store)

@@ -34,8 +34,8 @@ def doubles_report(stores: dict[str, Store]) -> list[str]:
         read[name] = contents(store, np.arange(int(share * len(store))))
         which = "" if share == 1 else f"of the first {len(read[name]):,} "
         doubles = len(read[name]) - len(np.unique(read[name]))
-        told = [f"{which}{name} documents, {doubles:,} are the same as one before, word for word"]
+        counts = [f"{which}{name} documents, {doubles:,} are the same as one before, word for word"]
         for other in list(read)[:-1]:
-            told.append(f"{int(np.isin(read[name], read[other]).sum()):,} are the same as a {other} document")
-        lines.append("- Of the " + "; ".join(told))
+            counts.append(f"{int(np.isin(read[name], read[other]).sum()):,} are the same as a {other} document")
+        lines.append("- Of the " + "; ".join(counts))
     return lines

@@ -2,7 +2,8 @@
 
 The draw is the id's alone, so a document keeps its side as the corpus grows. Where chance leaves fewer than two
 documents on one side, the two with the lowest draws are held out, or the two with the highest trained on. Of fewer than
-four documents, the end of each is held out. So every corpus with text has both, and sentence pairs find strangers.
+four documents, the end of each is held out. So every corpus with text has both, and sentence pairs find a second
+document.
 """
 
 import math
@@ -16,7 +17,7 @@ from corpus.text.encoding import pieces
 from corpus.text.readers import cleaned
 
 Split = Literal["train", "held_out"]
-FEWEST = 2  # documents on each side: a stranger is another document
+FEWEST = 2  # documents on each side: a random next sentence is from another document
 
 
 @dataclass(frozen=True)

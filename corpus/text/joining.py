@@ -53,7 +53,9 @@ def join_split(shards: list[Path], origin: dict[str, Any], folder: Path) -> None
             if not sum(manifest["read"].get(str(number), 0) for manifest in manifests):
                 refuse_empty(Source(**source), skipped)
     about = {
-        shard / name: told for shard, man in zip(shards, manifests, strict=True) for name, told in man["files"].items()
+        shard / name: described
+        for shard, man in zip(shards, manifests, strict=True)
+        for name, described in man["files"].items()
     }
     linked = {}
     for name in ("sentences.bin", "documents.bin"):

@@ -79,8 +79,8 @@ def write_manifest(folder: Path, about: Mapping[str, Any], known: Mapping[str, d
     `known` is what another manifest says of files that are here too.
     """
     files = {path.name: path for path in sorted(folder.glob("*.bin"))}
-    told = {name: (known or {}).get(name) or described(path, about["dtype"]) for name, path in files.items()}
-    content = json.loads(json.dumps({**about, "folder": folder.name, "files": told}))  # as it will be read
+    described_files = {name: (known or {}).get(name) or described(path, about["dtype"]) for name, path in files.items()}
+    content = json.loads(json.dumps({**about, "folder": folder.name, "files": described_files}))  # as it will be read
     content.pop("checksum", None)  # of the manifest that `about` may be taken from
     (folder / "manifest.json").write_text(json.dumps({**content, "checksum": checksum(content)}, indent=2))
 

@@ -28,7 +28,7 @@ class Namespace:
     functions: dict[str, frozenset[str]]  # package → the functions and methods it defines
 
     def kind(self, name: str, module: Module, docstring: Docstring) -> str | None:
-        """Which of KINDS the word `name` of this docstring is; None if it cannot be told.
+        """Which of KINDS the word `name` of this docstring is; None if that is not clear.
 
         The nearest meaning holds: the signature's, then Python's, then the package's.
         """

@@ -85,7 +85,7 @@ def unknown_lines(name: str, store: Store) -> list[str]:
     if share > TOO_MANY_UNKNOWN:
         lines.append(
             "- **Warning: what is unknown is neither read nor learnt.** In the tokenizer's recipe, raise "
-            "vocabulary.alphabet (its report says to what), and learn it from this text; or, for causal_lm, say "
+            "vocabulary.limit_alphabet (its report says to what), and learn it from this text; or, for causal_lm, say "
             "vocabulary.name: byte-bpe, which knows any text. WordPiece also knows no word of over 100 characters, "
             "which matters where no blanks part words"
         )

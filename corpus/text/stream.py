@@ -2,9 +2,9 @@
 
 On each machine a process of its own (corpus.text.stream_writer) reads the sources, interleaved by weight, tokenizes,
 and writes chapter after chapter as a small store, a few ahead of training; the training process deletes those it has
-left. So every objective works as on a prepared store, a stranger is another document of the chapter, and the documents
-of a chapter are put in a random order whole: nothing is lost or seen twice, and no shuffle buffer has to be saved. What
-is in a chapter does not depend on how many processes write or read it.
+left. So every objective works as on a prepared store, a random next sentence is from another document of the chapter,
+and the documents of a chapter are put in a random order whole: nothing is lost or seen twice, and no shuffle buffer has
+to be saved. What is in a chapter does not depend on how many processes write or read it.
 """
 
 import hashlib
@@ -198,7 +198,7 @@ class StreamedText:
         )
         self._writers[job.name] = writer
         assert writer.stdin
-        with suppress(BrokenPipeError), writer.stdin:  # it is dead already: whoever waits for it is told
+        with suppress(BrokenPipeError), writer.stdin:  # it is dead already: whoever waits for it learns so
             writer.stdin.write(job.to_json())
 
     def _end(self, name: str) -> None:

@@ -106,5 +106,5 @@ def tell(error: Exception, folder: Path, name: Name, trace: str) -> None:
 def raise_what_was_told(folder: Path, name: Name) -> None:
     path = folder / f"{name}.error"
     if path.exists():
-        told = json.loads(path.read_text())
-        raise {"ValueError": ValueError, "OSError": OSError}.get(told["kind"], RuntimeError)(told["message"])
+        failure = json.loads(path.read_text())
+        raise {"ValueError": ValueError, "OSError": OSError}.get(failure["kind"], RuntimeError)(failure["message"])

@@ -33,7 +33,7 @@ from engine.run.disk import whole_folder
 AHEAD = 2  # chapters that are there beside the one in training
 BATCH_CHARACTERS = 1 << 20  # of text a worker is handed at a time
 BYTES_PER_ID = 1.3  # on disk, for each byte of an id: the tables of sentences and documents are the rest
-FEWEST_DOCUMENTS = 8  # of a batch, so of a chapter: a stranger is one of several
+FEWEST_DOCUMENTS = 8  # of a batch, so of a chapter: a random next sentence has several to come from
 LOOK_EVERY = 0.05  # seconds
 RAMP = 4  # the first chapters double in size this often, so that training can begin soon
 

@@ -1,10 +1,11 @@
 """Which t is cut?  Groups of sentences from a chapter, as tables of token offsets.
 
-`SegmentPairs` is BERT's unit: two spans of text, the second either what follows or a stranger (Devlin et al. 2019,
-appendix A.2; `create_pretraining_data.py` of the paper's code for the filling and the truncation). The paper's code is
-followed except where it is careless: the stranger is from another document by construction (the code keeps a wrong
-label when ten draws hit the same document), exactly half of the examples are true (there, a group of one sentence is
-always a stranger), and a sentence that is longer than an example is used in pieces (there, its tail is never seen).
+`SegmentPairs` is BERT's unit: two spans of text, the second either what follows or a random next sentence (NSP: Devlin
+et al. 2019, appendix A.2; `create_pretraining_data.py` of the paper's code for the filling and the truncation). The
+code is followed except where it is careless: a random B is from another document by construction (the code keeps a
+wrong label when ten draws hit the same document), exactly half of the examples are true (there, a group of one sentence
+is always followed by a random B), and a sentence that is longer than an example is used in pieces (there, its tail is
+never seen).
 
 `Blocks` is GPT's, and that of a masked LM without pairs: documents one behind the other, cut every `length` tokens.
 """
@@ -39,28 +40,29 @@ class Segments:
     ids: Ints  # (B, T) A's tokens from column 1, B's from column a_length + 2; elsewhere 0
     a_length: Ints  # (B,)
     b_length: Ints  # (B,)
-    is_stranger: Ints  # (B,) 1 where B is from another document: BERT's label
+    is_random_next: Ints  # (B,) 1 where B is from another document: BERT's label
     index: Ints  # (B,) which example of the chapter: the key of its randomness
 
 
 class SegmentPairs:
     """All segment pairs of one chapter.
 
-    `length` counts the special tokens. `short_seq_rate` of the examples aim at a random shorter length, so that the
-    model also meets short inputs. Errors: ValueError if fewer than two documents, or none of two sentences, are there.
+    `length` counts the special tokens. `short_seq_probability` of the examples aim at a random shorter length, so that
+    the model also meets short inputs. Errors: ValueError if fewer than two documents, or none of two sentences, are
+    there.
     """
 
-    def __init__(self, chapter: Chapter, length: int, short_seq_rate: float, key: int):
+    def __init__(self, chapter: Chapter, length: int, short_seq_probability: float, key: int):
         self.chapter, self.store, self.length = chapter, chapter.store, length
         if len(chapter.documents) < 2:
             raise ValueError(
-                f"sentence pairs need two documents or more, since a stranger comes from another one, and the "
+                f"sentence pairs need two documents or more, since a random next sentence is from another one, and the "
                 f"{side_of(chapter)} text has {len(chapter.store)}: {REMEDIES}"
             )
         sentences, first = chapter.store.offsets(chapter.documents)
         room = length - NUM_SPECIAL
         text = _Text.of(*_in_pieces(sentences, first, room))
-        self.rows, self.alone = _paired(text, room, short_seq_rate, key)
+        self.rows, self.alone = _paired(text, room, short_seq_probability, key)
         self.num_tokens = int(text.sentences[-1])
         self.num_long = int((np.diff(sentences)[_is_sentence(sentences, first)] > room).sum())
         if not len(self.rows):
@@ -74,19 +76,19 @@ class SegmentPairs:
 
     def report(self) -> list[str]:
         """Say, in Markdown lines, what the division of the text came to."""
-        strangers = int(self.rows[:, 4].sum())
+        random = int(self.rows[:, 4].sum())
         shown, cut, alone = (f"{count:,} ({count / self.num_tokens:.2%})" for count in self.count_tokens())
         return [
-            f"Sentence pairs: {len(self):,}, of which {strangers:,} with a stranger as B ({strangers / len(self):.2%})."
-            f" Sentences longer than an example, used in pieces: {self.num_long:,}.",
+            f"Sentence pairs: {len(self):,}, of which {random:,} with a random next sentence as B "
+            f"({random / len(self):.2%}). Sentences longer than an example, used in pieces: {self.num_long:,}.",
             f"Of the {self.num_tokens:,} tokens of the first chapter, an epoch shows {shown}. Not shown: {cut} cut off "
             f"where a pair was too long, {alone} in sentences left alone at a document's end. An objective without "
             "next_sentence shows all.",
-            *self.false_strangers(strangers),
+            *self.false_negatives(random),
         ]
 
-    def false_strangers(self, strangers: int) -> list[str]:
-        """Say how many strangers are from a document that is word for word that of A, if any is."""
+    def false_negatives(self, random: int) -> list[str]:
+        """Say how many random next sentences are from a document that is word for word that of A, if any is."""
         sentences, first = self.store.offsets(self.chapter.documents)
         begin = sentences[first[:-1]]
         order, content = np.argsort(begin), contents(self.store, self.chapter.documents)
@@ -94,9 +96,9 @@ class SegmentPairs:
         if not (number := int((self.rows[:, 4] * (a == b)).sum())):
             return []
         return [
-            f"**Warning: {number:,} of the strangers ({number / strangers:.2%}) are from another document that is word "
-            "for word the same, so their label is wrong.** corpus.deduplicate: minhash leaves doubles out (with mode: "
-            "store, and prepared by  python -m pretrain.prepare)."
+            f"**Warning: {number:,} of the random next sentences ({number / random:.2%}) are from another document "
+            "that is word for word the same, so their label is wrong.** corpus.deduplicate: minhash leaves doubles out "
+            "(with mode: store, and prepared by  python -m pretrain.prepare)."
         ]
 
     def count_tokens(self) -> tuple[int, int, int]:
@@ -108,7 +110,7 @@ class SegmentPairs:
 
     def take(self, index: Ints) -> Segments:
         """Read the examples `index` (B,) from the store in one gather."""
-        a_start, a_end, b_start, b_end, is_stranger = self.rows[index].T
+        a_start, a_end, b_start, b_end, is_random_next = self.rows[index].T
         a_length, b_length = a_end - a_start, b_end - b_start
         width = int((a_length + b_length).max()) + NUM_SPECIAL
         column = np.arange(width)
@@ -117,7 +119,7 @@ class SegmentPairs:
         in_b = (b_column >= 0) & (b_column < b_length[:, None])
         source = np.where(in_a, a_start[:, None] + column - 1, np.where(in_b, b_start[:, None] + b_column, 0))
         ids = np.where(in_a | in_b, self.store.tokens(source), 0)
-        return Segments(ids, a_length, b_length, is_stranger, index)
+        return Segments(ids, a_length, b_length, is_random_next, index)
 
 
 @dataclass(frozen=True)
@@ -222,8 +224,8 @@ def _covered(spans: Ints) -> int:
     return int(np.maximum(0, end - np.maximum(start, np.append(0, reached[:-1]))).sum())
 
 
-def _paired(text: _Text, room: int, short_seq_rate: float, key: int) -> tuple[Ints, Ints]:
-    """Divide every document into pairs; return rows (N, 5) of a_start, a_end, b_start, b_end, is_stranger.
+def _paired(text: _Text, room: int, short_seq_probability: float, key: int) -> tuple[Ints, Ints]:
+    """Divide every document into pairs; return rows (N, 5) of a_start, a_end, b_start, b_end, is_random_next.
 
     Also return the spans (S, 2) of the sentences left alone, one of a section at most: no example is made of them.
     """
@@ -233,20 +235,20 @@ def _paired(text: _Text, room: int, short_seq_rate: float, key: int) -> tuple[In
     active = np.flatnonzero(last - first >= 2)
     while len(active):
         draw.at(active, turn)
-        is_stranger, pending = _balanced(draw.uniform("label"), pending)
-        is_short = draw.uniform("short") < short_seq_rate
+        is_random_next, pending = _balanced(draw.uniform("label"), pending)
+        is_short = draw.uniform("short") < short_seq_probability
         target = np.where(is_short, draw.between("length", 2, room), room)
         begin = first[active]
         own, end = document[active], _filled(sentences, begin, last[active], target)
         cut = draw.between("cut", begin + 1, end - 1)  # A has one sentence or more, and so has B
         a_start, a_end = sentences[begin], sentences[cut]
-        other, other_start, other_end = _strangers(text, own, target - (a_end - a_start), draw)
-        b_start, b_end, b_own = np.where(is_stranger, (other_start, other_end, other), (a_end, sentences[end], own))
-        row = np.stack([*_truncated(a_start, a_end, b_start, b_end, room, draw), is_stranger], axis=1)
+        other, other_start, other_end = _random_next(text, own, target - (a_end - a_start), draw)
+        b_start, b_end, b_own = np.where(is_random_next, (other_start, other_end, other), (a_end, sentences[end], own))
+        row = np.stack([*_truncated(a_start, a_end, b_start, b_end, room, draw), is_random_next], axis=1)
         row[:, :2] += text.shift[own][:, None]
         row[:, 2:4] += text.shift[b_own][:, None]
         rows.append(row)
-        first[active] = np.where(is_stranger, cut, end)  # what would have followed a stranger's A is not used up
+        first[active] = np.where(is_random_next, cut, end)  # what would have followed A is not used up
         active = active[last[active] - first[active] >= 2]
         turn += 1
     alone = np.stack([sentences[first], sentences[last]], axis=1) + text.shift[document][:, None]
@@ -293,9 +295,9 @@ def _filled(sentences: Ints, first: Ints, last: Ints, target: Ints) -> Ints:
     return np.where(last - end == 1, last, end)
 
 
-def _strangers(text: _Text, own: Ints, wanted: Ints, draw: _Draws) -> tuple[Ints, Ints, Ints]:
+def _random_next(text: _Text, own: Ints, wanted: Ints, draw: _Draws) -> tuple[Ints, Ints, Ints]:
     """Choose `wanted` tokens or so of another document; start where the document can still fill them, if it can."""
-    other = draw.between("stranger", 0, len(text.first) - 2)
+    other = draw.between("stranger", 0, len(text.first) - 2)  # the name seeds the draw: it stays
     other += other >= own
     first, last = text.first[other], text.last[other]
     latest = _reached(text.sentences, first, last, text.sentences[last] - wanted + 1)  # the last start that fills, + 1

@@ -1,4 +1,4 @@
-"""What should a stranger know who finds the model?  Its model card, README.md, as the Hub reads it.
+"""What should somebody know who finds the model?  Its model card, README.md, as the Hub reads it.
 
 After Mitchell et al. 2019, "Model Cards for Model Reporting". The facts are the run's own: its recipe, its log, what it
 was trained on and what it scored; the scores stand in the metadata too, as the Hub's model-index.
@@ -128,5 +128,5 @@ def power_limits() -> list[float]:
     if not shutil.which("nvidia-smi"):
         return []
     asked = ["nvidia-smi", "--query-gpu=power.limit", "--format=csv,noheader,nounits"]
-    told = subprocess.run(asked, capture_output=True, text=True)
-    return [float(line) for line in told.stdout.split("\n") if line.strip().replace(".", "", 1).isdigit()]
+    printed = subprocess.run(asked, capture_output=True, text=True)
+    return [float(line) for line in printed.stdout.split("\n") if line.strip().replace(".", "", 1).isdigit()]

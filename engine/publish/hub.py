@@ -1,7 +1,7 @@
 """Where do others find the model?  In a repository on the Hub: a commit and a tag for each saved step.
 
 Pushing goes on behind training: what is to be pushed lies in a folder of its own under `runs/NAME/hub/` until the Hub
-has it, so a push that fails is tried again, then told, and nothing is lost.
+has it, so a push that fails is tried again, then reported, and nothing is lost.
 """
 
 import os
@@ -15,20 +15,19 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from accelerate import Accelerator
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RevisionNotFoundError
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # type: ignore[attr-defined]
 
 from engine.publish.redact import redacted
 from engine.run.disk import read_json, whole_file
 from engine.run.finite import not_finite_in, strict_json
-from engine.run.recipe import how
+from engine.run.recipe import operational
 from engine.run.states import states
 
 T = TypeVar("T")
 
 WAITS = (1.0, 5.0, 25.0)  # seconds before a push is tried again
-OWN = (".gitattributes",)  # the Hub's own files: they stay
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,9 @@ class Hub:
     """The recipe's `hub:` section: where the model is published, if anywhere. The token is the Hub client's: HF_TOKEN,
     or `hf auth login`."""
 
-    repo: str = how("")  # user/name; empty: nothing is pushed
-    private: bool = how(False)  # of a repository that is made
-    every: Literal["save", "end"] = how("end")  # push each saved step, or the finished model alone
+    repo: str = operational("")  # user/name; empty: nothing is pushed
+    private: bool = operational(False)  # of a repository that is made
+    every: Literal["save", "end"] = operational("end")  # push each saved step, or the finished model alone
 
     def __post_init__(self) -> None:
         if self.repo:
@@ -68,7 +67,7 @@ class Publisher:
         """
         self.hub, self._note = hub, note
         self._home = folder / "hub"
-        self._told = folder / "hub.json"
+        self._pushed = folder / "hub.json"
         self._main = bool(hub.repo) and accelerator.is_main_process
         self._pushes: dict[str, Future[None]] = {}
         self._writing = threading.Lock()
@@ -92,7 +91,7 @@ class Publisher:
         self._queue(folder)
 
     def finish(self, model: Path, step: int) -> None:
-        """Push the finished model, and wait until everything is pushed or has been given up and told."""
+        """Push the finished model, and wait until everything is pushed or has been given up and reported."""
         if not self._main:
             return
         target = self._home / f"step-{step}"
@@ -134,15 +133,15 @@ class Publisher:
 
     def _known(self) -> dict[str, Any]:
         """Which commit holds which step, and the loss of each."""
-        if not self._told.exists():
+        if not self._pushed.exists():
             return {"commits": {}, "losses": {}}
-        return read_json(self._told, "commits", "losses", advice="delete it, and what is pushed from now on is known")
+        return read_json(self._pushed, "commits", "losses", advice="delete it, and what is pushed from now on is known")
 
     def _record(self, kind: str, step: str, value: Any) -> None:
         with self._writing:
             known = self._known()
             known[kind][step] = value
-            whole_file(self._told, strict_json({"repo": self.hub.repo, **known}, indent=1).encode())
+            whole_file(self._pushed, strict_json({"repo": self.hub.repo, **known}, indent=1).encode())
 
 
 def claim(api: HfApi, repo: str, private: bool) -> None:
@@ -165,15 +164,11 @@ def refuse_not_finite(folder: Path) -> None:
 
 def push(api: HfApi, repo: str, folder: Path, tag: str, revision: str = "main") -> str:
     """Make the repository's files those of `folder`, in one commit with a tag; return the commit, 40 hex."""
-    here = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     if revision != "main":
         api.create_branch(repo, branch=revision, exist_ok=True)
-    gone = set(api.list_repo_files(repo, revision=revision)) - set(here) - set(OWN)
-    operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        *(CommitOperationAdd(name, path) for name, path in here.items()),
-        *(CommitOperationDelete(name) for name in sorted(gone)),
-    ]
-    commit = api.create_commit(repo, operations, commit_message=tag or "the model", revision=revision).oid
+    commit = api.upload_folder(
+        repo_id=repo, folder_path=folder, commit_message=tag or "the model", revision=revision, delete_patterns="*"
+    ).oid
     if tag:
         retag(api, repo, tag, commit)
     return commit

@@ -25,7 +25,7 @@ from engine.train.sharding import settings
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
 CODE = ("corpus", "engine", "finetune", "networks", "pretrain", "tokenizer")
-MOST_TOLD = 4  # differences; a wrong model differs in all of its weights
+MOST_NAMED = 4  # differences; a wrong model differs in all of its weights
 LONGEST = 60  # characters of a value
 
 Facts = Mapping[str, Any]
@@ -36,19 +36,19 @@ def agree(accelerator: Accelerator, **facts: Any) -> None:
     if accelerator.num_processes == 1:
         return
     found = gather_object([_flat(resolved(facts))])
-    told = [
+    differences = [
         f"{name} is {_by_process([each.get(name) for each in found])}"
         for name in dict.fromkeys(name for each in found for name in each)
         if len({json.dumps(each.get(name)) for each in found}) > 1
     ]
-    if not told:
+    if not differences:
         return
     try:
         accelerator.wait_for_everyone()  # who ends at once would take the answer from those that still wait for it
     except RuntimeError as error:
         if not as_lost(error):
             raise
-    raise ValueError(f"the processes do not agree, so nothing is trained: {_in_short(told)}. {REMEDY}")
+    raise ValueError(f"the processes do not agree, so nothing is trained: {_in_short(differences)}. {REMEDY}")
 
 
 class Apart:
@@ -59,11 +59,11 @@ class Apart:
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self._told = folder, folder / ".agreed.json"
+        self.folder, self._agreed = folder, folder / ".agreed.json"
         self._at_work = (folder / ".agreed.lock").open("a")  # until this process ends
         try:
             fcntl.flock(self._at_work, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._told.unlink(missing_ok=True)  # nobody else is at work
+            self._agreed.unlink(missing_ok=True)  # nobody else is at work
         except BlockingIOError:
             pass
         fcntl.flock(self._at_work, fcntl.LOCK_SH)
@@ -73,18 +73,18 @@ class Apart:
         own = _flat(resolved(facts))
         with (self.folder / ".agreed.turn").open("a") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
-            known = json.loads(self._told.read_text()) if self._told.exists() else {}
-            told = [
+            known = json.loads(self._agreed.read_text()) if self._agreed.exists() else {}
+            differences = [
                 f"{name} is {_shown(known[name])} there and {_shown(value)} here"
                 for name, value in own.items()
                 if known.get(name, value) != value
             ]
-            if told:
+            if differences:
                 raise ValueError(
-                    f"other processes are at work in {self.folder} and do not agree with this one: {_in_short(told)}. "
-                    f"{REMEDY}"
+                    f"other processes are at work in {self.folder} and do not agree with this one: "
+                    f"{_in_short(differences)}. {REMEDY}"
                 )
-            whole_file(self._told, json.dumps({**known, **own}).encode())
+            whole_file(self._agreed, json.dumps({**known, **own}).encode())
 
 
 REMEDY = "Give all of them the same recipe, code and data, and the same command again"
@@ -138,11 +138,11 @@ def _by_process(values: list[Any]) -> str:
     holders: dict[str, list[str]] = {}
     for process, value in enumerate(values):
         holders.setdefault(json.dumps(value), []).append(str(process))
-    told = []
+    differences = []
     for text, processes in holders.items():
         some = " and ".join(filter(None, [", ".join(processes[:-1][:8]), processes[-1]]))
-        told.append(f"{_shown(json.loads(text))} on process{'es' if len(processes) > 1 else ''} {some}")
-    return ", ".join(told)
+        differences.append(f"{_shown(json.loads(text))} on process{'es' if len(processes) > 1 else ''} {some}")
+    return ", ".join(differences)
 
 
 def _shown(value: Any) -> str:
@@ -150,6 +150,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
-def _in_short(told: list[str]) -> str:
-    more = f"; and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
-    return "; ".join(told[:MOST_TOLD]) + more
+def _in_short(differences: list[str]) -> str:
+    more = f"; and {len(differences) - MOST_NAMED} more" if len(differences) > MOST_NAMED else ""
+    return "; ".join(differences[:MOST_NAMED]) + more

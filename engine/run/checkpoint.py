@@ -1,4 +1,4 @@
-"""What stays on disk?  A run folder: recipe, metrics, states to go on from, and the model that is handed on.
+"""What stays on disk?  A run folder: recipe, metrics, states (checkpoints) to resume from, and the exported model.
 
     runs/NAME/recipe.yaml      the resolved recipe, with commit and hardware
     runs/NAME/metrics.jsonl    one line for each log and each evaluation
@@ -33,6 +33,7 @@ from engine.run.finite import not_finite, not_finite_in, strict_json
 from engine.run.folders import (
     ANEW,
     RUN,
+    check_folder,
     clear,
     has_work,
     hash_of,
@@ -40,7 +41,6 @@ from engine.run.folders import (
     mark,
     read_finished,
     recipe_is_lost,
-    refuse_strangers,
     refuse_to_clear,
 )
 from engine.run.recipe import resolved
@@ -93,8 +93,8 @@ class Run:
         """Claim `folder`, for as long as this process lives. `state` names the state to go on from, such as step-200;
         `shared` lets others claim it too, who say the same; `kind` says what the folder is, see `engine.run.folders`.
 
-        What the recipe's classes mark as `how` may differ from launch to launch. `overwrite` deletes what a run wrote,
-        and nothing else. Errors: FileExistsError if the folder holds another recipe's run, or anything that is no run;
+        What the recipe's classes mark as `operational` may differ from launch to launch. `overwrite` deletes what a run
+        wrote, and nothing else. Errors: FileExistsError if the folder holds another recipe's run, or what is no run;
         Taken if another process is at it: a launcher that is killed may leave its training behind.
         """
         self.folder, self.accelerator, self._asked_for = folder, accelerator, state
@@ -104,7 +104,7 @@ class Run:
             locked(folder).close()  # not while another process trains in it
             clear(folder)
         accelerator.wait_for_everyone()
-        refuse_strangers(folder, recipe, kind)
+        check_folder(folder, recipe, kind)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process and self.finished:
             drop_states(folder)  # a kill may have come before it
@@ -210,8 +210,8 @@ class Run:
             position, extra = Position(), {}
         else:
             agree(self.accelerator, **{str(folder): sha256(folder / "manifest.json")})  # on a second machine's disk too
-            told = read_position(folder)
-            position, extra, self._seconds_before = told.position, told.extra, told.seconds
+            saved = read_position(folder)
+            position, extra, self._seconds_before = saved.position, saved.extra, saved.seconds
             _refuse_state(folder)
             load_weights(model, folder / WEIGHTS)
             load_moments(model, optimizers, folder / MOMENTS)
@@ -261,7 +261,7 @@ class Run:
         home = self.folder / "state"
         there = states(home)
         if self._asked_for:
-            return _asked_for(home / self._asked_for, there, average)
+            return _asked_for(self._asked_for, home, there, average)
         if others := strays(home):
             print(f"{home}: passed over {', '.join(others)}, which is called as no state is")
         for folder in reversed(there):
@@ -273,14 +273,17 @@ class Run:
         return None
 
 
-def _asked_for(folder: Path, there: list[Path], average: bool) -> Path:
-    """Check the state that was asked for: another one would not do."""
-    if folder not in there:
+def _asked_for(name: str, home: Path, there: list[Path], average: bool) -> Path:
+    """Check the state that was asked for, by its name or as a path: another one would not do."""
+    meant = {(home / name).resolve(), Path(name).resolve()}
+    folder = next((state for state in there if state.resolve() in meant), None)
+    if folder is None:
         names = ", ".join(state.name for state in there) or "none"
-        raise ValueError(f"there is no state {folder}; those there are: {names}")
+        raise ValueError(f"there is no state {name} in {home}; those there are: {names}")
     if problem := damage(folder, average):
         raise ValueError(
-            f"{folder}, the state asked for, is damaged: {problem}; without --state the newest whole one is taken"
+            f"{folder}, the state asked for, is damaged: {problem}; without --resume_from_checkpoint the newest whole "
+            "one is taken"
         )
     return folder
 
@@ -290,15 +293,17 @@ def _refuse_not_finite(what: str, files: Mapping[str, Mapping[str, Tensor]], acc
     own = [found for content in files.values() if (found := not_finite(content.items()))][:1]
     if found := gather_object(own):
         raise FloatingPointError(
-            f"{what}: {found[0]}; what was saved before is kept. Lower optimizer.lr, and start anew or from an earlier "
-            "state"
+            f"{what}: {found[0]}; what was saved before is kept. Lower optimizer.learning_rate, and start anew or "
+            "from an earlier state"
         )
 
 
 def _refuse_state(folder: Path) -> None:
     """An earlier version saved such states. Errors: ValueError that names file and tensor."""
     if found := not_finite_in(folder):
-        raise ValueError(f"{found}: say --state with an earlier one, or start anew with --overwrite True")
+        raise ValueError(
+            f"{found}: say --resume_from_checkpoint with an earlier one, or start anew with --overwrite True"
+        )
 
 
 def _cut_metrics(path: Path, step: int) -> None:

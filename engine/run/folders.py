@@ -1,6 +1,6 @@
 """Whose folder is this?  It says so itself: no program writes into another's folder, or deletes what is not its own.
 
-A run, a job of a run, a tokenizer and a demo have a mark, the file `.cloze`. A prepared corpus is told by its
+A run, a job of a run, a tokenizer and a demo have a mark, the file `.cloze`. A prepared corpus is known by its
 manifests, and what an earlier version made by its files.
 """
 
@@ -15,6 +15,8 @@ from typing import Any, TextIO
 import yaml
 
 from engine.run.disk import read_json, remove, whole_file
+from engine.run.key_names import right_key
+from engine.run.options import values_of
 from engine.run.recipe import identity
 
 RUN, JOB, TOKENIZER, STORE, DEMO = "run", "job", "tokenizer", "store", "demo"
@@ -67,8 +69,8 @@ def refuse_others(folder: Path, kind: str, own: Sequence[str] = ()) -> None:
         return
     if found:
         raise FileExistsError(f"{folder} is a {WORDS[found]} and no {WORDS[kind]}; choose another --name")
-    if strangers := [name for name in visible(folder) if name not in own]:
-        names = ", ".join(strangers[:5])
+    if others := [name for name in visible(folder) if name not in own]:
+        names = ", ".join(others[:5])
         raise FileExistsError(
             f"{folder} is not empty and no {WORDS[kind]} of ours ({names}); choose another --name, or empty it"
         )
@@ -132,7 +134,7 @@ def read_finished(folder: Path) -> dict[str, Any] | None:
     return read_json(path, "seconds", advice=advice) if path.exists() else None
 
 
-def refuse_strangers(folder: Path, recipe: Any, kind: str = RUN) -> None:
+def check_folder(folder: Path, recipe: Any, kind: str = RUN) -> None:
     """Refuse a folder that holds another recipe's run, or anything that is no run of this kind.
 
     A run whose recipe.yaml is damaged is known by its mark. Errors: FileExistsError; ValueError for a damaged
@@ -141,12 +143,15 @@ def refuse_strangers(folder: Path, recipe: Any, kind: str = RUN) -> None:
     refuse_others(folder, kind)
     if not kind_of(folder) or not has_work(folder) or recipe_of_mark(folder) == hash_of(recipe):
         return
-    before, now = identity(recipe, _read_recipe(folder)), identity(recipe)
+    found = _read_recipe(folder)
+    before, now = identity(recipe, found), identity(recipe)
     if before != now:
-        changed = "; ".join(_differences(before, now))
+        renamed = _renamed(found, recipe)
+        whose = "an earlier version, whose recipes had other keys" if renamed else "another recipe"
+        changed = "; ".join(renamed or _differences(before, now))
         raise FileExistsError(
-            f"{folder} holds a run of another recipe ({changed}); choose another --name, or pass --overwrite True to "
-            "delete that run"
+            f"{folder} holds a run of {whose} ({changed}); choose another --name, or pass --overwrite True to delete "
+            "that run"
         )
 
 
@@ -207,6 +212,13 @@ def _differences(before: Any, now: Any, key: str = "") -> list[str]:
             for line in _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
         ]
     return [] if before == now else [f"{key}: {before!r} there, {now!r} here"]
+
+
+def _renamed(found: dict[str, Any], recipe: Any) -> list[str]:
+    """A key that recipes had once, and what it is now; nothing if `found` has none such."""
+    known = [key for key, _ in values_of(recipe)]
+    old = [key for key, _ in values_of(found) if key not in known and key.partition(".")[0] not in ("model", "config")]
+    return [f"{key}: {advice}" for key in old if (advice := right_key(key, known))][:1]
 
 
 def _words(path: Path) -> list[str]:

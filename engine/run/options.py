@@ -1,12 +1,17 @@
 """What do a program's options say?  tyro reads them into a dataclass; a complaint of its becomes one line."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import tyro
+
+from engine.run.key_names import nearest_key, right_key
 
 T = TypeVar("T")
 REFUSED = 2  # tyro's exit status for what it cannot read
@@ -20,24 +25,81 @@ WORDS = {
 RULE = re.compile(r"[\s│|╭╮╰╯─-]*")  # a line of its box that says nothing
 
 
-def read_options(kind: type[T], argv: list[str], prog: str, flags: bool = False, default: T | None = None) -> T:
-    """Read `argv` into a `kind`, whose fields may have `default`'s values.
+def read_options(kind: type[T], argv: list[str], prog: str, default: T | None = None) -> T:
+    """Read `argv` into a `kind`, whose fields may have `default`'s values. A boolean is said as --name or --name True.
 
-    `flags`: booleans are said as --name and --no-name; otherwise as --name True. Errors: ValueError for an option that
-    there is not, or for a value that does not do; --help prints and ends the program.
+    Errors: ValueError for an option that there is not, or for a value that does not do; --help prints and ends the
+    program.
     """
+    options, rest = _read(kind, argv, prog, default)
+    assert not rest
+    return options
+
+
+def read_own_options(kind: type[T], argv: list[str], prog: str) -> tuple[T, list[str]]:
+    """Read the options that are `kind`'s; return them, and the rest of `argv`, which is a recipe and its options.
+
+    Errors: see `read_options`.
+    """
+    return _read(kind, argv, prog, None, return_unknown_args=True)
+
+
+def _read(kind: type[T], argv: list[str], prog: str, default: T | None, **more: Any) -> tuple[T, list[str]]:
+    values = dict(values_of(kind if default is None else default))
     asked: dict[str, Any] = {
-        "args": argv, "prog": prog,
-        "config": (*(() if flags else (tyro.conf.FlagConversionOff,)), tyro.conf.AvoidSubcommands),
+        "args": spelt_out(argv, {name for name, value in values.items() if isinstance(value, bool)}), "prog": prog,
+        "config": (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands), "use_underscores": True, **more,
         **({} if default is None else {"default": default}),
     }  # fmt: skip
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            return tyro.cli(kind, **asked)
+            found = tyro.cli(kind, **asked)
+            return found if more else (found, [])
     except SystemExit as ended:
         if ended.code != REFUSED:
             raise
-    raise ValueError(one_line(complaint(kind, asked)))
+    unknown = None if more else unknown_option(argv, list(values), prog)  # else they are the recipe's
+    raise ValueError(unknown or one_line(complaint(kind, asked)))
+
+
+def values_of(options: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a dataclass, with their values or defaults; of an instance, or a dict, its sections' too."""
+    if dataclasses.is_dataclass(options):
+        named = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(options)}
+    else:
+        named = options if isinstance(options, dict) else {}
+    for name, value in named.items():
+        yield before + name, value
+        yield from values_of(value, f"{before}{name}.")
+
+
+def spelt_out(argv: list[str], booleans: set[str]) -> list[str]:
+    """The options with True behind each boolean one that stands alone."""
+    full = []
+    for word, behind in pairwise([*argv, ""]):
+        full.append(word)
+        is_boolean = word.startswith("--") and _name_of(word) in booleans and "=" not in word
+        if is_boolean and behind.lower() not in ("true", "false"):
+            full.append("True")
+    return full
+
+
+def _name_of(word: str) -> str:
+    return word.partition("=")[0].removeprefix("--").replace("-", "_")
+
+
+def unknown_option(argv: list[str], known: list[str], prog: str) -> str | None:
+    """What to say instead of an option that there is not; None where that is not what is wrong, or nothing is near."""
+    for word in argv:
+        option, name = word.partition("=")[0], _name_of(word)
+        if not option.startswith("--") or name in known:
+            continue
+        advice = right_key(name, known, "--{}".format)
+        if advice is None and (near := nearest_key(name, known)):
+            advice = f"perhaps you meant --{near}"
+        if advice:
+            return f"unknown option {option}: {advice}; for all options say {prog} --help"
+    return None
 
 
 def complaint(kind: type[Any], asked: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ No wait is endless: starting has five minutes, training what `Waiting` says. A p
 its launcher ends the others; one whose launcher is gone is asked to stop.
 
 Exit statuses of every program, see `engine.run.runtime.program`: 0 done; 1 our mistake, with its traceback; 2 the
-user's, told in one line; 3 stopped by a signal with the state saved; 4 another process died or hangs; 130 ended by
+user's, said in one line; 3 stopped by a signal with the state saved; 4 another process died or hangs; 130 ended by
 Ctrl-C where there is no state to save. After 3, 4 and 130 the same command goes on. A launcher of several processes
 shows the first status that is not 0 and ends with 1 itself.
 """
@@ -39,7 +39,7 @@ class Lost(Exception):
     """Another process died or hangs."""
 
 
-def in_company() -> bool:
+def is_distributed() -> bool:
     """Whether other processes wait for this one."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
@@ -52,7 +52,7 @@ def leave(status: int) -> None:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    if in_company():
+    if is_distributed():
         time.sleep(2 if status == LOST else 0)
         os._exit(status)
     sys.exit(status)
@@ -106,7 +106,7 @@ class Waiting:
 
 
 def _limit(longest: timedelta) -> None:
-    if in_company():
+    if is_distributed():
         _set_pg_timeout(longest)  # torch has no public way to change it
 
 
@@ -147,7 +147,7 @@ class StopSignal:
         self.came, self.agreed = False, False
         self._left = threading.Event()
         self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        if in_company():
+        if is_distributed():
             reading, self._writing = os.pipe()
             os.set_blocking(self._writing, False)
             # A handler in Python waits for the main thread to return from C, which waits for the others.
@@ -171,7 +171,7 @@ class StopSignal:
             while heard := signals.read(1):  # nothing once the block is left
                 if heard[0] in _SIGNALS and not self._left.wait(STOPPING.total_seconds()) and not self.agreed:
                     print(
-                        f"error: process {dist.get_rank()} was told to stop, but not all processes agreed within "
+                        f"error: process {dist.get_rank()} was asked to stop, but not all processes agreed within "
                         f"{STOPPING.seconds} s; the state saved last is whole, and the same command goes on from it",
                         file=sys.stderr, flush=True,
                     )  # fmt: skip

@@ -4,6 +4,7 @@ A recipe is a whole experiment in one file: no inheritance, no interpolation. An
 value of the wrong type is an error that names the file, the line and the nearest key there is.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -12,12 +13,13 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from engine.run.key_names import nearest_key, right_key
 from engine.run.options import read_options
 
 R = TypeVar("R")
@@ -33,6 +35,7 @@ def read(recipe_class: type[R], argv: list[str]) -> R:
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: RECIPE.yaml [--key value ...]   (sections: {', '.join(_field_types(recipe_class))})")
+        print("RECIPE.yaml --help shows every key, with its meaning and its value in that recipe")
         sys.exit(0 if argv else 2)
     if argv[0].startswith("-"):
         raise ValueError(f"the first argument must be a recipe, a YAML file; found the option {argv[0]!r}")
@@ -51,7 +54,7 @@ def load(recipe_class: type[R], path: Path) -> R:
     root = _composed(path)
     if root is None:
         raise ValueError(f"{path} is empty; a recipe has the keys {', '.join(_field_types(recipe_class))}")
-    return _Reader(path).value(recipe_class, root, key="")
+    return _Reader(path, recipe_class, root).value(recipe_class, root, key="")
 
 
 def _composed(path: Path) -> yaml.Node | None:
@@ -94,7 +97,7 @@ def check_seed(seed: int) -> None:
 
 
 def changed(recipe: R, changes: Mapping[str, Any], where: str) -> R:
-    """Return the recipe with other values under dotted keys, such as {"optimizer.lr": 3e-5}.
+    """Return the recipe with other values under dotted keys, such as {"optimizer.learning_rate": 3e-5}.
 
     `where` names the changes in errors. Errors: ValueError for an unknown key or a value of the wrong kind.
     """
@@ -111,12 +114,12 @@ def changed(recipe: R, changes: Mapping[str, Any], where: str) -> R:
         section[last] = resolved(value)
     root = yaml.compose(yaml.safe_dump(values, sort_keys=False), Loader=yaml.SafeLoader)
     assert root is not None
-    return _Changes(Path(where)).value(type(recipe), root, key="")
+    return _Changes(Path(where), type(recipe), root).value(type(recipe), root, key="")
 
 
-def how(default: Any = dataclasses.MISSING) -> Any:
+def operational(default: Any = dataclasses.MISSING) -> Any:
     """A field that says how an experiment is carried out, not what it is: a run goes on when it is changed."""
-    return dataclasses.field(default=default, metadata={"how": True})
+    return dataclasses.field(default=default, metadata={"operational": True})
 
 
 def resolved(recipe: Any) -> dict[str, Any]:
@@ -125,7 +128,7 @@ def resolved(recipe: Any) -> dict[str, Any]:
 
 
 def identity(recipe: Any, values: Any = None) -> Any:
-    """Return what makes a run this run and no other: `recipe` as plain values, without what is marked as `how`.
+    """Return what makes a run this run and no other: `recipe` as plain values, without what is marked as `operational`.
 
     `values`: those of another recipe, as `resolved` gives them, to be read in the light of this one's classes.
     """
@@ -135,8 +138,9 @@ def identity(recipe: Any, values: Any = None) -> Any:
     if not isinstance(values, dict) or not (dataclasses.is_dataclass(recipe) or isinstance(recipe, dict)):
         return values
     sections = recipe if isinstance(recipe, dict) else vars(recipe)
-    ways = set() if isinstance(recipe, dict) else {f.name for f in dataclasses.fields(recipe) if f.metadata.get("how")}
-    return {name: identity(sections.get(name), value) for name, value in values.items() if name not in ways}
+    fields = () if isinstance(recipe, dict) else dataclasses.fields(recipe)
+    free = {field.name for field in fields if field.metadata.get("operational")}
+    return {name: identity(sections.get(name), value) for name, value in values.items() if name not in free}
 
 
 def check_name(name: str) -> None:
@@ -171,11 +175,25 @@ def _field_types(recipe_class: Any) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(recipe_class)}
 
 
+def _keys(kind: Any, node: yaml.Node | None, before: str = "") -> Iterator[str]:
+    """The dotted keys of a recipe class, sections included; `node`, what a file says, names the classes of some."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    parts = {name.value: value for name, value in pairs if isinstance(name, yaml.ScalarNode)}
+    for option in (kind, *typing.get_args(kind)):
+        if resolve := getattr(option, "from_section", None):
+            with contextlib.suppress(ValueError):  # a name that there is not is another mistake
+                option = resolve(str(parts["name"].value)) if "name" in parts else None
+        if dataclasses.is_dataclass(option):
+            for name, inner in _field_types(option).items():
+                yield before + name
+                yield from _keys(inner, parts.get(name), f"{before}{name}.")
+
+
 class _Reader:
     """Turn YAML nodes, which know their lines, into typed values."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, recipe_class: Any, root: yaml.Node):
+        self.path, self.recipe_class, self.root = path, recipe_class, root
 
     def value(self, kind: Any, node: yaml.Node, key: str) -> Any:
         origin, options = typing.get_origin(kind), typing.get_args(kind)
@@ -212,9 +230,7 @@ class _Reader:
         fields, pairs = _field_types(kind), self._pairs(node, key)
         for name, (name_node, _) in pairs.items():
             if name not in fields:
-                nearest = difflib.get_close_matches(name, fields, n=1)
-                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-                self.fail(name_node, f"unknown key {_join(key, name)!r}{hint} (keys: {', '.join(fields)})")
+                self.fail(name_node, f"unknown key {_join(key, name)!r}{self._hint(key, name, list(fields))}")
         values = {name: self.value(fields[name], value, _join(key, name)) for name, (_, value) in pairs.items()}
         required = [
             field.name
@@ -224,6 +240,21 @@ class _Reader:
         if missing := [name for name in required if name not in values]:
             self.fail(node, f"{key or 'the recipe'} lacks {', '.join(missing)}")
         return self._made(kind, values, node, key)
+
+    def _hint(self, key: str, name: str, fields: list[str]) -> str:
+        """What to write instead of an unknown key of a section, or what keys the section has."""
+        known = list(_keys(self.recipe_class, self.root))
+
+        def written(meant: str) -> str:
+            section, _, leaf = meant.rpartition(".")
+            return repr(leaf) + ("" if section == key else f" in the section {section}" if section else " at the top")
+
+        if advice := right_key(_join(key, name), known, written):
+            return f"; {advice}"
+        if close := difflib.get_close_matches(name, fields, n=1):
+            return f"; did you mean {close[0]!r}? (keys: {', '.join(fields)})"
+        near = nearest_key(_join(key, name), known)
+        return f"; did you mean {written(near)}?" if near else f" (keys: {', '.join(fields)})"
 
     def _named_section(self, resolve: Callable[[str], Any], node: yaml.Node, key: str) -> Any:
         """A section whose `name` says which class reads it."""

@@ -51,7 +51,7 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
             print("stopped; the same command goes on from what is on disk", file=sys.stderr)
             leave(INTERRUPTED)
         except Exception as error:
-            status, line = _told(error)
+            status, line = _status_of(error)
             asked = os.environ.get("CLOZE_TRACEBACK")
             print(redacted(line if line and not asked else traceback.format_exc()), file=sys.stderr)
             leave(status)
@@ -61,7 +61,7 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
     return command
 
 
-def _told(error: Exception) -> tuple[int, str]:
+def _status_of(error: Exception) -> tuple[int, str]:
     """The exit status and the line for an error; no line for a mistake of ours."""
     if lost := error if isinstance(error, Lost) else as_lost(error):
         return LOST, f"error: {lost}"
@@ -102,7 +102,7 @@ def make_accelerator(seed: int) -> Accelerator:
 def refuse_ranks_apart(num_processes: int) -> None:
     """Refuse processes of one launch that do not know of each other: each would do the whole work. Errors: ValueError.
 
-    torchrun's are such on a machine without a GPU, where Accelerate is to be told that the CPU is meant.
+    torchrun's are such on a machine without a GPU, where Accelerate has to know that the CPU is meant.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != num_processes:

@@ -1,4 +1,4 @@
-"""Which states does a run have, and are they whole?  A state is one folder, state/step-N, with all of its parts.
+"""Which states does a run have, and are they whole?  A state, or checkpoint, is one folder, state/step-N.
 
 Its manifest.json names every part with size and SHA-256. What is called otherwise is no state, and left alone.
 """
@@ -64,11 +64,11 @@ def damage(folder: Path, average: bool) -> str | None:
         for name in _checked_files(folder, needed):
             if name.endswith(".safetensors"):
                 tensors.shapes(folder / name)
-        told = read_position(folder)
+        saved = read_position(folder)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         return " ".join(str(error).split())
-    if told.position.step != step_of(folder):
-        return f"{POSITION} is that of step {told.position.step}"
+    if saved.position.step != step_of(folder):
+        return f"{POSITION} is that of step {saved.position.step}"
     return None
 
 

@@ -1,7 +1,7 @@
 """What is being reached?  The one place that reports: console and metrics.jsonl. Only the main process speaks.
 
 `python -m engine.dashboard` reads every run's metrics.jsonl into trackio, so a run itself needs no tracker. Those that
-its recipe names are told each value beside that, through Accelerate's classes.
+its recipe names (`report_to`) get each value as well, through Accelerate's classes.
 """
 
 import importlib.util
@@ -31,7 +31,7 @@ class Tracker:
     """Report values by name. On a terminal a progress bar moves; in a log file each report is one line."""
 
     def __init__(self, folder: Path, accelerator: Accelerator, others: Sequence[TrackerName] = ()):
-        """Errors: ValueError if one of the `others` that are told too is not installed."""
+        """Errors: ValueError if one of the `others` that get the values too is not installed."""
         refuse_missing(others)
         self._speaks = accelerator.is_main_process
         self._path = folder / "metrics.jsonl"
@@ -123,7 +123,7 @@ def refuse_missing(names: Sequence[TrackerName]) -> None:
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise ValueError(
-                f"trackers names {name}, which is not installed: say  pip install {name},  or leave it out "
+                f"report_to names {name}, which is not installed: say  pip install {name},  or leave it out "
                 f"(there are: {', '.join(get_args(TrackerName))}). metrics.jsonl is written in any case, and "
                 "`make dashboard` reads it"
             )

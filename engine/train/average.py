@@ -1,4 +1,4 @@
-"""What would the weights be if training did not jump about?  An exponential moving average of them.
+"""What would the weights be if training did not jump about?  An exponential moving average (EMA) of them.
 
 Its decay warms up: min(decay, (1 + n) / (10 + n)) at the n-th update, as in TensorFlow's `ExponentialMovingAverage`.
 The mean age of what is averaged is then at most a tenth of the training so far. To correct the bias as Adam does would

@@ -1,4 +1,7 @@
-"""What does one step see?  x is shown, y is asked for, and counts say over how many answers each loss is a sum."""
+"""What does one step see?  x is shown, y is asked for, and counts say over how many answers each loss is a sum.
+
+What others collate is one `Batch`: the inputs and labels of a micro-batch, and how many labels there are.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

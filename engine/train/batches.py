@@ -1,7 +1,8 @@
 """Which examples does step k see?  An order that is a function of (seed, epoch, chapter), not a state.
 
-A global batch is cut into slices, one for each process and accumulation step, so the recipe's `global_batch` means the
-same on one process or on eight, and a resumed run seeks to its position; it replays nothing.
+The sampler and DataLoader of a run, its gradient accumulation, and where it stands in the data. A global batch is cut
+into slices, one for each process and accumulation step, so the recipe's `global_batch_size` means the same on one
+process or on eight, and a resumed run seeks to its position; it replays nothing.
 """
 
 from collections import deque
@@ -15,7 +16,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
 from engine.train.batch import Batch
-from engine.train.plan import Phase, Plan, divided, phase_at
+from engine.train.plan import Phase, Plan, divide_batches, phase_at
 
 
 class Examples(Protocol):
@@ -65,7 +66,7 @@ class Step:
 
 @dataclass(frozen=True)
 class _Slice:
-    """One process's share of one micro-batch. An empty share shows an example that is not judged, so that every
+    """One process's share of one micro-batch. An empty share shows an example that does not count, so that every
     process takes part in every step."""
 
     at: Position
@@ -77,7 +78,7 @@ class _Slice:
 class Batches(Dataset[Batch], Generic[E]):
     """The endless sequence of global batches; the last one of a chapter may be smaller.
 
-    `open_chapter(position, length)` gives the examples of the chapter that `position` stands in, of size `length` each.
+    `open_chapter(position, size)` gives the examples of the chapter that `position` stands in, of `size` units each.
     A new phase begins a new epoch. `reached(epoch, chapter)` hears where training is. Errors: ValueError if the
     processes cannot share a step.
     """
@@ -90,19 +91,25 @@ class Batches(Dataset[Batch], Generic[E]):
         phases: tuple[Phase, ...] = (),
         reached: Callable[[int, int], None] = lambda epoch, chapter: None,
     ):
-        self.global_batch, self.steps, self.workers = plan.global_batch, plan.steps, plan.workers
+        self.global_batch_size, self.steps, self.workers = (
+            plan.global_batch_size,
+            plan.max_steps,
+            plan.dataloader_num_workers,
+        )
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
-        self.phases = divided(phases or (Phase(1.0, plan.device_batch),), plan.global_batch, self.world)
+        self.phases = divide_batches(
+            phases or (Phase(1.0, plan.per_device_train_batch_size),), plan.global_batch_size, self.world
+        )
         self.pin_memory = accelerator.device.type == "cuda"
         self._open_chapter, self._reached = open_chapter, reached
         self._opened: tuple[tuple[int, int, int], E] | None = None
 
     def examples(self, position: Position = Position(), phase: Phase | None = None) -> E:
         """Open the chapter that `position` stands in, keeping the last one open."""
-        length = (phase or self.phases[0]).length
-        key = (*position.place, length)
+        size = (phase or self.phases[0]).size
+        key = (*position.place, size)
         if self._opened is None or self._opened[0] != key:
-            self._opened = (key, self._open_chapter(position, length))
+            self._opened = (key, self._open_chapter(position, size))
         return self._opened[1]
 
     def since(self, position: Position) -> Iterator[Step]:
@@ -129,7 +136,7 @@ class Batches(Dataset[Batch], Generic[E]):
         return replace(batch, counts=dict.fromkeys(batch.counts, 0)) if piece.is_filler else batch
 
     def _schedule(self, position: Position) -> Iterator[tuple[Step, list[_Slice]]]:
-        size = self.global_batch
+        size = self.global_batch_size
         while not self.steps or position.step < self.steps:
             phase = self._phase_of(position.step + 1)
             examples = self.examples(position, phase)
@@ -147,7 +154,7 @@ class Batches(Dataset[Batch], Generic[E]):
             position = after
 
     def _after(self, position: Position, examples: E) -> Position:
-        if (position.batch + 1) * self.global_batch < len(examples.order):
+        if (position.batch + 1) * self.global_batch_size < len(examples.order):
             return replace(position, batch=position.batch + 1, cursor=examples.cursor)
         if examples.is_last:
             return Position(position.step, position.epoch + 1)
@@ -157,7 +164,7 @@ class Batches(Dataset[Batch], Generic[E]):
         return phase_at(self.phases, step, self.steps)
 
     def _num_micro(self, phase: Phase) -> int:
-        return self.global_batch // (phase.device_batch * self.world)
+        return self.global_batch_size // (phase.device_batch * self.world)
 
     def _pieces(self, at: Position, phase: Phase, examples: npt.NDArray[np.int64]) -> list[_Slice]:
         shares = np.array_split(examples, self._num_micro(phase) * self.world)[self.rank :: self.world]

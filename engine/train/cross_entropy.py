@@ -1,4 +1,4 @@
-"""How is a guess among a whole vocabulary judged, without the table of tokens × vocabulary?
+"""What is the cross entropy of a guess among a whole vocabulary, without the table of tokens × vocabulary?
 
 The projection of N states onto V logits, the cross entropy and both gradients, some rows at a time: a chunk's logits
 become its probabilities, then its gradient, in a buffer that the next chunk uses again. Nothing of size N × V is made,

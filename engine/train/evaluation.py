@@ -49,7 +49,7 @@ def predict(
     if lost := sum(not _is_an_answer(answer) for answer in answers):
         raise FloatingPointError(
             f"the model's answers to {lost} of {len(answers)} examples are no numbers (NaN or infinity): it is lost; "
-            "train it again with a lower optimizer.lr"
+            "train it again with a lower optimizer.learning_rate"
         )
     return answers
 

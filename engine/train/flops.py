@@ -1,4 +1,4 @@
-"""How much arithmetic is a step, and how much of it could this machine do?  Their ratio is the MFU that the log shows.
+"""How much arithmetic is a step, and how much of it could this machine do?  Their ratio is the MFU of the log.
 
 Chowdhery et al. 2022 ("PaLM", arXiv 2204.02311, appendix B): the operations that the *model* asks for, forward and
 backward, over what the hardware could do in that time. What an implementation adds, such as activations computed twice

@@ -49,7 +49,7 @@ def foreseen_memory(
 ) -> Memory:  # fmt: skip
     """Play two micro-batches like `batch`: of one step if gradients are `accumulated`, else of two.
 
-    `width` is the vocabulary's; `compute_twice` is the plan's `checkpoint_activations`. Takes a second or two.
+    `width` is the vocabulary's; `compute_twice` is the plan's `gradient_checkpointing`. Takes a second or two.
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as shapes:
         model = build().train()

@@ -72,14 +72,14 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
     """
     model, loss, plan, hooks = training.model, training.loss, training.plan, training.hooks
     speed = Speed(model, loss, accelerator)  # looks at the model before it is spread over processes
-    judgement = prepared(model, loss, plan, accelerator)
+    wrapped = wrap_model(model, loss, plan, accelerator)
     optimizers = build_optimizers(model, training.optimizer)
     average = Average(model, training.optimizer.ema) if training.optimizer.ema else None
     position, extra = run.resume(model, optimizers, average)
     window = Window(training.unit, accelerator, extra.get("window", {}))
     watch = Watch(plan, tracker, extra.get("watch", {}))
     clock = Clock(plan, extra.get("seconds", 0.0))
-    judged: dict[str, float] = {}  # at the last evaluation
+    evaluated: dict[str, float] = {}  # at the last evaluation
     with (
         StopSignal() as signal,
         Waiting(plan.timeout) as waiting,
@@ -89,15 +89,15 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
         for seen in window.timed(training.batches.since(position)):
             position = seen.after
             step = waiting.step = position.step
-            judgement.train()
+            wrapped.train()
             torch.manual_seed(int(draws.stream("dropout", training.seed, step, accelerator.process_index) >> 1))
-            counts, size, seconds, signal.agreed = agreed(seen.micro_batches, clock, signal.came, accelerator)
-            sums = backward(judgement, seen.micro_batches, counts, accelerator)
-            refuse_unused(judgement)
+            counts, size, seconds, signal.agreed = agree_on_counts(seen.micro_batches, clock, signal.came, accelerator)
+            sums = backward(wrapped, seen.micro_batches, counts, accelerator)
+            refuse_unused(wrapped)
             with phase("optimizer"):
                 norm = total_norm(model)
                 done = clock.done(step, seconds)
-                rate = training.optimizer.lr * training.schedule.factor(done, clock.whole)
+                rate = training.optimizer.learning_rate * training.schedule.factor(done, clock.whole)
                 set_rate(optimizers, rate)
                 if watch.passes(norm, sums, counts, seen, model, accelerator):
                     clip(model, norm, plan.max_grad_norm)
@@ -110,18 +110,19 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
                     each.zero_grad()
             is_last = clock.is_last(step, seconds)
             tracker.reached(done)
-            if step % plan.log_every == 0 or is_last:
-                tracker.log(step, epoch=seen.place[0], lr=rate, grad_norm=float(norm), **window.close(speed.peak))
-                window.tell_a_stall(tracker, plan.workers, training.advice)
+            if step % plan.logging_steps == 0 or is_last:
+                rates = {"learning_rate": rate, "grad_norm": float(norm)}
+                tracker.log(step, epoch=seen.place[0], **rates, **window.close(speed.peak))
+                window.report_stall(tracker, plan.dataloader_num_workers, training.advice)
             if hooks and (plan.evaluates_at(step) or is_last):
-                with window.paused(), average.swapped() if average else nullcontext(), whole(judgement):
-                    judgement.eval()
-                    judged = hooks.evaluate(model, step)
-                    tracker.log(step, **judged)
+                with window.paused(), average.swapped() if average else nullcontext(), whole(wrapped):
+                    wrapped.eval()
+                    evaluated = hooks.evaluate(model, step)
+                    tracker.log(step, **evaluated)
             if (plan.saves_at(step) and not is_last) or signal.agreed:
                 with window.paused():
                     extra = {"window": window.carried(), "watch": watch.carried(), "seconds": clock.seconds}
-                    run.save_state(position, model, optimizers, plan.keep, extra, average)
+                    run.save_state(position, model, optimizers, plan.save_total_limit, extra, average)
             if hooks and plan.saves_at(step):
                 with window.paused(), average.swapped() if average else nullcontext():
                     hooks.publish(step)
@@ -132,22 +133,22 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
                 break
     if average:
         average.settle()
-    gather(judgement)
-    watch.refuse_unfinished(position.step, model, judged)
+    gather(wrapped)
+    watch.refuse_unfinished(position.step, model, evaluated)
     return position.step
 
 
-def prepared(model: nn.Module, loss: Loss, plan: Plan, accelerator: Accelerator) -> nn.Module:
+def wrap_model(model: nn.Module, loss: Loss, plan: Plan, accelerator: Accelerator) -> nn.Module:
     """The model and its loss as one module, spread over the processes as the launcher's config says."""
-    if plan.checkpoint_activations:
+    if plan.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # type: ignore[operator]
-    judgement = Judgement(model, loss)
-    if plan.compile:
-        judgement.compile()
-    return parallel(judgement, accelerator)
+    wrapped = LossModule(model, loss)
+    if plan.torch_compile:
+        wrapped.compile()
+    return parallel(wrapped, accelerator)
 
 
-class Judgement(nn.Module):
+class LossModule(nn.Module):
     """A model and its loss as one module, since what data parallelism wraps must be exactly one forward pass."""
 
     def __init__(self, model: nn.Module, loss: Loss):
@@ -158,30 +159,30 @@ class Judgement(nn.Module):
         return self.loss(self.model, batch)
 
 
-def agreed(
+def agree_on_counts(
     micro_batches: list[Batch], clock: "Clock", asked_to_stop: bool, accelerator: Accelerator
 ) -> tuple[dict[str, Tensor], Tensor, float, bool]:
     """What all processes know together: the counts; units and room of the step; the main process's clock in
     seconds; and whether one of them was asked to stop."""
     terms = list(micro_batches[0].counts)
-    judged = [batch for batch in micro_batches if not batch.is_filler]
+    real = [batch for batch in micro_batches if not batch.is_filler]
     own = [float(sum(batch.counts[term] for batch in micro_batches)) for term in terms]
-    own += [float(sum(batch.num_units for batch in judged)), float(sum(batch.room for batch in judged))]
+    own += [float(sum(batch.num_units for batch in real)), float(sum(batch.room for batch in real))]
     own += [clock.seconds if accelerator.is_main_process else 0.0, float(asked_to_stop)]
     total = accelerator.reduce(torch.tensor(own, dtype=torch.float64, device=accelerator.device), "sum")
     return dict(zip(terms, total, strict=False)), total[-4:-2], float(total[-2]), bool(total[-1])
 
 
 def backward(
-    judgement: nn.Module, micro_batches: list[Batch], counts: dict[str, Tensor], accelerator: Accelerator
+    wrapped: nn.Module, micro_batches: list[Batch], counts: dict[str, Tensor], accelerator: Accelerator
 ) -> dict[str, Tensor]:
     """Add the gradient of sum / count, each term over the whole global batch. Return this process's sums."""
     totals: dict[str, Tensor] = {}
     for number, batch in enumerate(micro_batches, start=1):
         more_to_come = number < len(micro_batches)
-        with accumulating(judgement, accelerator) if more_to_come else nullcontext():
+        with accumulating(wrapped, accelerator) if more_to_come else nullcontext():
             with phase("forward"):
-                sums = judgement(batch.to(accelerator.device))
+                sums = wrapped(batch.to(accelerator.device))
                 if batch.is_filler:
                     sums = {term: 0.0 * value for term, value in sums.items()}
                 mean = torch.stack([sums[term] / counts[term].clamp(min=1).float() for term in counts]).sum()
@@ -212,7 +213,7 @@ class Clock:
     """How much of the plan is done: counted in steps, or in milliseconds where the plan is in minutes."""
 
     def __init__(self, plan: Plan, seconds: float):
-        self.steps, self.budget = plan.steps, 60 * plan.minutes
+        self.steps, self.budget = plan.max_steps, 60 * plan.minutes
         self.whole = self.steps or 1e3 * self.budget
         self._began = time.perf_counter() - seconds
 

@@ -1,4 +1,7 @@
-"""How far does each step go, and in which direction?  The optimizer and the groups of parameters it tells apart."""
+"""How far does each step go, and in which direction?  AdamW, LAMB, Muon or SGD.
+
+Each with its parameter groups: matrices, which are decayed, and biases and LayerNorm, which are not.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,30 +15,42 @@ from engine.train.lamb import Lamb
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The recipe's `optimizer:` section. Every key counts for every optimizer.
+    """The recipe's `optimizer:` section.
 
-    adamw  Loshchilov & Hutter 2019, as BERT uses it: biases and LayerNorm are not decayed
-    lamb   You et al. 2020, for batches of thousands; its rates are larger, near 1e-3
-    muon   Jordan et al. 2024, for the matrices of the layers; AdamW, with `betas` and `eps`, for everything else. The
-           update is scaled to AdamW's size (Liu et al. 2025, arXiv 2502.16982), so `lr` and `weight_decay` suit both
+    adamw: Loshchilov & Hutter 2019, as BERT uses it: biases and LayerNorm are not decayed.
+
+    lamb: You et al. 2020, for batches of thousands; its rates are larger, near 1e-3.
+
+    muon: Jordan et al. 2024, for the matrices of the layers; AdamW, with `betas` and `eps`, for everything else. The
+    update is scaled to AdamW's size (Liu et al. 2025, arXiv 2502.16982), so `learning_rate` and `weight_decay` suit
+    both.
+
+    sgd: Robbins & Monro 1951, with momentum (Sutskever et al. 2013); its rates are larger, near 0.1, and `weight_decay`
+    is added to the gradient.
     """
 
-    name: Literal["adamw", "lamb", "muon"] = "adamw"
-    lr: float = 1e-4
-    weight_decay: float = 0.01
-    betas: tuple[float, ...] = (0.9, 0.999)
-    eps: float = 1e-6
+    name: Literal["adamw", "lamb", "muon", "sgd"] = "adamw"  # which way a step goes
+    learning_rate: float = 1e-4  # at its peak; the schedule says what becomes of it
+    weight_decay: float = 0.01  # of matrices and embeddings, not of biases and LayerNorm
+    betas: tuple[float, ...] = (0.9, 0.999)  # decays of the two moments; not for sgd
+    eps: float = 1e-6  # added to the root of the second moment; not for sgd
+    momentum: float = 0.9  # for sgd alone
     ema: float = 0.0  # decay of the average of the weights that is evaluated and exported, such as 0.999; 0: none
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise ValueError(f"lr is {self.lr}; a learning rate is above 0, such as 1e-4")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}; it is above 0, such as 1e-4")
         if not self.weight_decay >= 0:
             raise ValueError(f"weight_decay is {self.weight_decay}; it is 0 or more, such as 0.01")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas is {self.betas}; two numbers from 0 to below 1, such as [0.9, 0.999]")
         if not self.eps > 0:
             raise ValueError(f"eps is {self.eps}; it is above 0, such as 1e-6")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is {self.momentum}; it is a number from 0 to below 1, such as 0.9")
+        for name in ("betas", "eps") if self.name == "sgd" else ("momentum",):
+            if getattr(self, name) != getattr(Optimizer, name):
+                raise ValueError(f"{name} is {getattr(self, name)}, but {self.name} has no {name}: leave it out")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}; a decay from 0 (no average) to below 1, such as 0.999")
 
@@ -80,7 +95,9 @@ def _adamw(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]
 
 def _lamb(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
     matrices, vectors = _decay_groups(_trainable(model), settings.weight_decay)
-    return [Lamb([matrices, {**vectors, "rescale": False}], settings.lr, _pair(settings.betas), settings.eps)]
+    return [
+        Lamb([matrices, {**vectors, "rescale": False}], settings.learning_rate, _pair(settings.betas), settings.eps)
+    ]
 
 
 def _muon(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
@@ -98,21 +115,29 @@ def _muon(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
         )
     taken = {id(matrix) for matrix in matrices}
     muon = torch.optim.Muon(
-        matrices, lr=settings.lr, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
+        matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
     )
     return [muon, _adamw_of([p for p in _trainable(model) if id(p) not in taken], settings)]
+
+
+def _sgd(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
+    groups = _decay_groups(_trainable(model), settings.weight_decay)
+    return [torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)]
 
 
 BUILDERS: dict[str, Callable[[nn.Module, Optimizer], list[torch.optim.Optimizer]]] = {
     "adamw": _adamw,
     "lamb": _lamb,
     "muon": _muon,
+    "sgd": _sgd,
 }
 
 
 def _adamw_of(parameters: list[nn.Parameter], settings: Optimizer) -> torch.optim.AdamW:
     groups = _decay_groups(parameters, settings.weight_decay)
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=_pair(settings.betas), eps=settings.eps, fused=True)
+    return torch.optim.AdamW(
+        groups, lr=settings.learning_rate, betas=_pair(settings.betas), eps=settings.eps, fused=True
+    )
 
 
 def _trainable(model: nn.Module) -> list[nn.Parameter]:

@@ -23,7 +23,7 @@ _ONLY = {  # what `fsdp_config` may say, and what else to do
     "FSDP_OFFLOAD_PARAMS": ("false", "the parameters stay on their device: set fsdp_offload_params: false"),
     "FSDP_ACTIVATION_CHECKPOINTING": (
         "false",
-        "the recipe says it: set fsdp_activation_checkpointing: false, and plan.checkpoint_activations: true",
+        "the recipe says it: set fsdp_activation_checkpointing: false, and plan.gradient_checkpointing: true",
     ),
     "FSDP_CPU_RAM_EFFICIENT_LOADING": (
         "false",
@@ -51,34 +51,34 @@ def shards_asked_for() -> bool:
 
 
 def settings() -> dict[str, bool]:
-    """What the launcher's config asks for, as plain JSON: all processes must have been told the same."""
+    """What the launcher's config asks for, as plain JSON: it must be the same on all processes."""
     return {"shards": shards_asked_for(), "reshards": _reshards()}
 
 
-def parallel(judgement: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """Move `judgement` to its device and spread it over the processes, in place where it is sharded.
+def parallel(wrapped: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """Move `wrapped` to its device and spread it over the processes, in place where it is sharded.
 
     Optimizers are built afterwards: sharding makes new parameters. Each layer of a stack (`nn.ModuleList`) is gathered
     when it is needed, everything else for the whole of a forward and backward pass, and gradients are averaged.
     """
     if not shards_asked_for():
-        return accelerator.prepare_model(judgement)
-    judgement.to(accelerator.device)
+        return accelerator.prepare_model(wrapped)
+    wrapped.to(accelerator.device)
     autocast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=accelerator.mixed_precision == "bf16")
-    judgement.forward = autocast(judgement.forward)
+    wrapped.forward = autocast(wrapped.forward)
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    for layer in _layers(judgement):
+    for layer in _layers(wrapped):
         fully_shard(layer, mesh=mesh, reshard_after_forward=_reshards())
-    fully_shard(judgement, mesh=mesh, reshard_after_forward=False)
-    return judgement
+    fully_shard(wrapped, mesh=mesh, reshard_after_forward=False)
+    return wrapped
 
 
-def refuse_unused(judgement: nn.Module) -> None:
+def refuse_unused(wrapped: nn.Module) -> None:
     """Refuse parameters that a backward pass did not reach, where whole copies average their gradients: DDP would
     average only a part of the others, and fail in the next step. Errors: ValueError that names one."""
-    if not isinstance(judgement, DistributedDataParallel):
+    if not isinstance(wrapped, DistributedDataParallel):
         return
-    unused = [name for name, p in judgement.module.named_parameters() if p.requires_grad and p.grad is None]
+    unused = [name for name, p in wrapped.module.named_parameters() if p.requires_grad and p.grad is None]
     if unused:
         raise ValueError(
             f"the loss does not use {len(unused)} of the model's parameters, such as {unused[0].removeprefix('model.')}"
@@ -87,24 +87,24 @@ def refuse_unused(judgement: nn.Module) -> None:
         )
 
 
-def accumulating(judgement: nn.Module, accelerator: Accelerator) -> AbstractContextManager[object]:
+def accumulating(wrapped: nn.Module, accelerator: Accelerator) -> AbstractContextManager[object]:
     """For all micro-batches of a step but the last: whole copies wait with their gradients, shards must not grow."""
-    return nullcontext() if isinstance(judgement, FSDPModule) else accelerator.no_sync(judgement)
+    return nullcontext() if isinstance(wrapped, FSDPModule) else accelerator.no_sync(wrapped)
 
 
 @contextmanager
-def whole(judgement: nn.Module) -> Iterator[None]:
+def whole(wrapped: nn.Module) -> Iterator[None]:
     """Inside, every process holds the whole model, and can use any part of it without the others: evaluation."""
-    gather(judgement)
+    gather(wrapped)
     yield
-    for number, part in enumerate(_parts(judgement)):
+    for number, part in enumerate(_parts(wrapped)):
         part.reshard()
         part.set_reshard_after_forward(_reshards() and number > 0, recurse=False)
 
 
-def gather(judgement: nn.Module) -> None:
+def gather(wrapped: nn.Module) -> None:
     """Make the model whole on every process, until its `state_dict` is asked for."""
-    for part in _parts(judgement):
+    for part in _parts(wrapped):
         part._get_fsdp_state()._lazy_init()  # what the first forward pass does, from the outermost module on
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
@@ -117,9 +117,9 @@ def _layers(module: nn.Module) -> list[nn.Module]:
     return [layer for child in module.children() for layer in _layers(child)]
 
 
-def _parts(judgement: nn.Module) -> list[FSDPModule]:
+def _parts(wrapped: nn.Module) -> list[FSDPModule]:
     """What was sharded on its own, the outermost first; nothing where each process has a whole copy."""
-    return [module for module in judgement.modules() if isinstance(module, FSDPModule)]
+    return [module for module in wrapped.modules() if isinstance(module, FSDPModule)]
 
 
 def _reshards() -> bool:

@@ -1,4 +1,7 @@
-"""Which steps are not taken?  Those whose gradient is not finite; and those whose loss is out of all proportion."""
+"""Which steps are not taken?  Those whose gradient is not finite; and those whose loss is out of all proportion.
+
+Skipping of NaN gradients and of loss spikes.
+"""
 
 import math
 from collections import deque
@@ -14,7 +17,7 @@ from engine.run.tracking import Tracker
 from engine.train.batches import Step
 from engine.train.plan import Plan
 
-REMEDY = "Lower optimizer.lr or look at these examples:"
+REMEDY = "Lower optimizer.learning_rate or look at these examples:"
 MOST_SKIPPED = 3  # steps in a row whose gradient is not finite, before the run gives up
 
 
@@ -47,10 +50,10 @@ class Watch:
         self.poisoned.clear()
         return not self.skips_spikes or self._is_usual(sums, counts, seen, accelerator)
 
-    def refuse_unfinished(self, step: int, model: nn.Module, judged: dict[str, float]) -> None:
+    def refuse_unfinished(self, step: int, model: nn.Module, evaluated: dict[str, float]) -> None:
         """Refuse to call a run done that left nothing of use. Errors: FloatingPointError.
 
-        `model` is whole, and holds what is handed on; `judged` is what the last evaluation found.
+        `model` is whole, and holds what is handed on; `evaluated` is what the last evaluation found.
         """
         self._refuse_weights(model)
         if self.poisoned:
@@ -58,18 +61,20 @@ class Watch:
                 f"the run came to its last step, {step}, without a finite gradient, so it is not done; the parameters "
                 f"are as before it. {REMEDY} {'; '.join(self.poisoned)}"
             )
-        if strange := [name for name, value in judged.items() if name.endswith("_loss") and not math.isfinite(value)]:
+        if strange := [
+            name for name, value in evaluated.items() if name.endswith("_loss") and not math.isfinite(value)
+        ]:
             raise FloatingPointError(
-                f"at the last step, {step}, {strange[0]} is {judged[strange[0]]}, so the run is not done. Lower "
-                "optimizer.lr, or go on from an earlier state, if there is one"
+                f"at the last step, {step}, {strange[0]} is {evaluated[strange[0]]}, so the run is not done. Lower "
+                "optimizer.learning_rate, or go on from an earlier state, if there is one"
             )
 
     def _refuse_weights(self, model: nn.Module) -> None:
         # Not `state_dict`: at that torch takes a model apart that was gathered to be used.
         if found := not_finite(model.named_parameters()):
             raise FloatingPointError(
-                f"the model is lost: {found}, which an earlier step has left there. Lower optimizer.lr, and start anew "
-                "or from an earlier state"
+                f"the model is lost: {found}, which an earlier step has left there. Lower optimizer.learning_rate, and "
+                "start anew or from an earlier state"
             )
 
     def carried(self) -> dict[str, Any]:

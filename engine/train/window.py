@@ -1,4 +1,7 @@
-"""What does a line of the log say?  Sums and counts over its steps, how fast they went, and what they waited for."""
+"""What does a line of the log say?  Sums and counts over its steps, how fast they went, and what they waited for.
+
+Logging: mean loss, tokens (or images) a second, MFU, padding, and the share of the time spent in the DataLoader.
+"""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from engine.train.profiling import phase
 
 # Of this launch, and not what a resumed run repeats; before the first stands the unit, as in `tokens_per_second`.
 PACE = ("per_second", "data_wait", "padding_rate", "mfu")
-STALLED = 0.2  # share of the time spent waiting for data, from which on it is told
+STALLED = 0.2  # share of the time spent waiting for data, from which on it is reported
 
 
 class Window:
@@ -34,7 +37,7 @@ class Window:
 
     def __init__(self, unit: str, accelerator: Accelerator, carried: dict[str, dict[str, float]]):
         self.unit, self.accelerator = unit, accelerator
-        self._stalled = self._told = False
+        self._stalled = self._reported = False
         self._clear()
         share = float(accelerator.is_main_process)  # one process takes over the sums that were kept
         self.sums = {term: self._number(share * total) for term, total in carried.get("sums", {}).items()}
@@ -73,13 +76,13 @@ class Window:
         self._clear()
         return {"loss": sum(means.values()), **means, **pace} if means else {}
 
-    def tell_a_stall(self, tracker: Tracker, workers: int, advice: str) -> None:
+    def report_stall(self, tracker: Tracker, workers: int, advice: str) -> None:
         """Say once that training waits for its data."""
-        if self._stalled and not self._told:
-            self._told = True
+        if self._stalled and not self._reported:
+            self._reported = True
             tracker.note(
-                f"more than {STALLED:.0%} of the time goes by waiting for data: raise plan.workers (now {workers})"
-                + (f", or {advice}" if advice else "")
+                f"more than {STALLED:.0%} of the time goes by waiting for data: raise plan.dataloader_num_workers "
+                f"(now {workers})" + (f", or {advice}" if advice else "")
             )
 
     def carried(self) -> dict[str, dict[str, float]]:

@@ -126,7 +126,7 @@ class Answering:
     @property
     def report(self) -> str:
         """How much was answered, in words."""
-        what = "with a question cut" if self.task.head == "span" else f"cut at max_length {self.max_length}"
+        what = "with a question cut" if self.task.head == "span" else f"cut at max_seq_length {self.max_length}"
         cut = f", {self.num_cut} of them {what} ({self.num_tokens_cut} tokens not read)" if self.num_cut else ""
         lost = f", {self.num_lost} words not read and so untagged" if self.num_lost else ""
         return f"{self.num_rows} rows answered{cut}{lost}"
@@ -138,5 +138,5 @@ def longest(task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFa
     if task.head == "span":
         return min(most, SPAN_WINDOW)
     if most >= UNLIMITED:
-        raise ValueError(f"{task.name} names no greatest length: say --max_length, such as 512")
+        raise ValueError(f"{task.name} names no greatest length: say --max_seq_length, such as 512")
     return most

@@ -53,7 +53,7 @@ class Options:
     out: Path | None = None  # the answers' file, which appears when it is whole; without it, standard output
     columns: tuple[str, ...] = ()  # what is read from where: text=review text_pair=reply id=key
     task: str = ""  # such as glue/rte: its columns, and names for the labels of a model that only numbers them
-    max_length: int = 0  # tokens; 0: as many as the model takes, for questions windows of 384
+    max_seq_length: int = 0  # tokens; 0: as many as the model takes, for questions windows of 384
     batch_tokens: int = EVALUATION_TOKENS  # of a batch, padding included
     skip_broken: bool = False  # leave out rows that cannot be read, and say how many
     revision: str = ""  # of a Hub id: branch, tag or commit
@@ -79,7 +79,7 @@ def main(argv: list[str]) -> None:
     say(f"{inputs.name}: reading {', '.join(f'{name} from {column!r}' for name, column in way.items())}{left_out}")
     task = replace(task, columns=asked.columns(way))
     model = model.to(accelerator.device).eval()
-    answering = Answering(model, task, tokenizer, accelerator, options.max_length, options.batch_tokens)
+    answering = Answering(model, task, tokenizer, accelerator, options.max_seq_length, options.batch_tokens)
     questions = Questions(inputs.rows, asked, way, id_column, options.skip_broken)
     began = time.perf_counter()
     try:

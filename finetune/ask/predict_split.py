@@ -69,5 +69,5 @@ def encode(task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_le
     tokenizer = framed(tokenizer)
     room = max_length - tokenizer.num_special_tokens_to_add(pair=len(task.columns) == 2)
     if room < 2 * len(task.columns):
-        raise ValueError(f"max_length {max_length} leaves {room} tokens for {' and '.join(task.columns)}; raise it")
+        raise ValueError(f"max_seq_length {max_length} leaves {room} tokens for {' and '.join(task.columns)}; raise it")
     return HEADS[task.head].encode(task, rows, tokenizer, max_length)

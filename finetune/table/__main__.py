@@ -33,7 +33,7 @@ class Options:
 @program
 def main(argv: list[str]) -> None:
     """Print the tables of the runs that `argv` names."""
-    options = read_options(Options, argv, "python -m finetune.table", flags=True)
+    options = read_options(Options, argv, "python -m finetune.table")
     if options.published == bool(options.runs):
         raise ValueError(
             "name the runs to print, such as runs/glue: folders that finetune.run left; or say --published, without "

@@ -25,7 +25,7 @@ def data_report(
     lines += [f"| {split} | {len(table):,} | {table.info.description} |" for split, table in rows.items()]
     lines += ["", "## Answers", ""]
     lines += [f"- {split}: {answers(task, table)}" for split, table in rows.items() if has_answers(table)]
-    lines += ["", f"## Tokens (max_length {max_length})", "", *token_lines(task, rows, tokenizer, max_length)]
+    lines += ["", f"## Tokens (max_seq_length {max_length})", "", *token_lines(task, rows, tokenizer, max_length)]
     lines += ["", "## Cut off", "", *cut_lines(task, encoded)]
     lines += ["", "## The same text twice", "", *repeat_lines(task, rows)]
     lines += ["", "## Ten rows", "", *row_lines(task, rows[task.train_split])]
@@ -81,7 +81,7 @@ ANSWERS: dict[Head, Callable[[Task, Dataset], str]] = {
 
 def token_lines(task: Task, rows: Rows, tokenizer: PreTrainedTokenizerFast, max_length: int) -> list[str]:
     """Lengths of the inputs, of at most SAMPLE rows a split."""
-    lines = ["| | median | 95 % | longest | beyond max_length |", "|---|---:|---:|---:|---:|"]
+    lines = ["| | median | 95 % | longest | beyond max_seq_length |", "|---|---:|---:|---:|---:|"]
     for split, table in rows.items():
         some = table.select(range(0, len(table), -(-len(table) // SAMPLE))) if len(table) > SAMPLE else table
         lengths = np.array([len(ids) for ids in lengths_of(task, some, tokenizer)])
@@ -90,7 +90,7 @@ def token_lines(task: Task, rows: Rows, tokenizer: PreTrainedTokenizerFast, max_
         beyond = (lengths > max_length).mean()
         lines.append(f"| {of} | {middle:.0f} | {most:.0f} | {lengths.max()} | {beyond:.1%} |")
     beyond = {"span": "becomes several windows", "tagging": "loses words, which count as misses"}
-    return [*lines, "", f"What is beyond max_length {beyond.get(task.head, 'is cut off')}."]
+    return [*lines, "", f"What is beyond max_seq_length {beyond.get(task.head, 'is cut off')}."]
 
 
 def cut_lines(task: Task, encoded: Mapping[str, Encoded]) -> list[str]:

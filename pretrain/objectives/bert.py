@@ -1,7 +1,7 @@
-"""What did the masks hide, and does B follow A?  BERT's two tasks.
+"""What did the masks hide, and does B follow A?  BERT's two tasks: masked LM (MLM), next-sentence prediction (NSP).
 
 Devlin et al. 2019, section 3.1 and appendix A.2. The masked positions are gathered *before* the projection onto the
-vocabulary: of a mini model's step that projection is the larger part, and six of seven positions have no judgement.
+vocabulary: of a mini model's step that projection is the larger part, and six of seven positions are not asked.
 """
 
 from dataclasses import dataclass
@@ -35,24 +35,28 @@ class Bert(Objective[Text]):
     """Masked LM with next-sentence prediction; with `next_sentence: false`, masked LM alone, over packed documents (the
     FULL-SENTENCES of Liu et al. 2019, section 4.2)."""
 
-    mask_rate: float = 0.15  # share of the real tokens that are hidden; special tokens never are
-    whole_words: bool = False  # hide all pieces of a word or none, by the tokenizer's marks: ## or Ġ or ▁
-    next_sentence: bool = True
-    short_seq_rate: float = 0.1  # share of the pairs that aim at a random shorter length
+    max_seq_length: int = 128  # tokens in an example, special ones included
+    mlm_probability: float = 0.15  # share of the real tokens that are hidden; special tokens never are
+    whole_word_mask: bool = False  # hide all pieces of a word or none, by the tokenizer's marks: ## or Ġ or ▁
+    next_sentence: bool = True  # also ask whether B follows A (NSP)
+    short_seq_probability: float = 0.1  # share of the pairs that aim at a random shorter length
     start: Literal["paper", "local"] = "paper"  # local: the first layer looks at neighbours (pretrain.initialisation)
 
     medium = Text
+    size_key = "max_seq_length"
     pipeline = "fill-mask"
 
     def __post_init__(self) -> None:
-        if not 0 < self.mask_rate < 1:
-            raise ValueError(f"mask_rate is {self.mask_rate}; it is a share between 0 and 1, such as 0.15")
-        if not 0 <= self.short_seq_rate <= 1:
-            raise ValueError(f"short_seq_rate is {self.short_seq_rate}; it is a share from 0 to 1, such as 0.1")
-        if not self.next_sentence and self.short_seq_rate != Bert.short_seq_rate:
+        if not 0 < self.mlm_probability < 1:
+            raise ValueError(f"mlm_probability is {self.mlm_probability}; it is a share between 0 and 1, such as 0.15")
+        if not 0 <= self.short_seq_probability <= 1:
             raise ValueError(
-                f"short_seq_rate is {self.short_seq_rate}, but it shortens pairs, which next_sentence: false does not "
-                "make: leave it out"
+                f"short_seq_probability is {self.short_seq_probability}; it is a share from 0 to 1, such as 0.1"
+            )
+        if not self.next_sentence and self.short_seq_probability != Bert.short_seq_probability:
+            raise ValueError(
+                f"short_seq_probability is {self.short_seq_probability}, but it shortens pairs, which next_sentence: "
+                "false does not make: leave it out"
             )
 
     @property
@@ -62,35 +66,37 @@ class Bert(Objective[Text]):
     @property
     def terms(self) -> tuple[Term, ...]:
         masked = Term("masked_lm", "Masked LM", "tokens", perplexity=True)
-        pairs = (Term("next_sentence", "Next sentence", "is_stranger", among=2),) if self.next_sentence else ()
+        pairs = (Term("next_sentence", "Next sentence", "is_random_next", among=2),) if self.next_sentence else ()
         return masked, *pairs
 
     @property
     def in_short(self) -> str:
         tasks = "masked language model" + (" and next-sentence prediction" if self.next_sentence else "")
-        hidden = f"{self.mask_rate:.0%} of the {'words' if self.whole_words else 'tokens'} hidden"
+        hidden = f"{self.mlm_probability:.0%} of the {'words' if self.whole_word_mask else 'tokens'} hidden"
         return f"{tasks}, {hidden} (Devlin et al. 2019)"
 
     def check(self, text: Text) -> None:
-        if self.whole_words and not text.vocabulary.continues.any():
+        if self.whole_word_mask and not text.vocabulary.continues.any():
             raise ValueError(
-                "objective.whole_words can do nothing: the tokenizer does not mark which of its tokens begin a word or "
-                "go on one (with ## or Ġ or ▁); say whole_words: false"
+                "objective.whole_word_mask can do nothing: the tokenizer does not mark which of its tokens begin a "
+                "word or go on one (with ## or Ġ or ▁); say whole_word_mask: false"
             )
         text.vocabulary.require(("pad", "cls", "sep", "mask"))
 
     def units(self, chapter: Chapter, size: int, text: Text, key: int) -> SegmentPairs | Blocks:
         if self.next_sentence:
-            return SegmentPairs(chapter, size, self.short_seq_rate, key)
+            return SegmentPairs(chapter, size, self.short_seq_probability, key)
         return Blocks(chapter, size - 2, text.vocabulary.sep)  # [CLS] in front, [SEP] behind
 
     def split(self, t: Segments | Block, text: Text, key: int) -> Batch:
         vocabulary = text.vocabulary
         ids, segment, real, maskable = joined(t, vocabulary) if isinstance(t, Segments) else framed(t, vocabulary)
         lot = draws.uniform(
-            draws.stream("mask", key), t.index[:, None], words(ids, maskable, self.whole_words, vocabulary)
+            draws.stream("mask", key), t.index[:, None], words(ids, maskable, self.whole_word_mask, vocabulary)
         )
-        hidden = np.flatnonzero(chosen(maskable, lot, self.mask_rate, self.whole_words))  # (M,) places of (B * T)
+        hidden = np.flatnonzero(
+            chosen(maskable, lot, self.mlm_probability, self.whole_word_mask)
+        )  # (M,) places of (B * T)
         x = {
             "input_ids": torch.from_numpy(corrupted(ids, hidden, t.index, vocabulary, key)),  # (B, T)
             "token_type_ids": torch.from_numpy(segment),  # (B, T) 0 for [CLS] A [SEP], 1 for B [SEP]
@@ -99,8 +105,8 @@ class Bert(Objective[Text]):
         y = {"positions": torch.from_numpy(hidden), "tokens": torch.from_numpy(ids.ravel()[hidden])}  # (M,) (M,)
         counts = {"masked_lm": len(y["tokens"])}
         if isinstance(t, Segments):
-            y["is_stranger"] = torch.from_numpy(t.is_stranger)  # (B,)
-            counts["next_sentence"] = len(t.is_stranger)
+            y["is_random_next"] = torch.from_numpy(t.is_random_next)  # (B,)
+            counts["next_sentence"] = len(t.is_random_next)
         return Batch(x, y, counts, tuple(real.sum(1).tolist()), ids.size)
 
     def build(self, model: dict[str, Any], text: Text) -> PreTrainedModel:
@@ -114,19 +120,19 @@ class Bert(Objective[Text]):
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         encoded, head = model.bert(**batch.x), model.cls.predictions
         states = encoded.last_hidden_state.flatten(0, 1)  # (B * T, H)
-        masked = head.transform(states.index_select(0, batch.y["positions"]))  # (M, H): only what is judged
+        masked = head.transform(states.index_select(0, batch.y["positions"]))  # (M, H): only what is asked
         total, correct = projected_cross_entropy(masked, head.decoder.weight, head.decoder.bias, batch.y["tokens"])
         sums = {"masked_lm": total} if model.training else {"masked_lm": total, "masked_lm_correct": correct}
         if self.next_sentence:
             relation = model.cls.seq_relationship(encoded.pooler_output)  # (B, 2)
-            sums["next_sentence"] = cross_entropy_sum(relation, batch.y["is_stranger"])
+            sums["next_sentence"] = cross_entropy_sum(relation, batch.y["is_random_next"])
             if not model.training:
-                sums["next_sentence_correct"] = correct_sum(relation, batch.y["is_stranger"])
+                sums["next_sentence_correct"] = correct_sum(relation, batch.y["is_random_next"])
         return sums
 
     def remarks(self, batches: list[Batch], text: Text) -> list[str]:
         """How long the words are that are hidden whole. Errors: ValueError where the marks do not part a text so."""
-        if not self.whole_words:
+        if not self.whole_word_mask:
             return []
         vocabulary, num_tokens, num_words = text.vocabulary, 0, 0
         for batch in batches:
@@ -137,8 +143,8 @@ class Bert(Objective[Text]):
         a_word = num_tokens / num_words
         if num_words == num_tokens or a_word > LONG_WORDS:
             raise ValueError(
-                f"objective.whole_words can do nothing of use: by the tokenizer's marks, a word of this text has "
-                f"{a_word:.4g} token(s) on average; say whole_words: false"
+                f"objective.whole_word_mask can do nothing of use: by the tokenizer's marks, a word of this text has "
+                f"{a_word:.4g} token(s) on average; say whole_word_mask: false"
             )
         return [f"Whole words: {num_words:,} of {a_word:.3f} tokens on average are hidden whole or not at all."]
 
@@ -155,7 +161,7 @@ class Bert(Objective[Text]):
                 shown_words[place] += f"<{tokenizer.convert_ids_to_tokens(token)}>"
             kind = ""
             if self.next_sentence:
-                kind = f"B is {'a stranger' if batch.y['is_stranger'][row] else 'what follows'}: "
+                kind = f"B is {'a random next sentence' if batch.y['is_random_next'][row] else 'what follows'}: "
             lines.append(f"- {kind}`{' '.join(shown_words).replace('`', '')}`")
         return lines
 
@@ -202,10 +208,10 @@ def sample(
     row, column = divmod(place, ids.shape[1])
     ahead, behind = ids[row, max(0, column - NEAR) : column], ids[row, column + 1 : column + 1 + NEAR]
     behind = behind[behind != tokenizer.pad_token_id]
-    told = [(tokenizer.convert_ids_to_tokens(token), share) for token, share in guess]
+    found = [(tokenizer.convert_ids_to_tokens(token), share) for token, share in guess]
     texts = (tokenizer.decode(ahead), tokenizer.convert_ids_to_tokens(answer), tokenizer.decode(behind))
     left, right, further = (shown(text) for text in texts)
-    guessed = ", ".join(f"*{shown(token)}* {share:.0%}" for token, share in told)
+    guessed = ", ".join(f"*{shown(token)}* {share:.0%}" for token, share in found)
     return f"- {left} **{right}** {further} → {guessed}"
 
 

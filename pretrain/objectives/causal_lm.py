@@ -1,4 +1,4 @@
-"""Which token comes next?  The language model of GPT-2, or of an LSTM.
+"""Which token comes next?  The causal language model (CLM) of GPT-2, or of an LSTM.
 
 Radford et al. 2019, section 2. Documents stand one behind the other, each ended by `<|endoftext|>`, and are cut into
 blocks of equal length: nothing is padded. Every token is asked once, from those before it in its block; the end of a
@@ -45,9 +45,11 @@ KINDS: dict[str, dict[str, Any]] = {
 class CausalLM(Objective[Text]):
     """Next-token prediction over packed documents."""
 
+    block_size: int = 1024  # tokens in an example
     across_documents: bool = True  # a token sees the documents before its own in the block, as in GPT-2
 
     medium = Text
+    size_key = "block_size"
     whitespace = "keep"  # code and verse are nothing without it
     pipeline = "text-generation"
 

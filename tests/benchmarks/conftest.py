@@ -18,7 +18,7 @@ def workplace(corpus, tokenizer_folder, tmp_path, monkeypatch) -> Path:
     runs, data = tmp_path / "runs", tmp_path / "data"
     (runs / "bert-wordpiece").mkdir(parents=True)
     (runs / "bert-wordpiece" / "tokenizer").symlink_to(tokenizer_folder)
-    BytePairs(name="byte-bpe", size=500).learn(iter([pages]), Counter("".join(pages)), 1024).save_pretrained(
+    BytePairs(name="byte-bpe", vocab_size=500).learn(iter([pages]), Counter("".join(pages)), 1024).save_pretrained(
         runs / "gpt2-bpe" / "tokenizer"
     )
     for name in ("wikipedia", "books"):

@@ -1,9 +1,8 @@
 """Are finished fine-tunings kept, and are the ratios those of their medians?"""
 
-import argparse
 import json
 
-from benchmarks.finetuning import compared, kept
+from benchmarks.finetuning import Options, compared, kept
 
 
 def test_ratios_are_of_medians_over_seeds():
@@ -20,5 +19,5 @@ def test_ratios_are_of_medians_over_seeds():
 
 def test_what_is_finished_is_not_done_again(tmp_path):
     (tmp_path / "rte-ours-3-0.5.json").write_text(json.dumps({"seconds": 1.0}))
-    asked = argparse.Namespace(out=tmp_path, epochs=0.5)
+    asked = Options(out=tmp_path, epochs=0.5)
     assert kept(asked, [], "ours", "rte", 3) == {"seconds": 1.0}

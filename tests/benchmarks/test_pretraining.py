@@ -45,7 +45,7 @@ def test_both_ways_are_asked_the_same(name, workplace, monkeypatch):
     """The library's own loss of the library's own model, on our masks, is our loss."""
     monkeypatch.chdir(workplace)
     setting = TINY[name]
-    plan = Plan(steps=3, global_batch=setting.batch, device_batch=setting.batch)
+    plan = Plan(max_steps=3, global_batch_size=setting.batch, per_device_train_batch_size=setting.batch)
     source = sample.raw_text(0.2, workplace / "text.jsonl")
     accelerator = Accelerator(cpu=True)
     with assembled(setting, source, workplace, plan, setting.batch, accelerator) as (recipe, text, ours):
@@ -70,7 +70,7 @@ def test_both_ways_are_asked_the_same(name, workplace, monkeypatch):
 def test_the_plain_way_sees_our_blocks_unmasked(workplace, monkeypatch):
     monkeypatch.chdir(workplace)
     setting = TINY["bert_mini"]
-    plan = Plan(steps=2, global_batch=setting.batch, device_batch=setting.batch)
+    plan = Plan(max_steps=2, global_batch_size=setting.batch, per_device_train_batch_size=setting.batch)
     source = sample.raw_text(0.2, workplace / "text.jsonl")
     with assembled(setting, source, workplace, plan, setting.batch, Accelerator(cpu=True)) as (_, text, ours):
         rows = torch.tensor(plain_rows(ours.batches, text, 2, setting)["input_ids"])

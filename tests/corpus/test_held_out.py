@@ -102,7 +102,9 @@ CODE = "def f(x):\r\n\tif x:\n\n\n        return 'a  b'   \n# Größe, 中文, �
 
 @pytest.fixture(scope="module")
 def byte_pairs():
-    return BytePairs(name="byte-bpe", size=400).learn(iter([[CODE * 3, "Some words of text. "] * 4]), Counter(), 512)
+    return BytePairs(name="byte-bpe", vocab_size=400).learn(
+        iter([[CODE * 3, "Some words of text. "] * 4]), Counter(), 512
+    )
 
 
 def decoded(store: Store, tokenizer) -> list[str]:
@@ -186,7 +188,7 @@ def test_a_vocabulary_of_bytes_is_learnt_from_text_as_it_is(tmp_path):
 
     source = written(tmp_path, [CODE] * 8)
     asked = Source("jsonl", source.path)
-    of_bytes = Recipe("a", (asked,), BytePairs(name="byte-bpe", size=400))
-    of_words = Recipe("b", (asked,), WordPiece(name="wordpiece", size=400))
+    of_bytes = Recipe("a", (asked,), BytePairs(name="byte-bpe", vocab_size=400))
+    of_words = Recipe("b", (asked,), WordPiece(name="wordpiece", vocab_size=400))
     assert next(documents(of_bytes.sources[0], Tally())).paragraphs == (CODE,)
     assert "\n" not in "".join(next(documents(of_words.sources[0], Tally())).paragraphs)

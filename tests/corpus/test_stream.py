@@ -1,6 +1,6 @@
 """Does a stream give every document once, the same to everybody and after every stop, and does it end when it should?
 
-Documents are told apart by their first token: d7 is document 7.
+Documents are recognised by their first token: d7 is document 7.
 """
 
 import hashlib
@@ -445,9 +445,9 @@ def test_bad_input_is_an_error_of_training_with_file_and_line(open_text, tmp_pat
     source = Source("jsonl", str(tmp_path / "rows"))
     text = open_text(sources=[source])
     reader = pickle.loads(pickle.dumps(text))
-    with pytest.raises(ValueError, match=r"0.jsonl:201: not JSON") as told:
+    with pytest.raises(ValueError, match=r"0.jsonl:201: not JSON") as raised:
         read_through(text, last_epoch=0)
-    assert "on_error: skip" in str(told.value)
+    assert "on_error: skip" in str(raised.value)
     with pytest.raises(ValueError, match=r"0.jsonl:201: not JSON"):
         reader.chapter(0, 10, {})
     skipping = open_text(sources=[replace(source, on_error="skip")])

@@ -182,18 +182,18 @@ def test_a_part_read_from_the_middle_goes_on_where_the_reading_from_its_start_wa
         write_rows(tmp_path / name, various_rows())
     kind = {"rows.parquet": "parquet", "hub.parquet": "hub"}.get(name, "jsonl")
     (part,) = parts(Source(kind, str(tmp_path)))
-    whole, told = [], Tally()
-    tallies = [dict(told)]  # what is left out before the document of this number
-    for document in text_module.read(part, told):
+    whole, left_out = [], Tally()
+    tallies = [dict(left_out)]  # what is left out before the document of this number
+    for document in text_module.read(part, left_out):
         whole.append(document)
-        tallies.append(dict(told))
+        tallies.append(dict(left_out))
     assert len(whole) == 21
     for skip in range(23):
         tally = Tally({"before": 1})
         assert list(text_module.read(part, tally, skip)) == whole[skip:]
         assert tally.pop("before") == 1
         if name != "rows.parquet":  # there, what a passed group leaves out is not looked at
-            assert tally == Tally(told) - Tally(tallies[min(skip, 21)])
+            assert tally == Tally(left_out) - Tally(tallies[min(skip, 21)])
 
 
 def test_row_groups_that_are_skipped_are_not_turned_into_rows(tmp_path):

@@ -84,7 +84,14 @@ class TestPage:
         assert len(marks) >= 8
         for verdict, right, guess in marks:
             assert (verdict == "right") == (right == guess)
-        assert len(re.findall(r"B is (?:a stranger|what follows); the model gives a stranger \d+ %", page)) == 8
+        assert (
+            len(
+                re.findall(
+                    r"B is (?:a random next sentence|what follows); the model gives a random next sentence \d+ %", page
+                )
+            )
+            == 8
+        )
 
 
 @pytest.mark.slow  # it reads all docstrings

@@ -40,7 +40,7 @@ class Net(nn.Module):
 
 def trained(model: nn.Module, name: Any, rows: slice) -> Average:
     """Train on `rows` of each batch; data parallelism averages the gradients."""
-    optimizers = build_optimizers(model, Optimizer(name=name, lr=0.01, weight_decay=0.1))
+    optimizers = build_optimizers(model, Optimizer(name=name, learning_rate=0.01, weight_decay=0.1))
     average = Average(model, 0.9)
     for step in range(STEPS):
         ids = torch.randint(11, (BATCH,), generator=torch.Generator().manual_seed(step))
@@ -72,7 +72,7 @@ def main() -> None:
     own = slice(dist.get_rank() * half, (dist.get_rank() + 1) * half)
     found: dict[str, Any] = {"processes": dist.get_world_size(), "distance": {}}
     start = values(Net())
-    for name in ("adamw", "lamb", "muon"):
+    for name in ("adamw", "lamb", "muon", "sgd"):
         one, shared = Net(), Net()
         for layer in shared.layers:
             fully_shard(layer, mesh=mesh)

@@ -15,11 +15,11 @@ import engine.run.checkpoint
 from engine.run.checkpoint import Run
 from pretrain.run import main as pretrain
 
-STEPS = {"steps": 2, "evaluate_every": 0}
+STEPS = {"max_steps": 2, "eval_steps": 0}
 
 
 def differing(program: Callable[[], None], *argv: str, act: Callable[[], object] = lambda: None, **environment: str):
-    """`program`, but its second process is told otherwise: by its command line, environment, or what `act` changes."""
+    """`program`, but its second process differs: by its command line, environment, or what `act` changes."""
 
     def told_otherwise() -> None:
         if os.environ["RANK"] == "1":
@@ -49,9 +49,12 @@ class TestPretraining:
     @pytest.mark.parametrize(
         ("argv", "complaint"),
         [
-            (["--optimizer.lr", "0.5"], "optimizer.lr is 0.001 on process 0, 0.5 on process 1"),
+            (["--optimizer.learning_rate", "0.5"], "optimizer.learning_rate is 0.001 on process 0, 0.5 on process 1"),
             (["--seed", "7"], "seed is 0 on process 0, 7 on process 1"),
-            (["--plan.device-batch", "4"], "plan.device_batch is 16 on process 0, 4 on process 1"),
+            (
+                ["--plan.per-device-train-batch-size", "4"],
+                "plan.per_device_train_batch_size is 16 on process 0, 4 on process 1",
+            ),
             (["--corpus.held-out", "0.2"], "corpus.held_out is 0.15 on process 0, 0.2 on process 1"),
             (["--name", "other"], "name is small on process 0, other on process 1"),
         ],
@@ -106,7 +109,7 @@ class TestPretraining:
 
     def test_another_state_to_go_on_from(self, tmp_path, write_recipe, launch_together):
         """A second machine's own disk may hold what an earlier run left there."""
-        write_recipe(tmp_path, plan={**STEPS, "steps": 4, "save_every": 1})
+        write_recipe(tmp_path, plan={**STEPS, "max_steps": 4, "save_steps": 1})
         assert [one.status for one in launch_together(stopping, tmp_path, "recipe.yaml")] == [1, 1]
         (state,) = sorted((tmp_path / "runs/small/state").iterdir())[-1:]
 

@@ -23,7 +23,7 @@ class Numbers:
     cursor: ClassVar[dict] = {}
     next_cursor: ClassVar[dict] = {}
 
-    def __init__(self, position, length):
+    def __init__(self, position, size):
         self.epoch = position.epoch
         self.order = draws.permutation(draws.stream("order", self.epoch), SIZE)
 
@@ -39,13 +39,13 @@ class Numbers:
 
 
 def batches(world=1, rank=0, device_batch=8, workers=0, last_step=9):
-    plan = Plan(steps=last_step, global_batch=GLOBAL, device_batch=device_batch, workers=workers)
+    plan = Plan(GLOBAL, device_batch, max_steps=last_step, dataloader_num_workers=workers)
     place = SimpleNamespace(num_processes=world, process_index=rank, device=torch.device("cpu"))
     return Batches(Numbers, plan, place)
 
 
 def shown(world=1, device_batch=8, workers=0, start=START, last_step=9):
-    """The numbers judged in each step, over all processes in their order; and the positions."""
+    """The numbers that count in each step, over all processes in their order; and the positions."""
     ranks = range(world)
     streams = [list(batches(world, rank, device_batch, workers, last_step).since(start)) for rank in ranks]
     steps = []
@@ -71,7 +71,7 @@ def test_an_epoch_shows_each_example_once_and_the_next_in_another_order():
 
 @pytest.mark.parametrize(("world", "device_batch"), [(1, 2), (1, 1), (2, 4), (2, 1), (4, 2), (8, 1)])
 def test_global_batches_are_the_same_on_any_number_of_processes(world, device_batch):
-    # With eight slices the last batch of an epoch, of five, leaves three empty: those are silent, not missing.
+    # With eight slices the last batch of an epoch, of five, leaves three empty: those are fillers, not missing.
     assert shown(world, device_batch) == shown()
 
 
@@ -106,7 +106,9 @@ def test_a_process_takes_as_much_at_a_time_as_makes_equal_parts(world, device_ba
 
 
 def test_processes_that_cannot_share_a_step_are_refused():
-    with pytest.raises(ValueError, match=r"global_batch is 8, which 3 processes cannot share equally: .* such as 9"):
+    with pytest.raises(
+        ValueError, match=r"global_batch_size is 8, which 3 processes cannot share equally: .* such as 9"
+    ):
         batches(world=3)
 
 
@@ -116,21 +118,21 @@ def test_processes_that_cannot_share_a_step_are_refused():
 class Chapters(Numbers):
     """An epoch of three chapters, of 8, 0 and 5 examples; a cursor tells the chapters before."""
 
-    def __init__(self, position, length):
-        super().__init__(position, length)
+    def __init__(self, position, size):
+        super().__init__(position, size)
         number = position.chapter
         assert position.cursor == ({"before": number} if number else {})
         self.order = self.order[(0, 8, 8)[number] : (8, 8, 13)[number]]
         self.is_last, self.cursor, self.next_cursor = number == 2, position.cursor, {"before": number + 1}
-        self.length = length
+        self.size = size
 
     def batch(self, index):
-        rows, sizes = len(index), (self.length,) * len(index)
-        return Batch({"input_ids": torch.zeros(rows, self.length)}, {}, {"answers": rows}, sizes, sum(sizes))
+        rows, sizes = len(index), (self.size,) * len(index)
+        return Batch({"input_ids": torch.zeros(rows, self.size)}, {}, {"answers": rows}, sizes, sum(sizes))
 
 
 def chaptered(phases=(), **plan):
-    plan = Plan(**{"global_batch": 4, "device_batch": 4, "steps": 12, **plan})
+    plan = Plan(**{"global_batch_size": 4, "per_device_train_batch_size": 4, "max_steps": 12, **plan})
     place = SimpleNamespace(num_processes=1, process_index=0, device=torch.device("cpu"))
     return Batches(Chapters, plan, place, phases)
 
@@ -147,17 +149,17 @@ def test_chapters_follow_one_another_and_an_empty_one_is_passed_over():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_phase_begins_an_epoch_and_has_its_own_length_and_batch(workers):
+def test_a_phase_begins_an_epoch_and_has_its_own_size_and_batch(workers):
     phases = (Phase(0.75, 4, 8), Phase(0.25, 2, 32))
-    steps = list(chaptered(phases, workers=workers).since(START))
+    steps = list(chaptered(phases, dataloader_num_workers=workers).since(START))
     widths = [[tuple(batch.x["input_ids"].shape) for batch in step.micro_batches] for step in steps]
     assert widths[:3] == [[(4, 8)]] * 3
     assert widths[9] == [(2, 32), (2, 32)]
     assert [step.place[0] for step in steps] == [0] * 4 + [1] * 4 + [2] + [3] * 3
-    again = list(chaptered(phases, workers=workers).since(steps[8].after))
+    again = list(chaptered(phases, dataloader_num_workers=workers).since(steps[8].after))
     assert [step.after for step in again] == [step.after for step in steps[9:]]
 
 
 def test_without_a_number_of_steps_there_is_no_end():
-    endless = chaptered(steps=0, minutes=1.0).since(START)
+    endless = chaptered(max_steps=0, minutes=1.0).since(START)
     assert [next(endless).after.step for _ in range(40)] == list(range(1, 41))

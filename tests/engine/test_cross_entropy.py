@@ -1,4 +1,4 @@
-"""Is the judgement chunk by chunk that of the whole table, and is the table never made?"""
+"""Is the cross entropy chunk by chunk that of the whole table, and is the table never made?"""
 
 import math
 

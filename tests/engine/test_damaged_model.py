@@ -1,4 +1,4 @@
-"""Is a model's folder that is not whole told of in one line, and are pickled weights never opened?"""
+"""Is a model's folder that is not whole reported in one line, and are pickled weights never opened?"""
 
 import json
 import pickle
@@ -76,10 +76,10 @@ def test_one_line_says_what_is_wrong(small_model, tmp_path, monkeypatch, damage)
     folder = shutil.copytree(small_model, tmp_path / "model")
     change, expected = DAMAGE[damage]
     change(folder)
-    with pytest.raises((ValueError, FileNotFoundError), match="model") as told:
+    with pytest.raises((ValueError, FileNotFoundError), match="model") as raised:
         opened(str(folder))
-    assert expected in str(told.value)
-    assert "\n" not in str(told.value)
+    assert expected in str(raised.value)
+    assert "\n" not in str(raised.value)
     assert not (tmp_path / "RAN").exists()
 
 

@@ -70,7 +70,7 @@ def test_the_activations_are_what_autograd_keeps(dropout, bf16):
     assert 2 * 4 * M * V <= found.logits <= 5 * 4 * M * V  # logits and their softmax, then the gradient of one
 
 
-@pytest.mark.parametrize("name", ["adamw", "lamb", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "muon", "sgd"])
 def test_weights_gradients_and_moments_are_those_of_a_real_step(name):
     model = build()
     optimizers = build_optimizers(model, Optimizer(name=name))

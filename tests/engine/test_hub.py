@@ -54,8 +54,8 @@ def publisher(hub, tmp_path):
     """A publisher of the run in tmp_path/run, and what it says."""
 
     def make(every="save", repo="alice/mini"):
-        told = Told()
-        return Publisher(Hub(repo, every=every), tmp_path / "run", Accelerator(cpu=True), told), told
+        notes = Told()
+        return Publisher(Hub(repo, every=every), tmp_path / "run", Accelerator(cpu=True), notes), notes
 
     return make
 
@@ -146,21 +146,21 @@ class TestBehindTraining:
 
     @pytest.mark.parametrize(("fault", "times"), [("break_off_uploads", 1), ("refuse_commits", 2)])
     def test_a_fault_is_told_and_tried_again(self, hub, publisher, tmp_path, fault, times):
-        pushing, told = publisher()
+        pushing, notes = publisher()
         setattr(hub, fault, times)
         pushing.finish(model(tmp_path / "run/model"), 5)
         assert texts(hub, "alice/mini", "step-5")["weights.bin"] == "weights"
-        assert told[-1].startswith("pushed to")
+        assert notes[-1].startswith("pushed to")
 
     def test_what_could_not_be_pushed_is_kept_and_pushed_by_the_next_launch(self, hub, publisher, tmp_path):
-        pushing, told = publisher()
+        pushing, notes = publisher()
         hub.refuse_commits = 100
         pushing.publish(model(pushing.wants(7), "of 7"))
         pushing.finish(model(tmp_path / "run/model", "of 9"), 9)
-        assert told[-1].startswith("not on the Hub: step-7, step-9; nothing is lost")
+        assert notes[-1].startswith("not on the Hub: step-7, step-9; nothing is lost")
         assert (tmp_path / "run/hub/step-7/weights.bin").read_text() == "of 7"
         hub.refuse_commits = 0
-        again, told = publisher()
+        again, notes = publisher()
         again.finish(tmp_path / "run/model", 9)
         assert texts(hub, "alice/mini", "step-7")["weights.bin"] == "of 7"
         assert texts(hub, "alice/mini")["weights.bin"] == "of 9"

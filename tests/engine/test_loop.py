@@ -67,9 +67,11 @@ def judge(model: Net, batch: Batch) -> dict[str, torch.Tensor]:
 
 def trained(folder: Path, loss: Callable = judge, dropout: float = 0.0, lr: float = 1e-2, **changes) -> Net:
     accelerator = Accelerator(cpu=True)
-    plan = Plan(**{"steps": 8, "global_batch": 8, "device_batch": 8, "log_every": 3, **changes})
+    plan = Plan(
+        **{"global_batch_size": 8, "per_device_train_batch_size": 8, "max_steps": 8, "logging_steps": 3, **changes}
+    )
     model = Net(dropout)
-    training = Training(model, loss, Batches(Rows, plan, accelerator), plan, Optimizer(lr=lr), Schedule(), seed=0)
+    training = Training(model, loss, Batches(Rows, plan, accelerator), plan, Optimizer(learning_rate=lr), Schedule(), 0)
     train(training, Run(folder, plan, accelerator), Tracker(folder, accelerator), accelerator)
     return model
 
@@ -86,7 +88,7 @@ def assert_equal(one: nn.Module, other: nn.Module, **tolerance) -> None:
 
 
 def test_what_is_logged_is_the_mean_over_all_answers_since_the_last_line(tmp_path):
-    trained(tmp_path, lr=1e-30, device_batch=2, steps=3)
+    trained(tmp_path, lr=1e-30, per_device_train_batch_size=2, max_steps=3)
     epoch = Rows(Position(), 0).batch(np.arange(SIZE))
     sums = judge(Net(0.0), epoch)
     expected = {f"{term}_loss": sums[term].item() / count for term, count in epoch.counts.items()}
@@ -95,11 +97,11 @@ def test_what_is_logged_is_the_mean_over_all_answers_since_the_last_line(tmp_pat
     assert line["loss"] == pytest.approx(sum(expected.values()), rel=1e-6)
 
 
-@pytest.mark.parametrize("device_batch", [4, 1])
-def test_accumulation_changes_nothing(tmp_path, device_batch):
+@pytest.mark.parametrize("per_device_train_batch_size", [4, 1])
+def test_accumulation_changes_nothing(tmp_path, per_device_train_batch_size):
     # With slices of one, the last global batch of an epoch leaves three of eight empty.
     whole = trained(tmp_path / "whole")
-    cut = trained(tmp_path / "cut", device_batch=device_batch)
+    cut = trained(tmp_path / "cut", per_device_train_batch_size=per_device_train_batch_size)
     assert_equal(whole, cut, rtol=1e-5, atol=1e-6)
     for left, right in zip(lines(tmp_path / "whole"), lines(tmp_path / "cut"), strict=True):
         assert left == pytest.approx(right, rel=1e-5)
@@ -162,7 +164,7 @@ def call_for_stop(_):
 @pytest.mark.parametrize("stops", [(1,), (2,), (3, 1), (1, 1, 2), (7,)], ids=str)
 def test_after_a_stop_the_same_command_goes_on_as_if_nothing_had_been(tmp_path, stops, workers):
     # A signal that comes in a step is heeded after the next one. An epoch is three steps, and so is a line of the log.
-    plan = {"dropout": 0.5, "workers": workers, "device_batch": 4, "log_every": 3}
+    plan = {"dropout": 0.5, "dataloader_num_workers": workers, "per_device_train_batch_size": 4, "logging_steps": 3}
     whole = trained(tmp_path / "whole", **plan)
     for steps in stops:
         with pytest.raises(Stopped, match="state saved; the same command goes on"):
@@ -175,7 +177,7 @@ def test_after_a_crash_the_newest_state_is_gone_on_from(tmp_path):
     def crash(_):
         raise KeyError
 
-    plan = {"dropout": 0.5, "save_every": 2, "keep": 1}
+    plan = {"dropout": 0.5, "save_steps": 2, "save_total_limit": 1}
     whole = trained(tmp_path / "whole", **plan)
     for call in (6, 2, 4):  # in step 6 of the first launch; then in steps 6 and 8
         with pytest.raises(KeyError):

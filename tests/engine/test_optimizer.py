@@ -62,27 +62,32 @@ class Recipe:
 
 def test_a_section_without_a_name_is_adamw_and_the_command_line_may_choose_another(tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text("optimizer: {lr: 1e-3}\nschedule: {decay: cosine}\n")
-    assert read(Recipe, [str(path)]).optimizer == Optimizer(name="adamw", lr=1e-3)
+    path.write_text("optimizer: {learning_rate: 1e-3}\nschedule: {lr_scheduler_type: cosine}\n")
+    assert read(Recipe, [str(path)]).optimizer == Optimizer(name="adamw", learning_rate=1e-3)
     options = ["--optimizer.name", "lamb", "--optimizer.betas", "0.9", "0.95", "--optimizer.ema", "0.99"]
-    changed = read(Recipe, [str(path), *options, "--schedule.decay", "wsd", "--schedule.cooldown-rate", "0.2"])
+    options += ["--schedule.lr_scheduler_type", "warmup_stable_decay", "--schedule.cooldown-ratio", "0.2"]
+    changed = read(Recipe, [str(path), *options])
     assert changed == Recipe(
-        Optimizer(name="lamb", lr=1e-3, betas=(0.9, 0.95), ema=0.99), Schedule(decay="wsd", cooldown_rate=0.2)
+        Optimizer(name="lamb", learning_rate=1e-3, betas=(0.9, 0.95), ema=0.99),
+        Schedule(lr_scheduler_type="warmup_stable_decay", cooldown_ratio=0.2),
     )
 
 
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ({"lr": 0}, "lr is 0"),
-        ({"lr": "nan"}, "lr is 'nan', which is no finite number"),
+        ({"learning_rate": 0}, "learning_rate is 0"),
+        ({"learning_rate": "nan"}, "learning_rate is 'nan', which is no finite number"),
         ({"betas": [0.9]}, "betas is"),
         ({"betas": [0.9, 1.0]}, "betas is"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1"),
         ({"eps": 0}, "eps is 0"),
         ({"ema": 1.0}, "ema is 1.0"),
-        ({"name": "adam"}, "allowed: adamw, lamb, muon"),
-        ({"momentum": 0.9}, "unknown key 'optimizer.momentum'"),
+        ({"name": "adam"}, "allowed: adamw, lamb, muon, sgd"),
+        ({"momentum": 0.5}, "momentum is 0.5, but adamw has no momentum: leave it out"),
+        ({"name": "sgd", "momentum": 1}, "momentum is 1.0; it is a number from 0 to below 1"),
+        ({"name": "sgd", "eps": 1e-8}, "eps is 1e-08, but sgd has no eps: leave it out"),
+        ({"amsgrad": True}, "unknown key 'optimizer.amsgrad'"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(tmp_path, section, words):
@@ -95,11 +100,11 @@ def test_impossible_settings_are_refused_by_name(tmp_path, section, words):
 # --- which half of the model
 
 
-@pytest.mark.parametrize("name", ["adamw", "lamb", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "muon", "sgd"])
 def test_matrices_are_decayed_and_vectors_and_frozen_weights_are_not(name):
     model = Layered()
     model.layers[0][1].weight.requires_grad_(False)
-    optimizers = build_optimizers(model, Optimizer(name=name, lr=0.5, weight_decay=0.1))
+    optimizers = build_optimizers(model, Optimizer(name=name, learning_rate=0.5, weight_decay=0.1))
     before = values(model)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
@@ -145,7 +150,7 @@ def names_of(model: nn.Module, parameters: list[nn.Parameter]) -> set[str]:
 
 
 def test_every_trainable_parameter_is_stepped_once():
-    for name in ("adamw", "lamb", "muon"):
+    for name in ("adamw", "lamb", "muon", "sgd"):
         model = Layered()
         optimizers = build_optimizers(model, Optimizer(name=name))
         stepped = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
@@ -177,7 +182,7 @@ def test_lamb_is_the_papers():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(7, 5), nn.Linear(5, 3)).double()
     nn.init.zeros_(model[1].weight)  # it has no length to follow, but must be able to move
-    settings = Optimizer(name="lamb", lr=1.0, weight_decay=0.1, betas=(0.9, 0.99), eps=1e-6)
+    settings = Optimizer(name="lamb", learning_rate=1.0, weight_decay=0.1, betas=(0.9, 0.99), eps=1e-6)
     (optimizer,) = build_optimizers(model, settings)
     set_rate([optimizer], 0.02)
     before = values(model)
@@ -192,9 +197,21 @@ def test_lamb_is_the_papers():
         torch.testing.assert_close(parameter.detach(), expected, rtol=1e-11, atol=1e-13)
 
 
+def test_sgd_is_the_textbooks():
+    model, gradients = Layered(), [torch.full((11, 6), value) for value in (1.0, -0.5, 0.25)]
+    (optimizer,) = build_optimizers(model, Optimizer(name="sgd", learning_rate=0.1, weight_decay=0.2, momentum=0.8))
+    expected, velocity = model.embed.weight.detach().clone(), 0
+    for gradient in gradients:
+        velocity = 0.8 * velocity + gradient + 0.2 * expected
+        expected = expected - 0.1 * velocity
+        model.embed.weight.grad = gradient
+        optimizer.step()
+    torch.testing.assert_close(model.embed.weight, expected)
+
+
 def test_a_matrix_without_a_gradient_stays():
     model = Layered()
-    (optimizer,) = build_optimizers(model, Optimizer(name="lamb", lr=0.1))
+    (optimizer,) = build_optimizers(model, Optimizer(name="lamb", learning_rate=0.1))
     before = values(model)
     model.row.weight.grad = torch.ones_like(model.row.weight)
     optimizer.step()
@@ -208,7 +225,7 @@ def test_muon_turns_the_layers_and_leaves_the_rest_to_adamw():
     for model, name in ((muon, "muon"), (adamw, "adamw")):
         for key, parameter in model.named_parameters():
             parameter.grad = gradients[key].clone()
-        for optimizer in build_optimizers(model, Optimizer(name=name, lr=0.01, weight_decay=0.0)):
+        for optimizer in build_optimizers(model, Optimizer(name=name, learning_rate=0.01, weight_decay=0.0)):
             optimizer.step()
     start, turned, stepped = values(wide()), values(muon), values(adamw)
     for key in start:
@@ -234,7 +251,9 @@ def test_muon_does_not_care_that_gpt2_transposes_its_matrices():
     linear.weight.grad = torch.randn_like(linear.weight)
     transposed.weight.grad = linear.weight.grad.t().clone()
     for layer in (linear, transposed):
-        optimizer, _ = build_optimizers(nn.ModuleDict({"h": nn.ModuleList([layer])}), Optimizer(name="muon", lr=0.1))
+        optimizer, _ = build_optimizers(
+            nn.ModuleDict({"h": nn.ModuleList([layer])}), Optimizer(name="muon", learning_rate=0.1)
+        )
         optimizer.step()
     torch.testing.assert_close(transposed.weight, linear.weight.t(), rtol=0, atol=1e-3)
 
@@ -242,9 +261,9 @@ def test_muon_does_not_care_that_gpt2_transposes_its_matrices():
 # --- stop and go on, and sharding
 
 
-@pytest.mark.parametrize("name", ["adamw", "lamb", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "muon", "sgd"])
 def test_a_stop_changes_nothing(name):
-    settings = Optimizer(name=name, lr=0.01)
+    settings = Optimizer(name=name, learning_rate=0.01)
     whole, half, rest = Layered(), Layered(), Layered()
     optimizers = build_optimizers(whole, settings)
     for number in range(6):
@@ -294,7 +313,7 @@ def test_two_processes_really_share_every_parameter(sharded):
     assert 0 < sharded["share"] < 0.6  # of all numbers, on the process that has more
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("adamw", 1e-4), ("lamb", 1e-4), ("muon", 0.05)])
+@pytest.mark.parametrize(("name", "tolerance"), [("adamw", 1e-4), ("lamb", 1e-4), ("muon", 0.05), ("sgd", 1e-4)])
 def test_shards_move_as_the_whole_does(sharded, name, tolerance):
     """The distance between the two ends, over the length of the way. Muon computes in bfloat16 (8 bits)."""
     assert sharded["distance"][name] < tolerance

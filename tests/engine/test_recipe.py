@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from engine.run.recipe import data_path, how, identity, load, read, resolved
+from engine.run.recipe import data_path, identity, load, operational, read, resolved
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 CLASSES = {
@@ -136,8 +136,8 @@ def test_a_bad_option_is_told_in_one_line(tmp_path, options):
 
 def test_an_option_of_the_objective_is_found_by_the_objectives_name():
     recipe_class = class_of("pretrain")
-    recipe = read(recipe_class, [str(RECIPES / "pretrain/bert-mini.yaml"), "--objective.mask-rate", "0.4"])
-    assert recipe.objective.mask_rate == 0.4
+    recipe = read(recipe_class, [str(RECIPES / "pretrain/bert-mini.yaml"), "--objective.mlm-probability", "0.4"])
+    assert recipe.objective.mlm_probability == 0.4
 
 
 def test_an_unknown_objective_names_the_nearest(tmp_path):
@@ -168,7 +168,7 @@ def test_every_recipe_of_ours_loads_and_survives_a_round_trip(path, tmp_path):
 @dataclass(frozen=True)
 class Pass:
     share: float
-    device_batch: int = how()
+    per_device_train_batch_size: int = operational()
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Work:
     name: str
     passes: tuple[Pass, ...]
     model: dict[str, Any]
-    workers: int = how(0)
+    workers: int = operational(0)
 
 
 def work(**changes: Any) -> Work:
@@ -184,7 +184,7 @@ def work(**changes: Any) -> Work:
 
 
 def test_a_field_without_a_default_that_says_how_must_still_be_given(tmp_path):
-    with pytest.raises(ValueError, match="lacks device_batch"):
+    with pytest.raises(ValueError, match="lacks per_device_train_batch_size"):
         load(Pass, written(tmp_path, "share: 1"))
 
 
@@ -210,7 +210,7 @@ def test_how_a_run_is_carried_out_is_no_part_of_what_it_is(changes, is_the_same)
 
 def test_a_dict_of_sections_is_resolved_as_a_recipe_is():
     sections = {"passes": (Pass(0.9, 4),), "folder": Path("runs")}
-    assert resolved(sections) == {"passes": [{"share": 0.9, "device_batch": 4}], "folder": "runs"}
+    assert resolved(sections) == {"passes": [{"share": 0.9, "per_device_train_batch_size": 4}], "folder": "runs"}
     assert identity(sections) == {"passes": [{"share": 0.9}], "folder": "runs"}
 
 
@@ -271,21 +271,25 @@ def test_what_no_person_would_write_is_told_in_one_line_as_well(tmp_path, conten
 
 WRONG = {
     "pretrain/bert-mini": (
-        "plan.steps -1, plan.global_batch 0, plan.device_batch -2, plan.log_every 0, plan.evaluate_every -1, "
-        "plan.save_every -1, plan.keep 0, plan.max_grad_norm 0, plan.workers -1, plan.timeout 0, seed -1, "
-        "seed 4294967296, length -1, evaluation_examples 0, corpus.held_out 1.5, corpus.chapter_tokens 0, "
+        "plan.max_steps -1, plan.global_batch_size 0, plan.per_device_train_batch_size -2, plan.logging_steps 0, "
+        "plan.eval_steps -1, plan.save_steps -1, plan.save_total_limit 0, plan.max_grad_norm 0, "
+        "plan.dataloader_num_workers -1, plan.timeout 0, seed -1, seed 4294967296, objective.max_seq_length -1, "
+        "max_eval_samples 0, corpus.held_out 1.5, corpus.chapter_tokens 0, "
         "model.hidden_size 0, model.num_hidden_layers -2, model.num_attention_heads 0, model.hidden_dropout_prob 1.5, "
-        "model.max_position_embeddings -1, objective.mask_rate 1.5, objective.short_seq_rate -0.1, optimizer.lr -1, "
-        "optimizer.weight_decay -1, optimizer.eps 0, optimizer.ema 1, schedule.warmup_rate 1.1, schedule.floor -1, "
-        "schedule.cooldown_rate -1, last_phase.share 1.5, last_phase.length 0, last_phase.device_batch 0"
+        "model.max_position_embeddings -1, objective.mlm_probability 1.5, objective.short_seq_probability -0.1, "
+        "optimizer.learning_rate -1, optimizer.weight_decay -1, optimizer.eps 0, optimizer.ema 1, "
+        "schedule.warmup_ratio 1.1, schedule.min_lr_ratio -1, "
+        "schedule.cooldown_ratio -1, last_phase.share 1.5, last_phase.max_seq_length 0, "
+        "last_phase.per_device_train_batch_size 0"
     ),
     "finetune/glue": (
-        "plan.epochs 0, plan.global_batch 0, plan.device_batch -1, plan.log_every 0, plan.save_every -1, "
-        "plan.max_grad_norm -1, max_length 0, auxiliary_lm -1, seeds [-1], data.hold_out 1.5, optimizer.lr 0, "
-        "schedule.warmup_rate -1, config.hidden_dropout_prob 2"
+        "plan.num_train_epochs 0, plan.global_batch_size 0, plan.per_device_train_batch_size -1, plan.logging_steps 0, "
+        "plan.save_steps -1, plan.max_grad_norm -1, max_seq_length 0, auxiliary_lm -1, seeds [-1], data.hold_out 1.5, "
+        "optimizer.learning_rate 0, schedule.warmup_ratio -1, config.hidden_dropout_prob 2"
     ),
     "tokenizer/bert-wordpiece": (
-        "max_length 0, max_bytes 0, held_out 1, vocabulary.size -1, vocabulary.min_frequency 0, vocabulary.alphabet 0"
+        "model_max_length 0, max_bytes 0, held_out 1, vocabulary.vocab_size -1, vocabulary.min_frequency 0, "
+        "vocabulary.limit_alphabet 0"
     ),
 }
 

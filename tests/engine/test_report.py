@@ -114,7 +114,7 @@ def test_a_run_that_was_stopped_has_a_page_too(stopped, launch_program):
     page = (stopped / "report.html").read_text(encoding="utf-8")
     found = Page(page)
     assert "Not finished: step 20." in page
-    assert ["word accuracy", "25.0%", "12.5%"] in found.rows  # judged once: there is no first and last
+    assert ["word accuracy", "25.0%", "12.5%"] in found.rows  # evaluated once: there is no first and last
     assert ["tokens a second", "1,000", "10,500", "20,000"] in found.rows
     assert ["hardware", "8 x Abacus"] in found.rows
     assert "kWh" not in page  # of another machine, whose power is unknown here

@@ -19,17 +19,20 @@ def factors(schedule: Schedule, steps: int) -> list[float]:
 
 
 def test_the_rate_climbs_to_its_peak_and_falls_in_a_line():
-    assert factors(Schedule(warmup_rate=0.2), 10) == [1 / 2, 1, 8 / 8, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+    assert factors(Schedule(warmup_ratio=0.2), 10) == [1 / 2, 1, 8 / 8, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
 
 
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
-        (Schedule(warmup_rate=0.0), [1, 3 / 4, 2 / 4, 1 / 4]),
-        (Schedule(warmup_rate=1.0), [1 / 4, 2 / 4, 3 / 4, 1]),
-        (Schedule(warmup_rate=0.5, decay="constant"), [1 / 2, 1, 1, 1]),
-        (Schedule(warmup_rate=0.0, floor=0.5), [1, 7 / 8, 6 / 8, 5 / 8]),
-        (Schedule(warmup_rate=0.25, decay="wsd", cooldown_rate=0.5), [1, 1, 1, 1 - 0.5**0.5]),
+        (Schedule(warmup_ratio=0.0), [1, 3 / 4, 2 / 4, 1 / 4]),
+        (Schedule(warmup_ratio=1.0), [1 / 4, 2 / 4, 3 / 4, 1]),
+        (Schedule(warmup_ratio=0.5, lr_scheduler_type="constant_with_warmup"), [1 / 2, 1, 1, 1]),
+        (Schedule(warmup_ratio=0.0, min_lr_ratio=0.5), [1, 7 / 8, 6 / 8, 5 / 8]),
+        (
+            Schedule(warmup_ratio=0.25, lr_scheduler_type="warmup_stable_decay", cooldown_ratio=0.5),
+            [1, 1, 1, 1 - 0.5**0.5],
+        ),
     ],
 )
 def test_schedules_at_their_ends(schedule, expected):
@@ -39,12 +42,12 @@ def test_schedules_at_their_ends(schedule, expected):
 STEPS, WARMUP, COOLDOWN = 40, 8, 10
 THEIRS = {
     Schedule(0.2): lambda sgd: get_linear_schedule_with_warmup(sgd, WARMUP, STEPS),
-    Schedule(0.2, "constant"): lambda sgd: get_constant_schedule_with_warmup(sgd, WARMUP),
+    Schedule(0.2, "constant_with_warmup"): lambda sgd: get_constant_schedule_with_warmup(sgd, WARMUP),
     Schedule(0.2, "cosine"): lambda sgd: get_cosine_with_min_lr_schedule_with_warmup(sgd, WARMUP, STEPS, min_lr_rate=0),
-    Schedule(0.2, "cosine", floor=0.1): lambda sgd: get_cosine_with_min_lr_schedule_with_warmup(
+    Schedule(0.2, "cosine", min_lr_ratio=0.1): lambda sgd: get_cosine_with_min_lr_schedule_with_warmup(
         sgd, WARMUP, STEPS, min_lr_rate=0.1
     ),
-    Schedule(0.2, "wsd", cooldown_rate=0.25, floor=0.1): lambda sgd: get_wsd_schedule(
+    Schedule(0.2, "warmup_stable_decay", cooldown_ratio=0.25, min_lr_ratio=0.1): lambda sgd: get_wsd_schedule(
         sgd, WARMUP, COOLDOWN, STEPS, decay_type="1-sqrt", min_lr_ratio=0.1
     ),
 }
@@ -62,7 +65,7 @@ def test_it_is_the_schedule_of_transformers_but_for_a_warm_up_that_wastes_no_ste
     ours = factors(schedule, STEPS)
     assert ours[WARMUP:] == pytest.approx(theirs[WARMUP:], abs=1e-12)
     assert ours[:WARMUP] == [step / WARMUP for step in range(1, WARMUP + 1)]  # theirs begins with 0
-    if schedule.floor == 0:
+    if schedule.min_lr_ratio == 0:
         assert ours[: WARMUP - 1] == theirs[1:WARMUP]  # and is one step behind
 
 
@@ -77,7 +80,7 @@ def test_a_budget_of_seconds_or_flops_has_the_same_shape(schedule):
     assert decay[WARMUP:] == pytest.approx(in_steps[WARMUP:], abs=0.02)
     assert schedule.factor(1e16, 1e17) == pytest.approx(0.5)
     assert 0 <= schedule.factor(0.0, whole) < 1e-3
-    end = 1 if schedule.decay == "constant" else schedule.floor
+    end = 1 if schedule.lr_scheduler_type == "constant_with_warmup" else schedule.min_lr_ratio
     assert schedule.factor(whole + 5, whole) == schedule.factor(whole, whole) == pytest.approx(end, abs=1e-3)
 
 
@@ -100,13 +103,19 @@ def test_after_the_warm_up_it_only_falls(decay):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"warmup_rate": 1.5}, "warmup_rate is 1.5"),
-        ({"warmup_rate": float("nan")}, "warmup_rate is nan"),
-        ({"floor": -0.1}, "floor is -0.1"),
-        ({"decay": "constant", "floor": 0.1}, "constant never falls"),
-        ({"decay": "wsd"}, "cooldown_rate is 0.0; decay: wsd needs"),
-        ({"decay": "wsd", "warmup_rate": 0.5, "cooldown_rate": 0.6}, "fits beside a warmup_rate of 0.5"),
-        ({"cooldown_rate": 0.2}, "linear has no cooldown"),
+        ({"warmup_ratio": 1.5}, "warmup_ratio is 1.5"),
+        ({"warmup_ratio": float("nan")}, "warmup_ratio is nan"),
+        ({"min_lr_ratio": -0.1}, "min_lr_ratio is -0.1"),
+        ({"lr_scheduler_type": "constant_with_warmup", "min_lr_ratio": 0.1}, "constant_with_warmup never falls"),
+        (
+            {"lr_scheduler_type": "warmup_stable_decay"},
+            "cooldown_ratio is 0.0; warmup_stable_decay needs",
+        ),
+        (
+            {"lr_scheduler_type": "warmup_stable_decay", "warmup_ratio": 0.5, "cooldown_ratio": 0.6},
+            "fits beside a warmup_ratio of 0.5",
+        ),
+        ({"cooldown_ratio": 0.2}, "linear has no cooldown"),
     ],
 )
 def test_settings_that_are_impossible_or_would_do_nothing_are_refused(settings, words):

@@ -63,16 +63,16 @@ def main(argv: list[str]) -> None:
     steps, name, folder = int(argv[0]), cast(Any, argv[1]), Path()
     accelerator = make_accelerator(0)
     model = Net()
-    judged = parallel(Judged(model), accelerator)
-    optimizers, average = build_optimizers(model, Optimizer(name, lr=1e-2)), Average(model, 0.9)
+    wrapped = parallel(Judged(model), accelerator)
+    optimizers, average = build_optimizers(model, Optimizer(name, learning_rate=1e-2)), Average(model, 0.9)
     run = Run(folder / "run", Recipe(), accelerator)
     start, _ = run.resume(model, optimizers, average)
     losses = {}
     for step in range(start.step + 1, start.step + steps + 1):
         shares = range(4)[accelerator.process_index :: accelerator.num_processes]
         for share in shares:
-            with accumulating(judged, accelerator) if share != shares[-1] else nullcontext():
-                loss = judged(ids_of(step, share))
+            with accumulating(wrapped, accelerator) if share != shares[-1] else nullcontext():
+                loss = wrapped(ids_of(step, share))
                 accelerator.backward(loss / len(shares))
             losses[f"{step}.{share}"] = loss.item()
         for optimizer in optimizers:
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
             optimizer.zero_grad()
         average.update()
     alone = []
-    with whole(judged), torch.inference_mode():
+    with whole(wrapped), torch.inference_mode():
         if accelerator.is_main_process:  # a gathering would wait for the other one
             alone = [model.scores(ids_of(0, share)).square().sum().item() for share in range(3)]
     run.save_state(Position(start.step + steps), model, optimizers, 1, {}, average)
@@ -88,7 +88,7 @@ def main(argv: list[str]) -> None:
     found = {
         "losses": losses,
         "alone": alone,
-        "kind": type(judged).__name__,
+        "kind": type(wrapped).__name__,
         "world": accelerator.num_processes,
         "rows": {name: len(p.to_local() if isinstance(p, DTensor) else p) for name, p in parameters.items()},
         "sharded": [isinstance(p, DTensor) for p in parameters.values()],
@@ -135,7 +135,7 @@ def test_two_processes_hold_half_of_each_tensor_and_learn_the_same(tmp_path, lau
     assert_same_state(tmp_path / "shards", tmp_path / "copies")
 
 
-@pytest.mark.parametrize("name", ["adamw", "lamb", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "muon", "sgd"])
 def test_a_state_goes_on_with_and_without_shards(tmp_path, launched, name):
     expected = losses(launched(tmp_path / "one", name=name, ranks=1))
     tolerance = 5e-3 if name == "muon" else 1e-5  # it works in bfloat16
@@ -161,7 +161,7 @@ def test_on_the_same_processes_a_state_in_shards_comes_back_bit_by_bit(tmp_path,
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, "accelerate_configs/zero2.yaml"),
         ({"FSDP_VERSION": "1"}, "set fsdp_version: 2"),
         ({"FSDP_OFFLOAD_PARAMS": "true"}, "set fsdp_offload_params: false"),
-        ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "plan.checkpoint_activations: true"),
+        ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "plan.gradient_checkpointing: true"),
         ({"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, "set fsdp_cpu_ram_efficient_loading: false"),
     ],
     ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",

@@ -38,7 +38,7 @@ def imports_libraries(pid: int) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells of a parent's death on Linux only")
 def test_a_process_whose_launcher_is_dead_already_ends_at_once(tmp_path):
-    """What torch's launcher leaves when it is killed before its processes have asked to be told."""
+    """What torch's launcher leaves when it is killed before its processes have asked for the signal."""
     orphan = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9",
               "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True"}  # fmt: skip
     ended = subprocess.run(

@@ -83,10 +83,10 @@ def position(**changes):
 
     def damage(state: Path) -> None:
         path = state / "position.json"
-        told = json.loads(path.read_text())
+        saved = json.loads(path.read_text())
         for key, value in changes.items():
-            (told if key in told else told["position"])[key] = value
-        path.write_text(json.dumps({key: value for key, value in told.items() if value is not None}))
+            (saved if key in saved else saved["position"])[key] = value
+        path.write_text(json.dumps({key: value for key, value in saved.items() if value is not None}))
         sign(state, "position.json")
 
     return damage
@@ -111,7 +111,7 @@ DAMAGES = {
     "manifest of strings": manifest(
         json.dumps(dict.fromkeys(("weights.safetensors", "optimizer.safetensors", "position.json"), "x"))
     ),
-    "manifest names a stranger": manifest('{"f": "x"}'),
+    "manifest names another file": manifest('{"f": "x"}'),
     "manifest nested": manifest("[" * 100_000),
     "manifest without weights, and those changed": both(leave_out("weights.safetensors"), flip),
     "manifest without the optimizer, and that gone": both(

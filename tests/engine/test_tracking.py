@@ -94,7 +94,7 @@ def screen(said: str) -> list[str]:
 
 @pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_on_a_terminal_one_bar_moves_in_one_line(tmp_path, write_recipe, ranks):
-    recipe = write_recipe(tmp_path, corpus={"stores": str(tmp_path / "stores")}, plan={"evaluate_every": 0})
+    recipe = write_recipe(tmp_path, corpus={"stores": str(tmp_path / "stores")}, plan={"eval_steps": 0})
     said = on_terminal(tmp_path, recipe.name, ranks=ranks)
     assert "\x1b[2K" in said  # it moves
     assert not re.search(r"\x1b\[[1-9]\d*A", said)  # and never needs a second line
@@ -111,7 +111,7 @@ def test_in_a_log_file_lines_are_said_once_and_without_control_codes(
     tmp_path, write_recipe, launch_together, monkeypatch
 ):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as many build servers do
-    recipe = write_recipe(tmp_path, corpus={"stores": str(tmp_path / "stores")}, plan={"evaluate_every": 0})
+    recipe = write_recipe(tmp_path, corpus={"stores": str(tmp_path / "stores")}, plan={"eval_steps": 0})
     first, other = launch_together(main, tmp_path, recipe.name)
     assert first.status == 0, first.said
     assert "\x1b" not in first.said
@@ -125,29 +125,29 @@ def test_in_a_log_file_lines_are_said_once_and_without_control_codes(
 
 class TestNamed:
     def test_what_is_not_installed_is_refused_before_training(self, tmp_path, write_recipe, launch_program):
-        write_recipe(tmp_path, trackers=["wandb"])
+        write_recipe(tmp_path, report_to=["wandb"])
         if importlib.util.find_spec("wandb"):
             pytest.skip("wandb is installed")
         ended = launch_program(main, tmp_path, "recipe.yaml")
         assert ended.status == 2
-        assert "error: trackers names wandb, which is not installed: say  pip install wandb," in ended.said
+        assert "error: report_to names wandb, which is not installed: say  pip install wandb," in ended.said
         assert not (tmp_path / "runs/small/metrics.jsonl").exists()
 
     def test_what_there_is_not_is_refused_with_its_line(self, tmp_path, write_recipe, launch_program):
-        write_recipe(tmp_path, trackers=["trackoi"])
+        write_recipe(tmp_path, report_to=["trackoi"])
         ended = launch_program(main, tmp_path, "recipe.yaml")
         assert ended.status == 2
-        assert re.search(r"recipe.yaml:\d+: trackers is 'trackoi'; allowed: trackio, tensorboard, wandb", ended.said)
+        assert re.search(r"recipe.yaml:\d+: report_to is 'trackoi'; allowed: trackio, tensorboard, wandb", ended.said)
 
     @pytest.mark.slow
     def test_trackio_is_told_each_value(self, tmp_path):
         store = {"TRACKIO_DIR": str(tmp_path / "trackio")}
         in_python(tmp_path, TELL.format(name="trackio"), **store)
-        told = in_python(
+        printed = in_python(
             tmp_path, "from trackio.sqlite_storage import SQLiteStorage\n"
             "print(json.dumps(SQLiteStorage.get_logs('cloze', 'small')))", **store,
         )  # fmt: skip
-        assert [(line["step"], line["loss"]) for line in json.loads(told)] == [(2, 3.5), (4, 3.25)]
+        assert [(line["step"], line["loss"]) for line in json.loads(printed)] == [(2, 3.5), (4, 3.25)]
 
     def test_tensorboard_is_told_each_value_and_forgets_what_is_taken_again(self, tmp_path):
         pytest.importorskip("tensorboard")
@@ -155,12 +155,12 @@ class TestNamed:
         metrics = tmp_path / "runs/small/metrics.jsonl"
         metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])  # the state that it goes on from
         in_python(tmp_path, TELL.format(name="tensorboard").replace("(2, loss=3.5)", "(3, loss=3.0)"))
-        told = in_python(
+        printed = in_python(
             tmp_path, "from tensorboard.backend.event_processing.event_accumulator import EventAccumulator\n"
             "found = EventAccumulator('runs/small/tensorboard').Reload().Scalars('loss')\n"
             "print(json.dumps([(value.step, value.value) for value in found]))",
         )  # fmt: skip
-        assert json.loads(told) == [[2, 3.5], [3, 3.0], [4, 3.25]]
+        assert json.loads(printed) == [[2, 3.5], [3, 3.0], [4, 3.25]]
 
 
 TELL = """

@@ -119,7 +119,7 @@ def labelled(tmp_path_factory) -> Path:
 def small_model(tmp_path_factory) -> Path:
     """A BERT of two layers of 32 whose tokens are the words of the files; its weights are large random ones."""
     folder = tmp_path_factory.mktemp("small") / "model"
-    tokenizer = WordPiece(name="wordpiece", size=500).learn(iter([[EVERY_WORD] * 2]), Counter(EVERY_WORD), 64)
+    tokenizer = WordPiece(name="wordpiece", vocab_size=500).learn(iter([[EVERY_WORD] * 2]), Counter(EVERY_WORD), 64)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
@@ -134,7 +134,7 @@ def small_model(tmp_path_factory) -> Path:
 def small_gpt(tmp_path_factory) -> Path:
     """A GPT-2 of the same size."""
     folder = tmp_path_factory.mktemp("small") / "gpt"
-    tokenizer = BytePairs(name="byte-bpe", size=500).learn(iter([[EVERY_WORD] * 2]), Counter(EVERY_WORD), 64)
+    tokenizer = BytePairs(name="byte-bpe", vocab_size=500).learn(iter([[EVERY_WORD] * 2]), Counter(EVERY_WORD), 64)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     end = tokenizer.eos_token_id
@@ -156,10 +156,15 @@ def write_finetune_recipe(labelled, small_model) -> Callable[..., Path]:
             "model": str(small_model),
             "task": ["glue/rte"],
             "data": {"source": "folder", "path": str(labelled)},
-            "max_length": 48,
-            "optimizer": {"lr": 5e-3},
-            "schedule": {"warmup_rate": 0.1},
-            "plan": {"epochs": 10, "global_batch": 16, "device_batch": 8, "log_every": 2},
+            "max_seq_length": 48,
+            "optimizer": {"learning_rate": 5e-3},
+            "schedule": {"warmup_ratio": 0.1},
+            "plan": {
+                "num_train_epochs": 10,
+                "global_batch_size": 16,
+                "per_device_train_batch_size": 8,
+                "logging_steps": 2,
+            },
             "label": "tiny",
         }
         for section, values in changes.items():

@@ -12,7 +12,7 @@ import engine.run.agreement
 from finetune.run import main
 from tests.engine.test_agreement import assert_refused, differing
 
-QUICK = {"epochs": 1, "global_batch": 16, "device_batch": 8}
+QUICK = {"num_train_epochs": 1, "global_batch_size": 16, "per_device_train_batch_size": 8}
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_other_files_in_the_same_place(two_copies, write_finetune_recipe, launch
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
-        (["--optimizer.lr", "0.5"], "optimizer.lr is 0.005 on process 0, 0.5 on process 1"),
+        (["--optimizer.learning_rate", "0.5"], "optimizer.learning_rate is 0.005 on process 0, 0.5 on process 1"),
         (["--seeds", "3"], "seeds is [0] on process 0, [3] on process 1"),
     ],
 )
@@ -88,7 +88,7 @@ class TestJobsOfTheirOwn:
     @pytest.mark.parametrize(
         ("change", "argv", "complaint"),
         [
-            (lambda folder: None, ["--optimizer.lr", "0.5"], "optimizer.lr is "),
+            (lambda folder: None, ["--optimizer.learning_rate", "0.5"], "optimizer.learning_rate is "),
             pytest.param(change_a_row, [], "rows.glue/rte.train is ", marks=pytest.mark.slow),
             pytest.param(change_a_weight, [], "model.given.model.safetensors is ", marks=pytest.mark.slow),
             pytest.param(change_the_tokenizer, [], "model.given.tokenizer.json is ", marks=pytest.mark.slow),

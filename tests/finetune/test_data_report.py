@@ -51,7 +51,7 @@ def test_tokens_beyond_the_length_are_told(report):
     text = report("glue/rte", train, pairs(("a", "b", 0)))
     line = next(line for line in text.splitlines() if line.startswith("| train |") and line.endswith("50.0% |"))
     assert int(line.split("|")[4]) > 40
-    assert "What is beyond max_length is cut off." in text
+    assert "What is beyond max_seq_length is cut off." in text
 
 
 def cells(text, split):

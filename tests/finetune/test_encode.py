@@ -78,7 +78,7 @@ class TestText:
 
     def test_no_room_is_an_error(self, bert):
         rows = Dataset.from_dict({"sentence1": ["a"], "sentence2": ["b"]})
-        with pytest.raises(ValueError, match="max_length 5 leaves 2 tokens for sentence1 and sentence2"):
+        with pytest.raises(ValueError, match="max_seq_length 5 leaves 2 tokens for sentence1 and sentence2"):
             encode(find_task("glue/rte"), rows, bert, 5)
 
 

@@ -125,7 +125,7 @@ def test_weights_that_no_loss_uses_are_named_by_two_processes_and_spared_in_shar
     )
     AutoModel.from_config(config).save_pretrained(tmp_path / "bird")
     tokenizer.save_pretrained(tmp_path / "bird")
-    write_finetune_recipe(tmp_path, model=str(tmp_path / "bird"), task=["conll2003"], plan={"epochs": 1})
+    write_finetune_recipe(tmp_path, model=str(tmp_path / "bird"), task=["conll2003"], plan={"num_train_epochs": 1})
     for ended in launch_together(main, tmp_path, "recipe.yaml"):
         assert ended.status == 2, ended.said
         assert "2 of the model's parameters, such as bert.pooler.weight" in ended.said

@@ -24,7 +24,7 @@ from finetune.tasks.task import find_task
 from tests.shards import SHARDS
 
 ROOT = Path(__file__).parents[2]
-QUICK = {"epochs": 1, "global_batch": 16, "device_batch": 16}
+QUICK = {"num_train_epochs": 1, "global_batch_size": 16, "per_device_train_batch_size": 16}
 
 
 def lines(path):
@@ -44,19 +44,25 @@ def listed(tmp_path, write_finetune_recipe):
 class TestWhatIsAskedFor:
     def test_every_task_seed_and_point_of_the_grid_has_a_folder(self, listed):
         found = listed(
-            task=["glue/rte", "glue/cola"], seeds=[0, 1], grid={"optimizer.lr": [1e-3, 2e-3], "plan.epochs": [1]}
+            task=["glue/rte", "glue/cola"],
+            seeds=[0, 1],
+            grid={"optimizer.learning_rate": [1e-3, 2e-3], "plan.num_train_epochs": [1]},
         )
         assert len({job.folder for job in found}) == len(found) == 8
         job = found[-1]
-        assert job.folder == Path("runs/small/glue-cola/lr=0.002,epochs=1/seed-1")
-        assert (job.recipe.optimizer.lr, job.recipe.plan.epochs, job.recipe.seeds) == (2e-3, 1.0, (1,))
+        assert job.folder == Path("runs/small/glue-cola/learning_rate=0.002,num_train_epochs=1/seed-1")
+        assert (job.recipe.optimizer.learning_rate, job.recipe.plan.num_train_epochs, job.recipe.seeds) == (
+            2e-3,
+            1.0,
+            (1,),
+        )
 
     def test_a_task_may_differ(self, listed):
         first, second = listed(
-            task=["glue/rte", "glue/cola"], settings={"glue/cola": {"plan.epochs": 2, "max_length": 32}}
+            task=["glue/rte", "glue/cola"], settings={"glue/cola": {"plan.num_train_epochs": 2, "max_seq_length": 32}}
         )
-        assert (first.recipe.plan.epochs, first.recipe.max_length) == (10, 48)
-        assert (second.recipe.plan.epochs, second.recipe.max_length) == (2, 32)
+        assert (first.recipe.plan.num_train_epochs, first.recipe.max_seq_length) == (10, 48)
+        assert (second.recipe.plan.num_train_epochs, second.recipe.max_seq_length) == (2, 32)
         assert second.folder.name == "seed-0"
 
     def test_what_is_started_from_comes_first(self, listed):
@@ -68,11 +74,14 @@ class TestWhatIsAskedFor:
         [
             ({"grid": {"optimizer.epss": [1]}}, "grid: unknown key 'optimizer.epss'; did you mean 'eps'?"),
             ({"grid": {"optimiser.lr": [1]}}, "grid: unknown section 'optimiser' of 'optimiser.lr'; did you mean"),
-            ({"grid": {"optimizer.lr": 1e-3}}, "it takes a list of the values to try"),
-            ({"grid": {"optimizer.lr": ["fast"]}}, "grid: optimizer.lr must be one number; found 'fast'"),
-            ({"grid": {"plan.epochs": [0]}}, "epochs is 0.0; it must be above 0"),
+            ({"grid": {"optimizer.learning_rate": 1e-3}}, "it takes a list of the values to try"),
+            (
+                {"grid": {"optimizer.learning_rate": ["fast"]}},
+                "grid: optimizer.learning_rate must be one number; found 'fast'",
+            ),
+            ({"grid": {"plan.num_train_epochs": [0]}}, "num_train_epochs is 0.0; it must be above 0"),
             ({"grid": {"data.path": ["a"]}}, "grid: data.path is not a setting of the training"),
-            ({"settings": {"glue/rta": {"max_length": 9}}}, "unknown task 'glue/rta'; did you mean 'glue/rte'?"),
+            ({"settings": {"glue/rta": {"max_seq_length": 9}}}, "unknown task 'glue/rta'; did you mean 'glue/rte'?"),
             ({"settings": {"glue/rte": 3}}, "it takes keys and values"),
             ({"start_from": {"glue/rte": "glue/mnli"}}, "glue/rte starts from glue/mnli, which is not among the tasks"),
             (
@@ -94,7 +103,7 @@ def done(tmp_path_factory, launch, write_finetune_recipe):
     write_finetune_recipe(
         folder, task=["glue/rte", "glue/mnli", "glue/cola"], seeds=[0, 1], plan=QUICK,
         start_from={"glue/rte": "glue/mnli"},
-        settings={"glue/rte": {"optimizer.lr": 1e-12}, "glue/cola": {"optimizer.lr": 1e30}},
+        settings={"glue/rte": {"optimizer.learning_rate": 1e-12}, "glue/cola": {"optimizer.learning_rate": 1e30}},
     )  # fmt: skip
     ended = launch(folder, "recipe.yaml")
     assert ended.status == 0, ended.said
@@ -154,7 +163,7 @@ def started(folder, *argv, launcher=()):
 class TestKilled:
     def test_between_training_and_the_end_nothing_is_trained_again(self, tmp_path, write_finetune_recipe, launch):
         (tmp_path / "other").mkdir()
-        write_finetune_recipe(tmp_path, plan={"epochs": 2})
+        write_finetune_recipe(tmp_path, plan={"num_train_epochs": 2})
         trained = tmp_path / "runs/small/glue-rte/seed-0/trained.json"
         killed = []
 
@@ -170,13 +179,13 @@ class TestKilled:
         assert ended.status == 0, ended.said
         assert "glue/rte, seed 0: trained by an earlier launch" in ended.said
         assert (trained.parent / "model/model.safetensors").read_bytes() == weights
-        write_finetune_recipe(tmp_path / "other", plan={"epochs": 2})
+        write_finetune_recipe(tmp_path / "other", plan={"num_train_epochs": 2})
         assert launch(tmp_path / "other", "recipe.yaml").status == 0
         assert results(tmp_path)[0]["metrics"] == results(tmp_path / "other")[0]["metrics"]
 
     @pytest.mark.slow
     def test_in_the_middle_of_a_job_it_goes_on_from_the_last_state(self, tmp_path, write_finetune_recipe, launch):
-        write_finetune_recipe(tmp_path, plan={"epochs": 4, "save_every": 5}, seeds=[0, 1])
+        write_finetune_recipe(tmp_path, plan={"num_train_epochs": 4, "save_steps": 5}, seeds=[0, 1])
         job = tmp_path / "runs/small/glue-rte/seed-1"
         killed = []
 
@@ -196,7 +205,7 @@ class TestShared:
     @pytest.mark.slow
     def test_two_processes_do_each_job_once(self, tmp_path, write_finetune_recipe):
         """Started by one launcher, each process works alone; a third one, started apart, finds nothing left to do."""
-        write_finetune_recipe(tmp_path, plan={"epochs": 2}, seeds=[0, 1, 2, 3], share="jobs")
+        write_finetune_recipe(tmp_path, plan={"num_train_epochs": 2}, seeds=[0, 1, 2, 3], share="jobs")
         launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0")
         together = started(tmp_path, launcher=launcher)
         said, _ = together.communicate(timeout=170)
@@ -212,7 +221,7 @@ class TestShared:
     def test_who_works_alone_keeps_the_model_whole_whatever_the_launcher_says(
         self, tmp_path, write_finetune_recipe, launch_together
     ):
-        write_finetune_recipe(tmp_path, plan={"epochs": 1}, seeds=[0, 1], share="jobs")
+        write_finetune_recipe(tmp_path, plan={"num_train_epochs": 1}, seeds=[0, 1], share="jobs")
         for ended in launch_together(main, tmp_path, "recipe.yaml", **SHARDS):
             assert ended.status == 0, ended.said
             assert "1 process(es) on" in ended.said
@@ -221,7 +230,7 @@ class TestShared:
 
     @pytest.mark.slow
     def test_a_job_at_which_another_process_is_is_left_to_it(self, tmp_path, write_finetune_recipe):
-        write_finetune_recipe(tmp_path, plan={"epochs": 20}, seeds=[0], share="jobs")
+        write_finetune_recipe(tmp_path, plan={"num_train_epochs": 20}, seeds=[0], share="jobs")
         first = started(tmp_path)
         job = tmp_path / "runs/small/glue-rte/seed-0"
         while not (job / "metrics.jsonl").exists():
@@ -257,11 +266,11 @@ def test_a_changed_recipe_does_not_touch_a_finished_job(done, tmp_path, launch):
     shutil.copytree(done[0], tmp_path, dirs_exist_ok=True)
     path = tmp_path / "recipe.yaml"
     recipe = yaml.safe_load(path.read_text())
-    recipe["settings"]["glue/rte"]["optimizer.lr"] = 1e-3
+    recipe["settings"]["glue/rte"]["optimizer.learning_rate"] = 1e-3
     path.write_text(yaml.safe_dump(recipe))
     ended = launch(tmp_path, "recipe.yaml")
     assert ended.status == 2
-    assert "optimizer.lr: 1e-12 there, 0.001 here" in ended.said.splitlines()[-1]
+    assert "optimizer.learning_rate: 1e-12 there, 0.001 here" in ended.said.splitlines()[-1]
 
 
 def test_another_recipe_in_a_finished_run_is_refused_and_begins_anew_if_it_is_told_to(
@@ -269,10 +278,10 @@ def test_another_recipe_in_a_finished_run_is_refused_and_begins_anew_if_it_is_to
 ):
     write_finetune_recipe(tmp_path, plan=QUICK)
     assert launch(tmp_path, "recipe.yaml").status == 0
-    write_finetune_recipe(tmp_path, plan=QUICK, max_length=40)
+    write_finetune_recipe(tmp_path, plan=QUICK, max_seq_length=40)
     refused = launch(tmp_path, "recipe.yaml")
     assert refused.status == 2
-    assert "max_length: 48 there, 40 here" in refused.said
+    assert "max_seq_length: 48 there, 40 here" in refused.said
     ended = launch(tmp_path, "recipe.yaml", "--overwrite", "True")
     assert ended.status == 0, ended.said
-    assert [line["hyperparameters"]["max_length"] for line in results(tmp_path)] == [40]
+    assert [line["hyperparameters"]["max_seq_length"] for line in results(tmp_path)] == [40]

@@ -29,7 +29,7 @@ def look(folder: Path) -> dict[str, bytes]:
 def test_killed_at_any_moment_it_reaches_the_same_end(tmp_path, launch, write_finetune_recipe):
     def new(name: str) -> Path:
         (tmp_path / name).mkdir()
-        plan = {"epochs": 2, "save_every": 3, "log_every": 1}
+        plan = {"num_train_epochs": 2, "save_steps": 3, "logging_steps": 1}
         return write_finetune_recipe(tmp_path / name, plan=plan, seeds=[0, 1]).parent
 
     survive(launch, new, 10, look)

@@ -333,7 +333,7 @@ class TestChoices:
         write(tmp_path / "dev.jsonl", choosing(*[3, 2] * 9))
         columns = {"text": "text", "choices": "choices", "label": "label"}
         data = {"path": str(tmp_path), "files": {"train": "train.jsonl", "dev": "dev.jsonl"}, "columns": columns}
-        write_finetune_recipe(tmp_path, task=["own/choice"], data=data, plan={"epochs": 6})
+        write_finetune_recipe(tmp_path, task=["own/choice"], data=data, plan={"num_train_epochs": 6})
         ended = launch(tmp_path, "recipe.yaml")
         assert ended.status == 0, ended.said
         job = tmp_path / "runs/small/own-choice/seed-0"

@@ -37,7 +37,7 @@ TASKS = {"glue/rte": "glue-rte", "squad/v1.1": "squad-v1.1", "conll2003": "conll
 
 def beginning(end=False):
     """A tokenizer that puts <s> before each text and, if `end` says so, its end-of-text token after it."""
-    tokenizer = BytePairs(name="byte-bpe", size=500).learn(iter([[EVERY_WORD] * 2]), Counter(EVERY_WORD), 64)
+    tokenizer = BytePairs(name="byte-bpe", vocab_size=500).learn(iter([[EVERY_WORD] * 2]), Counter(EVERY_WORD), 64)
     tokenizer.pad_token = None
     tokenizer.add_special_tokens({"bos_token": "<s>"})
     after, known = (f" {tokenizer.eos_token}" if end else ""), ("<s>", tokenizer.eos_token)
@@ -73,7 +73,7 @@ def test_it_learns_each_task_and_answers_from_its_folder_as_in_the_run(
     tmp_path, launch, launch_program, write_finetune_recipe, labelled, decoder, kind
 ):
     model = str(decoder(kind))
-    write_finetune_recipe(tmp_path, model=model, task=list(TASKS), predict_test=True, plan={"epochs": 1})
+    write_finetune_recipe(tmp_path, model=model, task=list(TASKS), predict_test=True, plan={"num_train_epochs": 1})
     ended = launch(tmp_path, "recipe.yaml")
     assert ended.status == 0, ended.said
     inputs = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-QUICK = {"epochs": 1, "global_batch": 16, "device_batch": 16}
+QUICK = {"num_train_epochs": 1, "global_batch_size": 16, "per_device_train_batch_size": 16}
 
 
 def strict(path):
@@ -33,7 +33,9 @@ def spoiled(model, folder, name):
     ["glue/rte", *(pytest.param(name, marks=pytest.mark.slow) for name in ("glue/stsb", "conll2003", "squad/v1.1"))],
 )
 def test_a_short_job_that_is_lost_is_a_failed_one_and_the_next_goes_on(tmp_path, write_finetune_recipe, launch, task):
-    write_finetune_recipe(tmp_path, task=[task], seeds=[0, 1], plan={**QUICK, "epochs": 0.1}, optimizer={"lr": 1e30})
+    write_finetune_recipe(
+        tmp_path, task=[task], seeds=[0, 1], plan={**QUICK, "num_train_epochs": 0.1}, optimizer={"learning_rate": 1e30}
+    )
     for _ in range(2):  # the same command again
         ended = launch(tmp_path, "recipe.yaml")
         assert ended.status == 0, ended.said
@@ -86,7 +88,9 @@ def test_so_is_an_infinity(tmp_path, write_finetune_recipe, small_model, launch,
     assert "word_embeddings.weight holds 32 numbers that are not finite" in ended.said.splitlines()[-1]
 
 
-@pytest.mark.parametrize("changes", [{"grid": {"optimizer.lr": [1e-3, float("inf")]}}, {"auxiliary_lm": float("nan")}])
+@pytest.mark.parametrize(
+    "changes", [{"grid": {"optimizer.learning_rate": [1e-3, float("inf")]}}, {"auxiliary_lm": float("nan")}]
+)
 def test_a_recipe_without_finite_numbers_is_refused(tmp_path, write_finetune_recipe, launch, changes):
     write_finetune_recipe(tmp_path, **changes)
     ended = launch(tmp_path, "recipe.yaml")

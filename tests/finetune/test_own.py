@@ -170,7 +170,7 @@ def learnt(tmp_path_factory, launch, write_finetune_recipe):
     for kind in ("classification", "choice", "entities"):
         files = {split: f"{split}.jsonl" for split in ("train", "dev")}
         data = {"path": str(folder), "files": files, "columns": COLUMNS[kind]}
-        write_finetune_recipe(folder, name=kind, task=[f"own/{kind}"], data=data, plan={"epochs": 8})
+        write_finetune_recipe(folder, name=kind, task=[f"own/{kind}"], data=data, plan={"num_train_epochs": 8})
         ended = launch(folder, "recipe.yaml")
         assert ended.status == 0, ended.said
     return folder
@@ -202,8 +202,8 @@ def test_a_decoder_has_no_head_for_choices(learnt, launch, small_gpt):
     folder = learnt
     data = {"path": str(folder), "files": {"train": "train.jsonl", "dev": "dev.jsonl"}, "columns": COLUMNS["choice"]}
     recipe = {"name": "gpt", "model": str(small_gpt), "task": ["own/choice"], "data": {"source": "folder", **data},
-              "max_length": 48, "optimizer": {"lr": 1e-3}, "schedule": {"warmup_rate": 0.1},
-              "plan": {"epochs": 1, "global_batch": 16, "device_batch": 16}}  # fmt: skip
+              "max_seq_length": 48, "optimizer": {"learning_rate": 1e-3}, "schedule": {"warmup_ratio": 0.1},
+              "plan": {"num_train_epochs": 1, "global_batch_size": 16, "per_device_train_batch_size": 16}}  # fmt: skip
     (folder / "gpt.yaml").write_text(json.dumps(recipe))
     ended = launch(folder, "gpt.yaml")
     assert ended.status == 2

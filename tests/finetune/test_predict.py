@@ -188,7 +188,7 @@ class TestTags:
         write(tmp_path / "in.txt", [["cat " * 70], ["cat"]], ["text"])
         ended = launch_program(main, tmp_path, str(tagger), "in.txt")
         assert (
-            "2 rows answered, 1 of them cut at max_length 64 (8 tokens not read), 8 words not read and so untagged"
+            "2 rows answered, 1 of them cut at max_seq_length 64 (8 tokens not read), 8 words not read and so untagged"
         ) in ended.said
 
     def test_the_line_of_a_cut_row_says_so_and_a_row_that_just_fits_is_none(self, tmp_path, tagger, answer):
@@ -552,7 +552,7 @@ class TestTask:
 
 
 def test_a_fine_tuned_model_says_what_its_run_said(tmp_path, labelled, launch, write_finetune_recipe, answer):
-    write_finetune_recipe(tmp_path, predict_test=True, plan={"epochs": 3})
+    write_finetune_recipe(tmp_path, predict_test=True, plan={"num_train_epochs": 3})
     ended = launch(tmp_path, "recipe.yaml")
     assert ended.status == 0, ended.said
     job = tmp_path / "runs/small/glue-rte/seed-0"

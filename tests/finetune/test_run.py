@@ -22,7 +22,7 @@ from tests.shards import SHARDS
 CONFIGS = Path(__file__).parents[2] / "accelerate_configs"
 ALL = ["glue/cola", "glue/rte", "glue/stsb", "glue/mnli", "squad/v1.1", "conll2003"]
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # each process draws its own
-ONE_PASS = {"epochs": 1}
+ONE_PASS = {"num_train_epochs": 1}
 
 
 def lines(path):
@@ -78,7 +78,7 @@ class TestScores:
         line = results(trained)["glue/mnli"]
         assert line["sizes"] == {"train": 160, "dev_matched": 37, "dev_mismatched": 23}
         assert (line["label"], line["init"], line["seed"]) == ("tiny", "pretrained", 0)
-        assert line["hyperparameters"]["optimizer"]["lr"] == 5e-3
+        assert line["hyperparameters"]["optimizer"]["learning_rate"] == 5e-3
         assert f"dev_matched: folder {labelled / 'MNLI/dev_matched.tsv'}" in line["data"]
         assert (line["passes"], line["held_out"]) == (10.0, 0.0)
         assert line["peak_rss_of"] in ("job", "process")
@@ -130,9 +130,9 @@ class TestAgain:
 
     def test_another_rate_needs_another_name(self, trained, launch):
         before = what_is_there(trained)
-        ended = launch(trained, "recipe.yaml", "--optimizer.lr", "0.5")
+        ended = launch(trained, "recipe.yaml", "--optimizer.learning_rate", "0.5")
         assert ended.status == 2
-        assert "optimizer.lr: 0.005 there, 0.5 here" in ended.said.splitlines()[-1]
+        assert "optimizer.learning_rate: 0.005 there, 0.5 here" in ended.said.splitlines()[-1]
         assert what_is_there(trained) == before
 
     @pytest.mark.slow
@@ -199,7 +199,7 @@ class TestOpenedByTransformers:
         assert found == [("PER", "anna"), ("LOC", "rome")]
 
     def test_a_bare_tokenizer_cuts_nothing(self, trained):
-        """`max_length` was this run's; it is no property of the tokenizer that is handed on."""
+        """`max_seq_length` was this run's; it is no property of the tokenizer that is handed on."""
         folder = job(trained, "squad/v1.1") / "model"
         assert len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode("dog " * 60).ids) == 62
 
@@ -238,7 +238,7 @@ def test_a_gpt_is_fine_tuned_and_opened(tmp_path, launch, write_finetune_recipe,
 
 
 SHARED = ["glue/rte", "conll2003", "squad/v1.1"]
-TOGETHER = {"task": SHARED, "config": NO_DROPOUT, "plan": {"epochs": 2}, "predict_test": True}
+TOGETHER = {"task": SHARED, "config": NO_DROPOUT, "plan": {"num_train_epochs": 2}, "predict_test": True}
 
 
 @pytest.fixture(scope="module")
@@ -311,11 +311,11 @@ class TestMistakes:
             ({"task": ["glue/qqp"]}, "glue/qqp has no train split: looked for"),
             ({"model": "no/such/model"}, "nothing at"),
             ({"model": "no-such-model"}, "no tokenizer 'no-such-model'"),
-            ({"max_length": 65}, "max_length is 65, but the model has 64 positions"),
-            ({"max_length": 5}, "max_length 5 leaves 2 tokens for sentence1 and sentence2"),
+            ({"max_seq_length": 65}, "max_seq_length is 65, but the model has 64 positions"),
+            ({"max_seq_length": 5}, "max_seq_length 5 leaves 2 tokens for sentence1 and sentence2"),
             ({"config": {"hiden_dropout_prob": 0.0}}, "config.hiden_dropout_prob: the model in"),
-            ({"plan": {"device_batch": 0}}, "device_batch is 0; it must be 1 or more"),
-            ({"plan": {"epochs": 0}}, "epochs is 0.0; it must be above 0"),
+            ({"plan": {"per_device_train_batch_size": 0}}, "per_device_train_batch_size is 0; it must be 1 or more"),
+            ({"plan": {"num_train_epochs": 0}}, "num_train_epochs is 0.0; it must be above 0"),
         ],
     )
     def test_what_the_recipe_says(self, refused, changes, complaint):
@@ -367,7 +367,7 @@ class TestRealFiles:
         data = data.resolve()
         write_finetune_recipe(
             tmp_path, model=str(data / "checkpoints/all-MiniLM-L6-v2"), task=["glue/wnli"], label="",
-            data={"path": str(data / "glue")}, plan={"epochs": 0.1}, optimizer={"lr": 5e-5},
+            data={"path": str(data / "glue")}, plan={"num_train_epochs": 0.1}, optimizer={"learning_rate": 5e-5},
         )  # fmt: skip
         ended = launch(tmp_path, "recipe.yaml")
         assert ended.status == 0, ended.said

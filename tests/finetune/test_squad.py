@@ -151,7 +151,7 @@ def learnt(tmp_path_factory, launch, write_finetune_recipe):
     folder = tmp_path_factory.mktemp("v2")
     for split, number in (("train", 160), ("dev", 37)):
         write_v2(folder / f"{split}-v2.0.json", split, number)
-    write_finetune_recipe(folder, task=["squad/v2.0"], data={"path": str(folder)}, plan={"epochs": 12})
+    write_finetune_recipe(folder, task=["squad/v2.0"], data={"path": str(folder)}, plan={"num_train_epochs": 12})
     ended = launch(folder, "recipe.yaml")
     assert ended.status == 0, ended.said
     return folder / "runs/small/squad-v2.0/seed-0", folder
@@ -186,7 +186,7 @@ def test_no_threshold_stays_when_the_model_learns_to_answer_always(learnt, tmp_p
     job, _ = learnt
     for split in ("train", "dev"):
         (tmp_path / f"{split}-v1.1.json").write_text(json.dumps(squad(("q", [answer()]))))
-    changes = {"data": {"path": str(tmp_path)}, "plan": {"epochs": 1}, "model": str(job / "model")}
+    changes = {"data": {"path": str(tmp_path)}, "plan": {"num_train_epochs": 1}, "model": str(job / "model")}
     write_finetune_recipe(tmp_path, task=["squad/v1.1"], **changes)
     ended = launch(tmp_path, "recipe.yaml")
     assert ended.status == 0, ended.said

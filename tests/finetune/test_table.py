@@ -526,7 +526,12 @@ def test_a_path_that_is_not_there_is_a_mistake_beside_whole_runs_too(run, comman
 def test_what_was_tried_stands_in_the_json(run, command):
     taken = {"seconds": 120.0, "peak_rss_mb": 1500}
     jobs = [
-        line(metrics={"dev": {"accuracy": v}}, setting={"optimizer.lr": lr}, hyperparameters={"lr": lr}, **taken)
+        line(
+            metrics={"dev": {"accuracy": v}},
+            setting={"optimizer.learning_rate": lr},
+            hyperparameters={"lr": lr},
+            **taken,
+        )
         for lr, v in ((1e-5, 0.5), (3e-5, 0.6))
     ]
     _, out, _ = command(run(*jobs), "--format", "json")

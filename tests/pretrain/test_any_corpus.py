@@ -11,8 +11,14 @@ from tokenizer.learn import BytePairs
 
 CHANCE = random.Random(0)
 WORDS = ["river", "house", "old", "green", "carries", "small", "stone", "bird", "near", "two"]
-ONE_STEP = {"steps": 1, "global_batch": 4, "device_batch": 4, "evaluate_every": 0, "log_every": 1}
-GPT = {"name": "small", "objective": {"name": "causal_lm"}, "plan": ONE_STEP, "evaluation_examples": 4}
+ONE_STEP = {
+    "max_steps": 1,
+    "global_batch_size": 4,
+    "per_device_train_batch_size": 4,
+    "eval_steps": 0,
+    "logging_steps": 1,
+}
+GPT = {"name": "small", "objective": {"name": "causal_lm"}, "plan": ONE_STEP, "max_eval_samples": 4}
 CODE = "def f(x):\n    if x:\n        return 'a  b'\n\n"
 
 
@@ -24,7 +30,7 @@ def sentence(words: int = 9) -> str:
 def byte_pairs(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("byte-pairs")
     texts = [CODE * 3, *(sentence() for _ in range(50))]
-    BytePairs(name="byte-bpe", size=300).learn(iter([texts]), Counter(), 512).save_pretrained(folder)
+    BytePairs(name="byte-bpe", vocab_size=300).learn(iter([texts]), Counter(), 512).save_pretrained(folder)
     return str(folder)
 
 

@@ -1,4 +1,4 @@
-"""Is what is hidden, asked and judged what BERT's paper says, and is the judgement transformers' own?"""
+"""Is what is hidden and asked what BERT's paper says, and is the loss transformers' own?"""
 
 from dataclasses import replace
 
@@ -70,12 +70,12 @@ def test_the_answers_put_back_are_the_text(store, objective, vocabulary):
         assert batch.x["token_type_ids"][row].tolist() == [0] * (a + 2) + [1] * (b + 1) + padding
         assert batch.x["attention_mask"][row].tolist() == [1] * len(expected) + padding
     assert batch.counts == {"masked_lm": len(batch.y["tokens"]), "next_sentence": len(t.index)}
-    assert (batch.y["is_stranger"].numpy() == t.is_stranger).all()
+    assert (batch.y["is_random_next"].numpy() == t.is_random_next).all()
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.15, 0.4])
 def test_the_masked_share_of_each_row_is_the_nearest_to_the_rate(store, vocabulary, rate):
-    _, batch = whole_epoch(store, Bert(name="bert", mask_rate=rate), vocabulary)
+    _, batch = whole_epoch(store, Bert(name="bert", mlm_probability=rate), vocabulary)
     maskable = batch.x["attention_mask"].sum(1).numpy() - 3
     masked = np.bincount(batch.y["positions"].numpy() // batch.x["input_ids"].shape[1], minlength=len(maskable))
     assert (np.abs(masked - rate * maskable) <= np.where(rate * maskable < 1, 1, 0.5)).all()
@@ -137,7 +137,7 @@ def test_masks_differ_between_epochs_and_not_between_batchings(store, objective,
             assert torch.equal(batch.x[name], split[0].x[name][part, :width])
 
 
-# The judgement
+# The loss
 
 
 @pytest.fixture
@@ -164,7 +164,9 @@ def test_loss_and_gradient_are_those_of_transformers(trio, objective):
     model.zero_grad()
     labels = torch.full_like(batch.x["input_ids"], -100).flatten()
     labels[batch.y["positions"]] = batch.y["tokens"]
-    theirs = model(**batch.x, labels=labels.view_as(batch.x["input_ids"]), next_sentence_label=batch.y["is_stranger"])
+    theirs = model(
+        **batch.x, labels=labels.view_as(batch.x["input_ids"]), next_sentence_label=batch.y["is_random_next"]
+    )
     assert mean.item() == pytest.approx(theirs.loss.item(), abs=1e-5)
     theirs.loss.backward()
     for name, parameter in model.named_parameters():
@@ -180,7 +182,9 @@ def test_what_is_measured_is_what_transformers_predicts(trio, objective):
     words = whole.prediction_logits.flatten(0, 1)[batch.y["positions"]].argmax(-1)
     assert found["masked_lm_accuracy"] == pytest.approx((words == batch.y["tokens"]).float().mean().item())
     relation = whole.seq_relationship_logits.argmax(-1)
-    assert found["next_sentence_accuracy"] == pytest.approx((relation == batch.y["is_stranger"]).float().mean().item())
+    assert found["next_sentence_accuracy"] == pytest.approx(
+        (relation == batch.y["is_random_next"]).float().mean().item()
+    )
     assert found["masked_lm_perplexity"] == pytest.approx(np.exp(found["masked_lm_loss"]))
     # A model that has seen nothing is no better than chance, and the unigram guesser is better than it.
     assert found["masked_lm_loss"] == pytest.approx(np.log(model.config.vocab_size), rel=0.05)
@@ -227,7 +231,9 @@ def test_an_impossible_model_is_refused(objective, settings, complaint):
         objective.build({**SMALL, **settings}, Text(vocabulary))
 
 
-@pytest.mark.parametrize("settings", [{"mask_rate": 0}, {"mask_rate": 1.5}, {"short_seq_rate": -0.1}])
+@pytest.mark.parametrize(
+    "settings", [{"mlm_probability": 0}, {"mlm_probability": 1.5}, {"short_seq_probability": -0.1}]
+)
 def test_an_impossible_rate_is_refused_by_name(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         Bert(name="bert", **settings)
@@ -241,7 +247,7 @@ def test_whole_words_are_hidden_with_all_their_pieces(store, vocabulary):
     continues = chance.random(vocabulary.size) < 0.4
     continues[:4] = False
     vocabulary = replace(vocabulary, continues=continues)
-    _, batch = whole_epoch(store, Bert(name="bert", whole_words=True), vocabulary)
+    _, batch = whole_epoch(store, Bert(name="bert", whole_word_mask=True), vocabulary)
     true = restored(batch)
     hidden = torch.zeros(true.numel(), dtype=torch.bool)
     hidden[batch.y["positions"]] = True

@@ -163,7 +163,7 @@ def test_its_arithmetic_can_be_counted(objective, store, vocabulary):
 @pytest.fixture(scope="module")
 def tokenizer(corpus):
     texts = [path.read_text(encoding="utf-8") for path in sorted(corpus.iterdir())]
-    return BytePairs(name="byte-bpe", size=400).learn(iter([texts]), {}, 64)
+    return BytePairs(name="byte-bpe", vocab_size=400).learn(iter([texts]), {}, 64)
 
 
 @pytest.fixture

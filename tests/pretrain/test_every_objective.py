@@ -160,7 +160,7 @@ def test_the_model_can_be_saved_and_no_other_is_trained(objective, medium, tmp_p
 def recipe(objective, model, write_recipe, both_tokens, tmp_path) -> Path:
     """A short run of the objective without dropout, which is another one on each process."""
     path = write_recipe(
-        tmp_path, objective={"name": objective.name}, tokenizer=str(both_tokens), plan={"steps": 6, "evaluate_every": 3}
+        tmp_path, objective={"name": objective.name}, tokenizer=str(both_tokens), plan={"max_steps": 6, "eval_steps": 3}
     )
     content = yaml.safe_load(path.read_text())
     rates = {key for key, value in model.config.to_dict().items() if "drop" in key and isinstance(value, float)}

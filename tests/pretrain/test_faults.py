@@ -24,7 +24,13 @@ from tests.shards import SHARDS
 
 ROOT = Path(__file__).parents[2]
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # each process draws its own
-PLAN = {"steps": 30, "global_batch": 32, "device_batch": 8, "log_every": 1, "evaluate_every": 10}
+PLAN = {
+    "max_steps": 30,
+    "global_batch_size": 32,
+    "per_device_train_batch_size": 8,
+    "logging_steps": 1,
+    "eval_steps": 10,
+}
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
@@ -192,7 +198,7 @@ def test_a_rank_that_fails_does_not_keep_the_other_waiting(prepared, launch_toge
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_one_poisoned_rank_changes_no_parameter_and_after_three_steps_the_run_ends(prepared, launch_together, value):
     """Two micro-batches a step: from the first of step 5 on, all of rank 1's are poisoned."""
-    folder = prepared("poisoned", plan={**PLAN, "save_every": 1, "keep": 20})
+    folder = prepared("poisoned", plan={**PLAN, "save_steps": 1, "save_total_limit": 20})
     ended = launch_together(spoiling(1, dict.fromkeys(range(9, 100), value)), folder, "recipe.yaml")
     assert_both(ended, 2)
     kept = {state.name: (state / "weights.safetensors").read_bytes() for state in states(folder)}
@@ -208,7 +214,14 @@ def test_one_poisoned_rank_changes_no_parameter_and_after_three_steps_the_run_en
 
 @pytest.mark.slow
 def test_a_spike_is_skipped_if_the_recipe_says_so(prepared, launch_together):
-    plan = {**PLAN, "steps": 150, "device_batch": 16, "save_every": 1, "keep": 200, "evaluate_every": 0}
+    plan = {
+        **PLAN,
+        "max_steps": 150,
+        "per_device_train_batch_size": 16,
+        "save_steps": 1,
+        "save_total_limit": 200,
+        "eval_steps": 0,
+    }
     folder = prepared("spike", plan={**plan, "skip_spikes": True})
     factors = {135: 1000.0, 140: float("nan"), 141: float("nan"), 142: float("nan")}  # a run that ends well keeps none
     ended = launch_together(spoiling(1, factors), folder, "recipe.yaml")
@@ -277,7 +290,7 @@ def two(folder: Path) -> Launch:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_launcher_that_is_told_to_stop_leaves_a_state(on_two, prepared, number):
-    folder = prepared("told")
+    folder = prepared("asked-to-stop")
     launch = two(folder).at(5, lambda launch: launch.process.send_signal(number))
     assert launch.world == 2
     assert launch.status == 1  # the launcher's own: it does not tell what the ranks ended with
@@ -290,7 +303,7 @@ def test_a_launcher_that_is_told_to_stop_leaves_a_state(on_two, prepared, number
 
 @pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_run_and_the_same_command_goes_on(on_two, prepared):
-    folder = prepared("killed", plan={**PLAN, "save_every": 3})
+    folder = prepared("killed", plan={**PLAN, "save_steps": 3})
     launch = two(folder).at(5, lambda launch: launch.ranks()[1].kill())
     assert (launch.world, launch.status) == (2, 1)
     assert launch.seconds < 30
@@ -304,7 +317,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_the_same_command_goes_on(on_two,
 
 @pytest.mark.slow
 def test_a_rank_that_hangs_ends_the_run_in_the_time_of_the_plan(prepared):
-    folder = prepared("hangs", plan={**PLAN, "steps": 3000, "timeout": 15})
+    folder = prepared("hangs", plan={**PLAN, "max_steps": 3000, "timeout": 15})
     launch = two(folder).at(5, lambda launch: launch.ranks()[1].suspend())
     assert (launch.world, launch.status) == (2, 1)
     assert re.search(r"error: process 0 waited in vain for another one in step \d+, 15 s.*plan\.timeout", launch.said)
@@ -318,10 +331,10 @@ def test_told_to_stop_while_a_rank_hangs_no_one_waits_for_it(prepared):
         time.sleep(1)
         launch.process.terminate()
 
-    folder = prepared("hangs", plan={**PLAN, "steps": 3000, "timeout": 100})
+    folder = prepared("hangs", plan={**PLAN, "max_steps": 3000, "timeout": 100})
     launch = two(folder).at(5, act)
     assert (launch.world, launch.status) == (2, 1)
-    assert "error: process 0 was told to stop, but not all processes agreed within 25 s" in launch.said
+    assert "error: process 0 was asked to stop, but not all processes agreed within 25 s" in launch.said
 
 
 @pytest.mark.slow
@@ -336,7 +349,7 @@ def test_a_launcher_that_is_killed_leaves_no_training_behind(prepared):
 
 @pytest.mark.slow
 def test_killed_five_times_the_same_command_reaches_the_same_end(on_two, prepared):
-    folder = prepared("five", plan={**PLAN, "save_every": 2})
+    folder = prepared("five", plan={**PLAN, "save_steps": 2})
 
     def kill(launch: Launch) -> None:
         for process in (*launch.ranks(), psutil.Process(launch.process.pid)):
@@ -351,15 +364,15 @@ def test_killed_five_times_the_same_command_reaches_the_same_end(on_two, prepare
 
 
 def test_a_state_that_is_asked_for_and_damaged_is_named_and_no_other_is_taken(prepared, launch):
-    folder = prepared("asked", plan={**PLAN, "save_every": 3, "keep": 9})
+    folder = prepared("asked", plan={**PLAN, "save_steps": 3, "save_total_limit": 9})
     stop = once_at(folder, 8, lambda pid: os.kill(pid, signal.SIGTERM))
     assert launch(folder, "recipe.yaml", watch=stop).status == 3
     damaged = states(folder)[1] / "weights.safetensors"
     content = damaged.read_bytes()
     damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    ended = launch(folder, "recipe.yaml", "--state", "step-6")
+    ended = launch(folder, "recipe.yaml", "--resume_from_checkpoint", "step-6")
     assert ended.status == 2
     assert "step-6, the state asked for, is damaged: weights.safetensors has changed" in ended.said.splitlines()[-1]
-    ended = launch(folder, "recipe.yaml", "--state", "step-3")
+    ended = launch(folder, "recipe.yaml", "--resume_from_checkpoint", "step-3")
     assert ended.status == 0, ended.said
     assert "going on from step 3" in ended.said

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SIZES = {"hidden_size": 320, "intermediate_size": 1280, "num_attention_heads": 4}  # 10 MB of weights, a state is 30
-PLAN = {"steps": 5, "global_batch": 4, "device_batch": 4, "evaluate_every": 5}
+PLAN = {"max_steps": 5, "global_batch_size": 4, "per_device_train_batch_size": 4, "eval_steps": 5}
 FULL = re.compile(r"error: (\S+) cannot be written: it needs (more|[\d,]+) bytes, and ([\d,]+) are free")
 
 
@@ -56,7 +56,7 @@ def written(tmp_path, write_recipe):
 
 @pytest.mark.slow
 def test_the_old_state_is_kept_and_once_there_is_room_it_goes_on(written):
-    what, left, then = on_a_full_disk(written(model=SIZES, plan={**PLAN, "save_every": 2}), "50m")
+    what, left, then = on_a_full_disk(written(model=SIZES, plan={**PLAN, "save_steps": 2}), "50m")
     assert what == "runs/small/state/step-4"
     assert [name for name in left if "/state/step-" in name and name.count("/") == 3] == ["runs/small/state/step-2"]
     assert "going on from step 2" in then
@@ -64,7 +64,7 @@ def test_the_old_state_is_kept_and_once_there_is_room_it_goes_on(written):
 
 @pytest.mark.slow
 def test_a_model_that_does_not_fit_is_written_once_there_is_room(written):
-    what, left, then = on_a_full_disk(written(model=SIZES, plan={**PLAN, "save_every": 4}), "40m")
+    what, left, then = on_a_full_disk(written(model=SIZES, plan={**PLAN, "save_steps": 4}), "40m")
     assert what == "runs/small/model"
     assert "runs/small/state/step-4" in left
     assert "going on from step 4" in then

@@ -67,6 +67,7 @@ class Album(Medium):
 @dataclass(frozen=True, kw_only=True)
 class RelativePosition(Objective[Album]):
     medium, pipeline, in_short = Album, "image-feature-extraction", "relative patch position (Doersch et al. 2015)"
+    size_key, image_size = "image_size", 3 * PATCH
     terms = (Term("place", "Place of the neighbour", "place", among=8),)
 
     def units(self, chapter, size, album, key):
@@ -120,8 +121,9 @@ def main(argv):
     accelerator, album = make_accelerator(seed=0), Album()
     recipe = PretrainRecipe(
         "places", Corpus((Source("text", "nowhere"),)), "", {"model_type": "patches"},
-        RelativePosition(name="relative_position"), 12, Optimizer(lr=1e-2), Schedule(),
-        Plan(steps=60, global_batch=32, device_batch=16, log_every=20, evaluate_every=30), evaluation_examples=64,
+        RelativePosition(name="relative_position"), Optimizer(learning_rate=1e-2), Schedule(),
+        Plan(max_steps=60, global_batch_size=32, per_device_train_batch_size=16, logging_steps=20, eval_steps=30),
+        max_eval_samples=64,
     )  # fmt: skip
     run = Run(Path("runs/places"), recipe, accelerator)
     tracker = Tracker(run.folder, accelerator)

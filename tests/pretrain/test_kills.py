@@ -13,7 +13,14 @@ import pytest
 from engine.train.window import PACE
 from tests.kills import left_in, survive
 
-PLAN = {"steps": 12, "global_batch": 16, "device_batch": 16, "log_every": 1, "evaluate_every": 6, "save_every": 2}
+PLAN = {
+    "max_steps": 12,
+    "global_batch_size": 16,
+    "per_device_train_batch_size": 16,
+    "logging_steps": 1,
+    "eval_steps": 6,
+    "save_steps": 2,
+}
 STREAM = {"mode": "stream", "chapter_tokens": 700}
 SAME = ("*.safetensors", "*.json", "*.bin", "data_report.md")  # whatever the clock says, but for finished.json
 
@@ -42,7 +49,7 @@ def test_killed_while_the_store_is_written_it_reaches_the_same_end(tmp_path, lau
     """Of so few steps, preparing the store is the longer part."""
 
     def new(name: str) -> Path:
-        return write_recipe(tmp_path / name, plan={"steps": 1, "log_every": 1, "evaluate_every": 1}).parent
+        return write_recipe(tmp_path / name, plan={"max_steps": 1, "logging_steps": 1, "eval_steps": 1}).parent
 
     survive(launch, new, 6, look)
 
@@ -66,11 +73,11 @@ def test_whatever_part_of_the_newest_state_is_damaged_it_reaches_the_same_end(tm
     changes = {"optimizer": {"ema": 0.9}, "plan": PLAN}
     whole, stopped = (write_recipe(tmp_path / name, **changes).parent for name in ("whole", "stopped"))
     assert launch(whole, "recipe.yaml").status == 0
-    states, told, tried = stopped / "runs/small/state", [], 0
+    states, signalled, tried = stopped / "runs/small/state", [], 0
 
     def stop(pid: int) -> None:
-        if not told and len(list(states.glob("step-*"))) == 2:
-            told.append(pid)
+        if not signalled and len(list(states.glob("step-*"))) == 2:
+            signalled.append(pid)
             os.kill(pid, signal.SIGTERM)
 
     assert launch(stopped, "recipe.yaml", watch=stop).status == 3

@@ -19,7 +19,13 @@ from tokenizer.load import load_tokenizer
 
 HAN = [chr(code) for code in range(0x4E00, 0x4E00 + 200)]
 ENGLISH = "the old man sat by the sea and the sea sat by the older man; tokenization, antidisestablishment! " * 30
-FEW_STEPS = {"steps": 2, "global_batch": 16, "device_batch": 16, "log_every": 1, "evaluate_every": 2}
+FEW_STEPS = {
+    "max_steps": 2,
+    "global_batch_size": 16,
+    "per_device_train_batch_size": 16,
+    "logging_steps": 1,
+    "eval_steps": 2,
+}
 
 
 def chinese(seed: int) -> str:
@@ -43,7 +49,7 @@ def recipe_of(tmp_path, write_recipe):
 
 
 def wordpiece(texts: list[str], **changes) -> PreTrainedTokenizerFast:
-    return WordPiece(name="wordpiece", size=500, **changes).learn(iter([texts]), Counter("".join(texts)), 512)
+    return WordPiece(name="wordpiece", vocab_size=500, **changes).learn(iter([texts]), Counter("".join(texts)), 512)
 
 
 def unigram(text: str) -> PreTrainedTokenizerFast:
@@ -70,11 +76,11 @@ def test_chinese_trains_and_its_report_counts_sentences_and_characters(launch, r
 
 def test_unknown_characters_are_warned_of(launch, recipe_of, tmp_path):
     texts = [chinese(number) for number in range(40)]
-    ended = launch(tmp_path, recipe_of(texts, wordpiece(texts, alphabet=150), objective={"next_sentence": False}))
+    ended = launch(tmp_path, recipe_of(texts, wordpiece(texts, limit_alphabet=150), objective={"next_sentence": False}))
     assert ended.status == 0, ended.said
     report = (tmp_path / "runs/small/data_report.md").read_text()
     assert "Warning: what is unknown is neither read nor learnt" in report
-    assert "raise vocabulary.alphabet" in report
+    assert "raise vocabulary.limit_alphabet" in report
 
 
 def test_identical_documents_are_counted(launch, recipe_of, tmp_path):
@@ -106,11 +112,11 @@ def test_whole_words_are_refused_where_no_word_has_two_tokens(launch, recipe_of,
     texts = [chinese(number) for number in range(40)]
     latin = wordpiece([*texts, "and some latin words"])  # its vocabulary has pieces that go on a word, the text none
     for tokenizer in (wordpiece(texts), latin):
-        recipe = recipe_of(texts, tokenizer, objective={"name": "bert", "whole_words": True})
+        recipe = recipe_of(texts, tokenizer, objective={"name": "bert", "whole_word_mask": True})
         ended = launch(tmp_path, recipe)
         assert ended.status == 2, ended.said
-        assert "objective.whole_words can do nothing" in ended.said.splitlines()[-1]
-    assert launch(tmp_path, recipe, "--objective.whole_words", "False").status == 0
+        assert "objective.whole_word_mask can do nothing" in ended.said.splitlines()[-1]
+    assert launch(tmp_path, recipe, "--objective.whole_word_mask", "False").status == 0
 
 
 def words_in(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str]:
@@ -126,7 +132,7 @@ def words_in(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str]:
 def test_a_word_is_whole_by_the_tokenizers_own_marks(kind):
     made = {
         "wordpiece": lambda: wordpiece([ENGLISH], min_frequency=100),
-        "byte-bpe": lambda: BytePairs(name="byte-bpe", size=300).learn(iter([[ENGLISH]]), Counter(ENGLISH), 512),
+        "byte-bpe": lambda: BytePairs(name="byte-bpe", vocab_size=300).learn(iter([[ENGLISH]]), Counter(ENGLISH), 512),
         "unigram": lambda: unigram(ENGLISH),
     }[kind]()
     text = "the oldest man (tokenized) sat by seas, at last"
@@ -139,12 +145,12 @@ def test_whole_words_are_refused_by_a_vocabulary_without_marks():
     letters = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(models.BPE({"[PAD]": 0, "[MASK]": 1, "a": 2, "b": 3}, [])), pad_token="[PAD]"
     )
-    with pytest.raises(ValueError, match=r"objective\.whole_words can do nothing: the tokenizer does not mark"):
-        Bert(name="bert", whole_words=True).check(Text.of(letters, ""))
+    with pytest.raises(ValueError, match=r"objective\.whole_word_mask can do nothing: the tokenizer does not mark"):
+        Bert(name="bert", whole_word_mask=True).check(Text.of(letters, ""))
 
 
 def test_marks_of_blanks_are_refused_where_a_text_has_none():
-    tokenizer = BytePairs(name="byte-bpe", size=260).learn(iter([[chinese(0)]]), Counter(chinese(0)), 512)
+    tokenizer = BytePairs(name="byte-bpe", vocab_size=260).learn(iter([[chinese(0)]]), Counter(chinese(0)), 512)
     ids = torch.tensor([tokenizer("".join(HAN[:30]))["input_ids"]])
     batch = Batch(
         {"input_ids": ids}, {"positions": torch.tensor([0]), "tokens": ids[0, :1]}, {}, (ids.shape[1],), ids.numel()
@@ -152,7 +158,7 @@ def test_marks_of_blanks_are_refused_where_a_text_has_none():
     vocabulary = Vocabulary.of(tokenizer)
     vocabulary.special.update(pad=-1, cls=-1, sep=-1)
     with pytest.raises(ValueError, match=r"a word of this text has \d+ token\(s\) on average"):
-        Bert(name="bert", whole_words=True).remarks([batch], Text(vocabulary))
+        Bert(name="bert", whole_word_mask=True).remarks([batch], Text(vocabulary))
 
 
 def test_a_random_replacement_is_a_token_that_a_text_can_become(tmp_path):
@@ -165,5 +171,5 @@ def test_a_random_replacement_is_a_token_that_a_text_can_become(tmp_path):
 
 
 def test_an_option_of_pairs_is_refused_where_none_are_made():
-    with pytest.raises(ValueError, match=r"short_seq_rate is 0\.5, but it shortens pairs"):
-        Bert(name="bert", next_sentence=False, short_seq_rate=0.5)
+    with pytest.raises(ValueError, match=r"short_seq_probability is 0\.5, but it shortens pairs"):
+        Bert(name="bert", next_sentence=False, short_seq_probability=0.5)

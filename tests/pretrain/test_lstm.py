@@ -42,7 +42,7 @@ NO_DROPOUT = dict.fromkeys(
 def byte_pairs(corpus, tmp_path_factory) -> Path:
     texts = [path.read_text(encoding="utf-8") for path in sorted(corpus.iterdir())]
     folder = tmp_path_factory.mktemp("byte-pairs")
-    BytePairs(name="byte-bpe", size=400).learn(iter([texts]), Counter(), 512).save_pretrained(folder)
+    BytePairs(name="byte-bpe", vocab_size=400).learn(iter([texts]), Counter(), 512).save_pretrained(folder)
     return folder
 
 
@@ -78,9 +78,9 @@ def uninterrupted(tmp_path_factory, launch, write) -> Path:
 
 def test_it_learns_and_is_reported(uninterrupted):
     run = uninterrupted / "runs/small"
-    judged = [line["eval_next_token_loss"] for line in metrics(uninterrupted) if "eval_next_token_loss" in line]
-    assert len(judged) == 3
-    assert judged == sorted(judged, reverse=True)
+    evaluated = [line["eval_next_token_loss"] for line in metrics(uninterrupted) if "eval_next_token_loss" in line]
+    assert len(evaluated) == 3
+    assert evaluated == sorted(evaluated, reverse=True)
     assert (run / "report.html").stat().st_size > 10_000
     assert "in the year" in (run / "samples/step-30.md").read_text().lower()
     assert 0 < json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["mfu"] < 1
@@ -116,9 +116,9 @@ def test_two_processes_give_the_same_run(tmp_path, launch, launch_together, writ
     from pretrain.run import main
 
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
-    slices = {"global_batch": 32, "device_batch": 8, "steps": 10, "evaluate_every": 5}
+    slices = {"global_batch_size": 32, "per_device_train_batch_size": 8, "max_steps": 10, "eval_steps": 5}
     for name, device_batch in (("one", 16), ("two", 8)):
-        write(tmp_path / name, model=NO_DROPOUT, plan={**slices, "device_batch": device_batch})
+        write(tmp_path / name, model=NO_DROPOUT, plan={**slices, "per_device_train_batch_size": device_batch})
     assert launch(tmp_path / "one", "recipe.yaml").status == 0
     for ended in launch_together(main, tmp_path / "two", "recipe.yaml"):
         assert ended.status == 0, ended.said
@@ -135,8 +135,8 @@ def test_its_loss_by_place_is_that_of_its_last_evaluation(uninterrupted, launch_
     ended = launch_program(positions, uninterrupted, "runs/small")
     assert ended.status == 0, ended.said
     found = json.loads(ended.said.splitlines()[-1])["small"]
-    judged = [line["eval_next_token_loss"] for line in metrics(uninterrupted) if "eval_next_token_loss" in line]
-    assert found["loss"] == pytest.approx(judged[-1], abs=2e-4)
+    evaluated = [line["eval_next_token_loss"] for line in metrics(uninterrupted) if "eval_next_token_loss" in line]
+    assert found["loss"] == pytest.approx(evaluated[-1], abs=2e-4)
     assert list(found["by_place"]) == ["4", "8", "12", "16", "20", "24", "28", "32"]
     assert sum(found["by_place"].values()) / 8 == pytest.approx(found["loss"], abs=0.02)
     assert found["bits_per_byte"] < found["loss"] / math.log(2)  # a token has a byte or more
@@ -224,7 +224,8 @@ def test_what_it_cannot_do_is_told_in_a_line(uninterrupted, tmp_path, launch_pro
         "name": "tuned", "model": model, "task": ["own/classification"],
         "data": {"source": "folder", "path": str(tmp_path), "files": {"train": "train.csv", "dev": "dev.csv"},
                  "columns": {"text": "text", "label": "label"}},
-        "optimizer": {}, "schedule": {}, "plan": {"epochs": 1, "global_batch": 8, "device_batch": 8},
+        "optimizer": {}, "schedule": {},
+        "plan": {"num_train_epochs": 1, "global_batch_size": 8, "per_device_train_batch_size": 8},
     }  # fmt: skip
     (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(recipe))
     assert "no SequenceClassification class for a lstm" in one_line(launch_program(finetune, tmp_path, "tuned.yaml"))
@@ -234,7 +235,7 @@ def test_what_it_cannot_do_is_told_in_a_line(uninterrupted, tmp_path, launch_pro
     ("change", "complaint"),
     [
         ({"objective": {"across_documents": False}}, "model_type lstm has no positions that could begin again"),
-        ({"plan": {"checkpoint_activations": True}}, "does not support activation checkpointing"),
+        ({"plan": {"gradient_checkpointing": True}}, "does not support activation checkpointing"),
         ({"model": {"hidden_dropout": 1.5}}, "hidden_dropout is 1.5; it is a share, from 0 to 1"),
         ({"model": {"hidden_sise": 8}}, "unknown key 'model.hidden_sise'; did you mean 'hidden_size'"),
         ({"model": {"model_type": "gru"}}, "the causal_lm objective trains a `gpt2` or `lstm`"),

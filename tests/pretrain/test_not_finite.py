@@ -11,8 +11,8 @@ from engine.run.states import write_manifest
 from pretrain.terms import perplexity
 
 BLOWN_UP = {
-    "optimizer": {"lr": 1e38, "weight_decay": 10.0},  # times each other more than a float holds
-    "schedule": {"decay": "constant", "warmup_rate": 0},
+    "optimizer": {"learning_rate": 1e38, "weight_decay": 10.0},  # times each other more than a float holds
+    "schedule": {"lr_scheduler_type": "constant_with_warmup", "warmup_ratio": 0},
 }
 
 
@@ -38,8 +38,8 @@ def assert_lost(folder, ended, complaint):
 
 @pytest.mark.parametrize("steps", [2, 3])
 def test_a_run_that_ends_with_skipped_steps_is_not_done(tmp_path, write_recipe, launch, steps):
-    plan = {"steps": steps, "evaluate_every": 0}
-    write_recipe(tmp_path, optimizer={"lr": 1e30}, plan=plan, schedule={"warmup_rate": 0})
+    plan = {"max_steps": steps, "eval_steps": 0}
+    write_recipe(tmp_path, optimizer={"learning_rate": 1e30}, plan=plan, schedule={"warmup_ratio": 0})
     lines = assert_lost(tmp_path, launch(tmp_path, "recipe.yaml"), f"its last step, {steps}, without a finite gradient")
     assert lines[-1]["eval_masked_lm_loss"] is None
     ended = launch(tmp_path, "recipe.yaml")  # again: nothing that was left behind is taken for a result
@@ -49,25 +49,25 @@ def test_a_run_that_ends_with_skipped_steps_is_not_done(tmp_path, write_recipe, 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_weights_that_are_not_finite_are_not_exported(tmp_path, write_recipe, launch, ema):
     optimizer = {**BLOWN_UP["optimizer"], "ema": ema}
-    write_recipe(tmp_path, **{**BLOWN_UP, "optimizer": optimizer}, plan={"steps": 1, "evaluate_every": 0})
+    write_recipe(tmp_path, **{**BLOWN_UP, "optimizer": optimizer}, plan={"max_steps": 1, "eval_steps": 0})
     assert_lost(tmp_path, launch(tmp_path, "recipe.yaml"), "the model is lost: bert.")
 
 
 def test_the_advice_after_three_skipped_steps_names_the_weights_if_they_are_the_cause(tmp_path, write_recipe, launch):
-    plan = {"steps": 9, "evaluate_every": 0, "log_every": 1}
+    plan = {"max_steps": 9, "eval_steps": 0, "logging_steps": 1}
     write_recipe(tmp_path, plan=plan, **BLOWN_UP)
     assert_lost(tmp_path, launch(tmp_path, "recipe.yaml"), "which an earlier step has left there")
 
 
 def test_a_spoiled_state_is_not_saved_over_the_whole_ones(tmp_path, write_recipe, launch):
-    plan = {"steps": 9, "save_every": 1, "keep": 1, "evaluate_every": 0, "log_every": 1}
+    plan = {"max_steps": 9, "save_steps": 1, "save_total_limit": 1, "eval_steps": 0, "logging_steps": 1}
     write_recipe(tmp_path, plan=plan, **BLOWN_UP)
     assert_lost(tmp_path, launch(tmp_path, "recipe.yaml"), "state/step-1 is not saved: ")
     assert not list((tmp_path / "runs/small").glob("state/step-*"))
 
 
 def test_a_saved_state_that_is_spoiled_is_named_by_file_and_tensor(tmp_path, write_recipe, launch):
-    write_recipe(tmp_path, plan={"steps": 400, "save_every": 2, "evaluate_every": 0})
+    write_recipe(tmp_path, plan={"max_steps": 400, "save_steps": 2, "eval_steps": 0})
     state = tmp_path / "runs/small/state/step-4"
 
     def kill(pid):
@@ -92,8 +92,8 @@ def test_a_saved_state_that_is_spoiled_is_named_by_file_and_tensor(tmp_path, wri
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
-        (["--optimizer.lr", "inf"], "optimizer.lr is inf; give a finite number"),
-        (["--optimizer.lr", "nan"], "lr is nan"),
+        (["--optimizer.learning_rate", "inf"], "optimizer.learning_rate is inf; give a finite number"),
+        (["--optimizer.learning_rate", "nan"], "learning_rate is nan"),
         (["--plan.max-grad-norm", "inf"], "plan.max_grad_norm is inf; give a finite number"),
         (["--optimizer.betas", "0.9", "nan"], "betas is (0.9, nan)"),
     ],
@@ -109,7 +109,7 @@ def test_a_flag_that_is_no_finite_number_is_refused(tmp_path, write_recipe, laun
 @pytest.mark.parametrize(
     ("section", "values"),
     [
-        ("optimizer", {"lr": "inf"}),
+        ("optimizer", {"learning_rate": "inf"}),
         ("optimizer", {"weight_decay": "1e999"}),
         ("plan", {"max_grad_norm": "Infinity"}),
         ("model", {"layer_norm_eps": float("nan")}),

@@ -19,7 +19,7 @@ SIZES = {  # large enough that a step takes longer than what surrounds it
     "intermediate_size": 1024,
     "max_position_embeddings": 64,
 }
-PLAN = {"steps": 6, "global_batch": 64, "device_batch": 32, "log_every": 1, "evaluate_every": 0}
+PLAN = {"max_steps": 6, "global_batch_size": 64, "per_device_train_batch_size": 32, "logging_steps": 1, "eval_steps": 0}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def foresee(launch_program) -> Callable[..., dict]:
 def run_and_forecast(tmp_path_factory, launch, write_recipe, foresee) -> tuple[Path, dict, int]:
     """A run, what was foreseen of it, and the bytes of its state, which is gone when it ends."""
     folder = tmp_path_factory.mktemp("planned")
-    write_recipe(folder, model=SIZES, length=64, plan=PLAN)
+    write_recipe(folder, model=SIZES, objective={"max_seq_length": 64}, plan=PLAN)
     forecast = foresee(folder, "recipe.yaml")
 
     sent: list[int] = []
@@ -101,10 +101,10 @@ def test_the_operations_are_the_count_done_by_hand(run_and_forecast):
 
 
 def test_a_budget_becomes_steps(tmp_path, write_recipe, foresee):
-    path = write_recipe(tmp_path, model=SIZES, length=64)
+    path = write_recipe(tmp_path, model=SIZES, objective={"max_seq_length": 64})
     recipe = path.read_text()
     for given, expected in (("flops: 1.0e+15", None), ("minutes: 2.5", 150)):
-        path.write_text(recipe.replace("  steps: 30\n", f"  {given}\n"))
+        path.write_text(recipe.replace("  max_steps: 30\n", f"  {given}\n"))
         found = foresee(tmp_path, "recipe.yaml", "--hardware", "a100")
         (phase,) = found["phases"]
         step = phase["step_flops"] if expected is None else phase["step_seconds"]
@@ -132,7 +132,7 @@ def test_the_papers_models_have_the_papers_parameters_and_fit_their_card(tmp_pat
 def test_twice_the_processes_take_half_the_time_and_each_holds_a_copy_of_the_gradients_more(
     tmp_path, write_recipe, foresee
 ):
-    write_recipe(tmp_path, model=SIZES, plan={"device_batch": 8})
+    write_recipe(tmp_path, model=SIZES, plan={"per_device_train_batch_size": 8})
     argv = ("recipe.yaml", "--hardware", "a100", "--utilisation", "0.001", "--processes")
     one, two = (foresee(tmp_path, *argv, number) for number in ("1", "2"))
     assert one["time"]["hours"] == pytest.approx(2 * two["time"]["hours"], rel=1e-3)
@@ -151,9 +151,9 @@ def test_the_table_says_it_in_words(tmp_path, write_recipe, launch_program):
     ("argv", "changes", "complaint"),
     [
         (("--hardware", "abacus"), {}, "--hardware is 'abacus'; it is cpu (this machine) or one of the cards"),
-        (("--processes", "3"), {}, "plan.global_batch is 32, which 3 processes cannot share equally"),
+        (("--processes", "3"), {}, "plan.global_batch_size is 32, which 3 processes cannot share equally"),
         ((), {"tokenizer": "no/such"}, "to plan without it, say model.vocab_size in the recipe"),
-        (("--plan.stepps", "3"), {}, "stepps"),
+        (("--plan.max_stepps", "3"), {}, "max_stepps"),
         (("--processes", "0"), {}, "--processes is 0"),
     ],
 )

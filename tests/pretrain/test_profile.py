@@ -10,7 +10,7 @@ from engine.train.profiling import PHASES
 
 
 def test_a_run_leaves_a_trace_of_its_steps(tmp_path, launch, write_recipe):
-    write_recipe(tmp_path, plan={"steps": 12, "global_batch": 32, "device_batch": 16})
+    write_recipe(tmp_path, plan={"max_steps": 12, "global_batch_size": 32, "per_device_train_batch_size": 16})
     ended = launch(tmp_path, "recipe.yaml", "--profile", "True")
     assert ended.status == 0, ended.said
     assert "open it in ui.perfetto.dev" in ended.said
@@ -23,7 +23,7 @@ def test_a_run_leaves_a_trace_of_its_steps(tmp_path, launch, write_recipe):
 
 @pytest.mark.slow
 def test_a_run_that_is_not_asked_leaves_none_and_a_profile_makes_no_other_run(tmp_path, launch, write_recipe):
-    write_recipe(tmp_path, plan={"steps": 12})
+    write_recipe(tmp_path, plan={"max_steps": 12})
     assert launch(tmp_path, "recipe.yaml").status == 0
     assert not (tmp_path / "runs/small/profile").exists()
     ended = launch(tmp_path, "recipe.yaml", "--profile", "True")

@@ -17,7 +17,8 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "pretrain").glob("*.ya
 LENGTH, LONGEST = 16, 32
 MODEL = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "max_position_embeddings": LONGEST}
 # Compiling takes half a minute, and processes that read ahead are for large texts.
-PLAN = {"steps": 2, "global_batch": 8, "device_batch": 4, "log_every": 1, "compile": False, "workers": 0}
+PLAN = {"max_steps": 2, "global_batch_size": 8, "per_device_train_batch_size": 4, "logging_steps": 1}
+PLAN |= {"torch_compile": False, "dataloader_num_workers": 0}
 BUDGETS = ("minutes", "flops")
 
 
@@ -25,7 +26,7 @@ BUDGETS = ("minutes", "flops")
 def byte_pairs_folder(corpus, tmp_path_factory) -> Path:
     texts = [path.read_text(encoding="utf-8") for path in sorted(corpus.iterdir())]
     folder = tmp_path_factory.mktemp("byte-pairs")
-    BytePairs(name="byte-bpe", size=400).learn(iter([texts]), Counter(), LONGEST).save_pretrained(folder)
+    BytePairs(name="byte-bpe", vocab_size=400).learn(iter([texts]), Counter(), LONGEST).save_pretrained(folder)
     return folder
 
 
@@ -38,17 +39,18 @@ def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
     model = {name: value for name, value in recipe["model"].items() if name not in sizes}
     plan = {name: value for name, value in recipe["plan"].items() if name not in BUDGETS}
     sources = [{"kind": "text", "path": str(text)}]
+    (size,) = {"max_seq_length", "block_size"} & recipe["objective"].keys()
     small = {
         **recipe,
         "corpus": {**recipe["corpus"], "sources": sources, "held_out": 0.15},
         "tokenizer": str(tokenizer),
         "model": {**model, **(LSTM if model.get("model_type") == "lstm" else MODEL)},
-        "length": LENGTH,
+        "objective": {**recipe["objective"], size: LENGTH},
         "plan": {**plan, **PLAN},
-        "evaluation_examples": 24,
+        "max_eval_samples": 24,
     }
     if "last_phase" in recipe:
-        small["last_phase"] = {"share": 0.5, "length": LONGEST, "device_batch": 2}
+        small["last_phase"] = {"share": 0.5, size: LONGEST, "per_device_train_batch_size": 2}
     return small
 
 
@@ -90,28 +92,32 @@ def test_the_papers_models_are_trained_as_the_papers_say(name):
     recipe = load(PretrainRecipe, next(path for path in RECIPES if path.stem == name))
     sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
     assert tuple(recipe.model[size] for size in sizes) == PAPERS[name]
-    assert [(phase.length, round(phase.share, 9)) for phase in recipe.phases] == [(128, 0.9), (512, 0.1)]
+    assert [(phase.size, round(phase.share, 9)) for phase in recipe.phases] == [(128, 0.9), (512, 0.1)]
     plan, optimizer = recipe.plan, recipe.optimizer
-    assert (plan.steps, plan.global_batch, recipe.schedule.warmup_rate * plan.steps) == (1_000_000, 256, 10_000)
-    assert (optimizer.lr, optimizer.weight_decay, optimizer.betas) == (1e-4, 0.01, (0.9, 0.999))
+    assert (plan.max_steps, plan.global_batch_size, recipe.schedule.warmup_ratio * plan.max_steps) == (
+        1_000_000,
+        256,
+        10_000,
+    )
+    assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.betas) == (1e-4, 0.01, (0.9, 0.999))
     assert recipe.model["hidden_dropout_prob"] == recipe.model["attention_probs_dropout_prob"] == 0.1
     for phase, processes in itertools.product(
         recipe.phases, (1, 2, 4, 8) if name in ("bert-base", "bert-large") else (1,)
     ):
-        assert plan.global_batch % (phase.device_batch * processes) == 0
+        assert plan.global_batch_size % (phase.device_batch * processes) == 0
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"length": 64}, "length is 64, but the model has 32 positions"),
-        ({"length": 4}, "length is 4; examples need 8 tokens or more"),
+        ({"objective": {"max_seq_length": 64}}, "objective.max_seq_length is 64, but the model has 32 positions"),
+        ({"objective": {"max_seq_length": 4}}, "objective.max_seq_length is 4; examples need 8 tokens or more"),
         ({"name": "../elsewhere"}, "name is '../elsewhere'"),
         ({"name": ""}, "name is ''"),  # with --overwrite True it would be all of runs/
-        ({"evaluation_examples": 0}, "evaluation_examples is 0"),
+        ({"max_eval_samples": 0}, "max_eval_samples is 0"),
         ({"corpus": {"held_out": 0.0}}, "corpus: held_out is 0.0"),
         ({"corpus": {"sources": []}}, "corpus: sources is empty"),
-        ({"plan": {"steps": 0}}, "plan: exactly one of steps, minutes and flops says how long to train"),
+        ({"plan": {"max_steps": 0}}, "plan: exactly one of max_steps, minutes and flops says how long to train"),
     ],
 )
 def test_an_impossible_recipe_is_refused_with_its_place(tmp_path, write_recipe, changes, complaint):

@@ -23,15 +23,15 @@ def chapter_of(store):
     return StoredText(store, seed=0, chapter_tokens=store.num_tokens).chapter(0, 0, {})
 
 
-def pairs(store, length=LENGTH, short_seq_rate=0.1, seed=0, epoch=0):
-    return SegmentPairs(chapter_of(store), length, short_seq_rate, key=10 * seed + epoch)
+def pairs(store, length=LENGTH, short_seq_probability=0.1, seed=0, epoch=0):
+    return SegmentPairs(chapter_of(store), length, short_seq_probability, key=10 * seed + epoch)
 
 
 def rows(store, units):
-    """(A's tokens, B's tokens, is_stranger) of each example, as positions in the store."""
+    """(A's tokens, B's tokens, is_random_next) of each example, as positions in the store."""
     t = units.take(np.arange(len(units)))
-    for ids, a, b, is_stranger in zip(t.ids, t.a_length, t.b_length, t.is_stranger, strict=True):
-        yield ids[1 : a + 1] - 4, ids[a + 2 : a + 2 + b] - 4, is_stranger
+    for ids, a, b, is_random_next in zip(t.ids, t.a_length, t.b_length, t.is_random_next, strict=True):
+        yield ids[1 : a + 1] - 4, ids[a + 2 : a + 2 + b] - 4, is_random_next
 
 
 def document_of(store, tokens):
@@ -49,7 +49,7 @@ def shown(store, units):
 def test_a_pair_is_two_slices_of_the_text_and_what_its_label_says(store_of, epoch):
     store = store_of(documents())
     units = pairs(store, epoch=epoch)
-    for a, b, is_stranger in rows(store, units):
+    for a, b, is_random_next in rows(store, units):
         assert len(a) >= 1
         assert len(b) >= 1
         assert len(a) + len(b) + 3 <= LENGTH
@@ -57,9 +57,9 @@ def test_a_pair_is_two_slices_of_the_text_and_what_its_label_says(store_of, epoc
         assert (np.diff(b) == 1).all()
         home, guest = set(document_of(store, a)), set(document_of(store, b))
         assert len(home) == len(guest) == 1
-        assert (home != guest) == bool(is_stranger)
-        assert is_stranger or a[-1] < b[0]
-    assert abs(2 * sum(is_stranger for *_, is_stranger in rows(store, units)) - len(units)) <= 1
+        assert (home != guest) == bool(is_random_next)
+        assert is_random_next or a[-1] < b[0]
+    assert abs(2 * sum(is_random_next for *_, is_random_next in rows(store, units)) - len(units)) <= 1
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_a_pair_is_two_slices_of_the_text_and_what_its_label_says(store_of, epoc
 def test_extreme_documents_keep_the_rules(store_of, shape):
     store = store_of(shape)
     units = pairs(store)
-    for a, b, is_stranger in rows(store, units):
+    for a, b, is_random_next in rows(store, units):
         assert min(len(a), len(b)) >= 1
-        assert (set(document_of(store, a)) != set(document_of(store, b))) == bool(is_stranger)
+        assert (set(document_of(store, a)) != set(document_of(store, b))) == bool(is_random_next)
 
 
 def test_no_token_is_shown_twice_as_a_document_goes_on(store_of):
@@ -87,7 +87,7 @@ def test_no_token_is_shown_twice_as_a_document_goes_on(store_of):
 def test_every_sentence_starts_some_example_or_is_counted(store_of):
     # Without truncation (a sentence a side), nothing is cut.
     store = store_of([[2, 2]] * 30 + [[2]] * 5)
-    units = pairs(store, short_seq_rate=0)
+    units = pairs(store, short_seq_probability=0)
     assert units.count_tokens() == (len(shown(store, units)), 0, store.num_tokens - len(shown(store, units)))
     assert units.count_tokens()[2] > 0
 
@@ -106,7 +106,7 @@ def test_the_tokens_that_an_epoch_shows_are_counted_one_by_one(store_of):
 @pytest.mark.parametrize(("sentence", "least"), [(62, 0.95), (100, 0.85), (122, 0.75), (1000, 0.95), (5000, 0.95)])
 def test_sentences_longer_than_an_example_are_used_in_pieces(store_of, sentence, least):
     store = store_of([[sentence] * 30] * 8)
-    units = pairs(store, short_seq_rate=0)
+    units = pairs(store, short_seq_probability=0)
     assert len(shown(store, units)) > least * store.num_tokens
     assert units.num_long == 240
     for a, b, _ in rows(store, units):
@@ -115,7 +115,7 @@ def test_sentences_longer_than_an_example_are_used_in_pieces(store_of, sentence,
 
 def test_a_document_that_is_one_long_sentence_makes_pairs(store_of):
     store = store_of([[700]] * 20)  # as in Thai, which has no mark that ends a sentence
-    units = pairs(store, short_seq_rate=0)
+    units = pairs(store, short_seq_probability=0)
     assert len(shown(store, units)) > 0.95 * store.num_tokens
 
 
@@ -135,7 +135,7 @@ def test_real_text_is_counted_as_its_examples_show_it(data, tmp_path):
 
 def test_examples_of_long_documents_are_full(store_of):
     store = store_of(documents(20, (150, 200)))
-    lengths = np.array([len(a) + len(b) + 3 for a, b, _ in rows(store, pairs(store, short_seq_rate=0))])
+    lengths = np.array([len(a) + len(b) + 3 for a, b, _ in rows(store, pairs(store, short_seq_probability=0))])
     assert lengths.mean() >= 0.95 * LENGTH
     assert np.median(lengths) == LENGTH
 
@@ -143,7 +143,7 @@ def test_examples_of_long_documents_are_full(store_of):
 def test_short_seq_rate_makes_that_share_shorter(store_of):
     store = store_of(documents(20, (3000, 4000), (1, 4)))
     for rate in (0.0, 0.1, 1.0):
-        lengths = np.array([len(a) + len(b) + 3 for a, b, _ in rows(store, pairs(store, short_seq_rate=rate))])
+        lengths = np.array([len(a) + len(b) + 3 for a, b, _ in rows(store, pairs(store, short_seq_probability=rate))])
         # A target is drawn from 2 to 61 tokens; it is overshot by up to a sentence of 3, so most reach below 55.
         assert (lengths < 55).mean() == pytest.approx(rate * (55 - 5) / 60, abs=0.02)
 
@@ -160,7 +160,7 @@ def test_the_length_does_not_give_the_label_away(store_of):
 def test_both_ends_and_both_spans_are_cut_alike(store_of):
     store = store_of([[60] * 50] * 40)  # two sentences of 60 tokens, cut to 61
     gone = []
-    for a, b, _ in rows(store, pairs(store, short_seq_rate=0)):
+    for a, b, _ in rows(store, pairs(store, short_seq_probability=0)):
         assert {len(a), len(b)} == {30, 31}
         if a[0] // 60 % 50 > 46:
             continue  # the document's last three sentences make one pair

@@ -11,7 +11,9 @@ from tokenizer.train import main
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("vocabulary", [{"name": "wordpiece", "size": 500}, {"name": "byte-bpe", "size": 500}])
+@pytest.mark.parametrize(
+    "vocabulary", [{"name": "wordpiece", "vocab_size": 500}, {"name": "byte-bpe", "vocab_size": 500}]
+)
 def test_killed_at_any_moment_the_same_tokenizer_is_learnt(tmp_path, launch_program, corpus, vocabulary):
     def new(name: str) -> Path:
         folder = tmp_path / name

@@ -41,7 +41,7 @@ def learn(folder: Path, text: str, *options: str, **vocabulary: Any) -> Path:
     recipe = {
         "name": "small",
         "sources": [{"kind": "text", "path": str(folder / "texts")}],
-        "vocabulary": {"name": "wordpiece", "size": 1500, **vocabulary},
+        "vocabulary": {"name": "wordpiece", "vocab_size": 1500, **vocabulary},
         "held_out": 0.3,
         "runs": str(folder / "runs"),
         "overwrite": True,
@@ -56,7 +56,7 @@ def unknown_rate(run: Path) -> float:
 
 
 def test_no_entry_of_a_chinese_vocabulary_is_dead(tmp_path):
-    run = learn(tmp_path, TEXTS["chinese"], size=420, alphabet=8000)  # no room for each letter twice
+    run = learn(tmp_path, TEXTS["chinese"], vocab_size=420, limit_alphabet=8000)  # no room for each letter twice
     tokenizer = load_tokenizer(run / "tokenizer")
     met = set(tokenizer(TEXTS["chinese"], add_special_tokens=False)["input_ids"])
     assert set(tokenizer.get_vocab().values()) - met == set(range(len(BERT_SPECIAL_TOKENS)))
@@ -64,13 +64,14 @@ def test_no_entry_of_a_chinese_vocabulary_is_dead(tmp_path):
 
 
 def test_a_small_alphabet_is_told_and_what_is_told_mends_it(tmp_path):
-    run = learn(tmp_path, TEXTS["chinese"], alphabet=300)
+    run = learn(tmp_path, TEXTS["chinese"], limit_alphabet=300)
     assert unknown_rate(run) > 0.1
-    told = re.search(
-        r"vocabulary.alphabet: (\d+) keeps .* vocabulary.size must then be (\d+)", (run / "report.md").read_text()
+    advice = re.search(
+        r"vocabulary.limit_alphabet: (\d+) keeps .* vocabulary.vocab_size must then be (\d+)",
+        (run / "report.md").read_text(),
     )
-    assert told
-    mended = learn(tmp_path, TEXTS["chinese"], alphabet=int(told[1]), size=int(told[2]))
+    assert advice
+    mended = learn(tmp_path, TEXTS["chinese"], limit_alphabet=int(advice[1]), vocab_size=int(advice[2]))
     assert unknown_rate(mended) == 0
     assert "Warning" not in (mended / "report.md").read_text()
 
@@ -135,7 +136,7 @@ def test_a_word_of_a_hundred_thousand_letters_is_learnt_from_in_seconds(tmp_path
     recipe = {
         "name": "small",
         "sources": [{"kind": "jsonl", "path": str(tmp_path / "rows.jsonl")}],
-        "vocabulary": {"name": kind, "size": 400},
+        "vocabulary": {"name": kind, "vocab_size": 400},
         "runs": str(tmp_path / "runs"),
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))

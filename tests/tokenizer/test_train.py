@@ -19,8 +19,8 @@ from tokenizer.train import main
 
 # Of one sentence many pairs of letters are equally common, so the order of ties decides nearly everything.
 TIES = "Wel come to the 🤗 Tok en izers libr ary, naïve Élan 東京 日本語 abcdefghij klmnopqrst uvwxyz.\n"
-WORDPIECE = {"name": "wordpiece", "size": 150, "min_frequency": 1}
-BYTE_BPE = {"name": "byte-bpe", "size": 320, "min_frequency": 1}
+WORDPIECE = {"name": "wordpiece", "vocab_size": 150, "min_frequency": 1}
+BYTE_BPE = {"name": "byte-bpe", "vocab_size": 320, "min_frequency": 1}
 
 
 def write_corpus(folder: Path, num_documents: int = 40, text: str = TIES) -> Path:
@@ -74,7 +74,7 @@ def corpus(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("size", [150, 160, 170])
 def test_the_ties_of_wordpiece_are_decided_by_rule(tmp_path, corpus, size):
     # The library's own trainer fails here within a few repetitions of one process.
-    recipe = write_recipe(tmp_path, corpus, {**WORDPIECE, "size": size})
+    recipe = write_recipe(tmp_path, corpus, {**WORDPIECE, "vocab_size": size})
     hashes = {tokenizer_hash(load_tokenizer(learn(recipe, "--overwrite", "True") / "tokenizer")) for _ in range(5)}
     assert len(hashes) == 1
 
@@ -92,7 +92,7 @@ def test_another_process_learns_the_same_files(tmp_path, corpus, vocabulary):
 
 
 def test_autotokenizer_opens_what_was_learned(tmp_path, corpus, vocabulary):
-    folder = learn(write_recipe(tmp_path, corpus, vocabulary, max_length=16))
+    folder = learn(write_recipe(tmp_path, corpus, vocabulary, model_max_length=16))
     opened, ours = AutoTokenizer.from_pretrained(folder / "tokenizer"), load_tokenizer(folder / "tokenizer")
     assert opened.is_fast
     assert opened.model_max_length == 16
@@ -103,7 +103,7 @@ def test_autotokenizer_opens_what_was_learned(tmp_path, corpus, vocabulary):
 
 
 def test_wordpiece_is_berts(tmp_path, corpus):
-    tokenizer = load_tokenizer(learn(write_recipe(tmp_path, corpus, {**WORDPIECE, "size": 500})) / "tokenizer")
+    tokenizer = load_tokenizer(learn(write_recipe(tmp_path, corpus, {**WORDPIECE, "vocab_size": 500})) / "tokenizer")
     assert tokenizer.convert_ids_to_tokens(range(5)) == list(BERT_SPECIAL_TOKENS)
     assert sorted(tokenizer.get_vocab().values()) == list(range(len(tokenizer)))
     both = tokenizer("Élan 東京", "naïve")
@@ -113,7 +113,7 @@ def test_wordpiece_is_berts(tmp_path, corpus):
 
 
 def test_a_cased_vocabulary_keeps_capitals_and_accents(tmp_path, corpus):
-    recipe = write_recipe(tmp_path, corpus, {**WORDPIECE, "size": 500, "lowercase": False})
+    recipe = write_recipe(tmp_path, corpus, {**WORDPIECE, "vocab_size": 500, "lowercase": False})
     assert load_tokenizer(learn(recipe) / "tokenizer").tokenize("Élan naïve") == ["Élan", "naïve"]
 
 
@@ -126,7 +126,7 @@ def test_a_letter_that_was_seen_only_first_can_also_come_later(tmp_path):
 def test_letters_beyond_the_alphabet_are_unknown(tmp_path):
     corpus = write_corpus(tmp_path / "corpus", text="aaaa aaab bbbb ж")
     letters_of_the_text = len(set("document is here aaaa aaab bbbb") - {" "})
-    recipe = write_recipe(tmp_path, corpus, {**WORDPIECE, "alphabet": letters_of_the_text})
+    recipe = write_recipe(tmp_path, corpus, {**WORDPIECE, "limit_alphabet": letters_of_the_text})
     assert load_tokenizer(learn(recipe) / "tokenizer").tokenize("aaaa ж") == ["aaaa", "[UNK]"]
 
 
@@ -139,14 +139,14 @@ def test_byte_bpe_is_gpt2s_and_writes_any_text(tmp_path, corpus):
 
 
 def test_a_size_the_text_cannot_fill_is_said(tmp_path, corpus, capsys):
-    folder = learn(write_recipe(tmp_path, corpus, {**WORDPIECE, "size": 5000}))
+    folder = learn(write_recipe(tmp_path, corpus, {**WORDPIECE, "vocab_size": 5000}))
     assert "The text fills only" in capsys.readouterr().out
     assert "of the 5,000 tokens" in (folder / "report.md").read_text()
 
 
 def test_a_size_too_small_for_the_letters_is_refused(tmp_path, corpus, vocabulary):
-    recipe = write_recipe(tmp_path, corpus, {**vocabulary, "size": 50})
-    with pytest.raises(ValueError, match=r"vocabulary\.size is 50"):
+    recipe = write_recipe(tmp_path, corpus, {**vocabulary, "vocab_size": 50})
+    with pytest.raises(ValueError, match=r"vocabulary\.vocab_size is 50"):
         learn(recipe)
     assert list((tmp_path / "runs").glob("*")) == []
 
@@ -229,7 +229,7 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path, corpus, name):
         learn(write_recipe(tmp_path, corpus, WORDPIECE, name=name))
 
 
-# How it is judged, and from what it is learned
+# How it is measured, and from what it is learned
 
 
 def test_the_report_judges_on_held_out_text_beside_another_vocabulary(tmp_path, corpus):
@@ -269,10 +269,10 @@ def test_learning_never_reads_held_out_documents(tmp_path):
     source = Source(kind="text", path=str(write_corpus(tmp_path / "corpus", 200)))
     sample = survey((source,), held_out=0.2, max_bytes=None)
     learned_from = {paragraphs[0] for paragraphs in sample.texts()}
-    judged = {document.paragraphs[0] for document in sample.held_out}
-    assert len(learned_from) + len(judged) == 200
-    assert 20 < len(judged) < 60
-    assert not learned_from & judged
+    held_out = {document.paragraphs[0] for document in sample.held_out}
+    assert len(learned_from) + len(held_out) == 200
+    assert 20 < len(held_out) < 60
+    assert not learned_from & held_out
 
 
 def test_documents_of_one_name_and_size_can_be_held_out(tmp_path):
@@ -283,8 +283,8 @@ def test_documents_of_one_name_and_size_can_be_held_out(tmp_path):
         (tmp_path / folder / "a.txt").write_text("Other text.")
     sources = tuple(Source(kind="text", path=str(tmp_path / folder)) for folder in ("first", "second", "third"))
     sample = survey(sources, held_out=0.05, max_bytes=None)
-    judged = [document.paragraphs[0].split()[1] for document in sample.held_out]
-    assert [place for place in judged if place in ("first", "second", "third")] == ["first", "second", "third"]
+    held_out = [document.paragraphs[0].split()[1] for document in sample.held_out]
+    assert [place for place in held_out if place in ("first", "second", "third")] == ["first", "second", "third"]
 
 
 def test_nothing_left_to_learn_from_is_an_error(tmp_path, corpus):
@@ -294,7 +294,7 @@ def test_nothing_left_to_learn_from_is_an_error(tmp_path, corpus):
 
 def test_real_text_fills_a_vocabulary(data, tmp_path):
     sources = [{"kind": "wikipedia", "path": "wikipedia/wiki-00.jsonl.gz"}]
-    vocabulary = {"name": "wordpiece", "size": 8000}
+    vocabulary = {"name": "wordpiece", "vocab_size": 8000}
     compare = "vocab/bert-base-uncased"
     recipe = write_recipe(tmp_path, data, vocabulary, sources=sources, max_bytes=4_000_000, compare=compare)
     ours, published = json.loads((learn(recipe) / "report.json").read_text())["measures"]
