@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("svg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from engine.run.tracking import read_lines
@@ -52,14 +53,7 @@ def draw(points: Mapping[str, Points], panels: Panels, kind: Literal["svg", "png
     `baseline_` is a dashed line.
     """
     panels = [panel for panel in panels if any(name in points for name in panel[1].values())]
-    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
-    style: dict[Any, Any] = {
-        **dict.fromkeys(inked, ink),
-        "svg.fonttype": "none",
-        "svg.hashsalt": "curves",
-        "font.size": 10,
-    }
-    with pyplot.rc_context(style):
+    with pyplot.rc_context(ink_style(ink)):
         figure, axes = pyplot.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.4), squeeze=False)
         for axis, (title, series) in zip(axes[0], panels, strict=True):
             axis.set_title(title)
@@ -72,10 +66,21 @@ def draw(points: Mapping[str, Points], panels: Panels, kind: Literal["svg", "png
                 axis.legend(frameon=False)
             axis.spines[["top", "right"]].set_visible(False)
         figure.tight_layout()
-        drawn = io.BytesIO()
-        undated = {"Date": None} if kind == "svg" else {"Software": None}
-        figure.savefig(drawn, format=kind, transparent=True, metadata=undated, dpi=150)
-        pyplot.close(figure)
+        return save(figure, kind)
+
+
+def ink_style(ink: str = INK) -> dict[Any, Any]:
+    """Matplotlib's settings for a drawing in one ink on a transparent ground, the same bytes for the same drawing."""
+    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    return {**dict.fromkeys(inked, ink), "svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 10}
+
+
+def save(figure: Figure, kind: Literal["svg", "png"], **settings: Any) -> bytes:
+    """Write a figure down, and close it."""
+    drawn = io.BytesIO()
+    undated = {"Date": None} if kind == "svg" else {"Software": None}
+    figure.savefig(drawn, format=kind, transparent=True, metadata=undated, dpi=150, **settings)
+    pyplot.close(figure)
     return drawn.getvalue()
 
 

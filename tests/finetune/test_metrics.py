@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
-from finetune.tasks.metrics import metric, score
+from finetune.tasks.metrics import load_metric, score
 from finetune.tasks.task import find_task
 
 
 def compute(name, references, predictions):
-    return metric(name).compute(predictions=predictions, references=references)
+    return load_metric(name).compute(predictions=predictions, references=references)
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def no_network(monkeypatch):
         raise AssertionError("a metric reached for the network")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
-    metric.cache_clear()
+    load_metric.cache_clear()
 
 
 class TestGlue:
@@ -85,7 +85,7 @@ class TestGlue:
 
     def test_an_unknown_configuration_is_an_error(self):
         with pytest.raises(ValueError, match="no configuration 'bleu'; there are matthews, accuracy"):
-            metric("glue_scores/bleu")
+            load_metric("glue_scores/bleu")
 
 
 class TestSquad:
@@ -206,7 +206,7 @@ class TestEntities:
     @given(pairs=st.lists(st.lists(st.tuples(IOB, IOB), min_size=1, max_size=8), min_size=1, max_size=4))
     def test_scores_are_those_of_the_shared_tasks_script(self, pairs):
         right, guess = ([[pair[side] for pair in row] for row in pairs] for side in (0, 1))
-        scores = metric("entity_scores")._compute(guess, right)
+        scores = load_metric("entity_scores")._compute(guess, right)
         expected = conlleval(right, guess)
         assert {name: scores[name] for name in expected} == pytest.approx(expected)
         assert scores.keys() == expected.keys() | {"strict_f1"}
@@ -218,7 +218,7 @@ class TestEntities:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             strict = f1_score(right, guess, mode="strict", scheme=IOB2, zero_division=0)
-        assert metric("entity_scores")._compute(guess, right)["strict_f1"] == pytest.approx(strict)
+        assert load_metric("entity_scores")._compute(guess, right)["strict_f1"] == pytest.approx(strict)
 
     def test_two_adjacent_entities_of_a_type_are_two(self):
         scores = compute("entity_scores", [["B-PER", "B-PER"]], [["B-PER", "I-PER"]])

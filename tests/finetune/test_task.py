@@ -18,10 +18,10 @@ def test_every_official_task_is_there():
 def test_a_task_is_whole(name):
     task = find_task(name)
     assert task.name == name
-    assert bool(task.labels) == (bool(task.columns) and task.head in ("classification", "tagging"))
+    assert bool(task.labels) == (bool(task.columns) and task.question.name in ("classification", "tagging"))
     assert (METRICS / task.metric.split("/")[0]).is_dir()
     assert task.dev_splits or task.trained_as in all_tasks()
-    if task.head == "tagging" and task.labels:
+    if task.question.name == "tagging" and task.labels:
         assert task.labels[0] == "O"
         assert all(label[:2] in ("B-", "I-") for label in task.labels[1:])
 

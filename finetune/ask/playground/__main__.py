@@ -39,10 +39,10 @@ def main(argv: list[str]) -> None:
     if importlib.util.find_spec("gradio") is None:
         raise ValueError('gradio is not installed: say  pip install "cloze[pages]"  or install requirements.txt')
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
-    from finetune.ask.playground.guests import guests
+    from finetune.ask.playground.models import load_models
     from finetune.ask.playground.page import page, show
 
-    show(page(guests(options.models)), options.port, options.browser)
+    show(page(load_models(options.models)), options.port, options.browser)
 
 
 if __name__ == "__main__":

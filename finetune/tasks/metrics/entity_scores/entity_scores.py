@@ -27,7 +27,7 @@ class EntityScores(evaluate.Metric):
         return evaluate.MetricInfo(description=__doc__, citation="", inputs_description="", features=features)
 
     def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float]:
-        right, given = numbered(map(entities, references)), numbered(map(entities, predictions))
+        right, given = numbered(map(find_entities, references)), numbered(map(find_entities, predictions))
         strict = measures(numbered(map(strict_entities, references)), numbered(map(strict_entities, predictions)))
         scores = measures(right, given) | {"strict_f1": strict["f1"]}
         for kind in sorted({kind for *_, kind in right | given}):
@@ -36,13 +36,13 @@ class EntityScores(evaluate.Metric):
         return scores
 
 
-def entities(tags: Sequence[str]) -> list[Entity]:
+def find_entities(tags: Sequence[str]) -> list[Entity]:
     """The entities that a sentence's tags make up, in order.
 
     B- begins one, I- goes on with one of its type or else begins one; E- ends one, and S- is one by itself. A tag
     without such a letter, as parts of speech are, is read as if it had I-.
 
-    >>> entities(["B-PER", "I-PER", "B-PER", "O", "I-LOC"])
+    >>> find_entities(["B-PER", "I-PER", "B-PER", "O", "I-LOC"])
     [(0, 2, 'PER'), (2, 3, 'PER'), (4, 5, 'LOC')]
     """
     found: list[Entity] = []
@@ -61,8 +61,7 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 
 
 def strict_entities(tags: Sequence[str]) -> list[Entity]:
-    """Those that begin with B-."""
-    return [entity for entity in entities(tags) if tags[entity[0]].startswith("B-")]
+    return [entity for entity in find_entities(tags) if tags[entity[0]].startswith("B-")]
 
 
 def numbered(sentences: Iterable[Sequence[Entity]]) -> Placed:
@@ -71,7 +70,6 @@ def numbered(sentences: Iterable[Sequence[Entity]]) -> Placed:
 
 
 def measures(right: Placed, given: Placed) -> dict[str, float]:
-    """Precision, recall, and their harmonic mean."""
     both = len(right & given)
     return {
         "precision": both / max(1, len(given)),

@@ -39,14 +39,12 @@ class GlueScores(evaluate.Metric):
 
 
 def matthews(references: Values, predictions: Values) -> dict[str, float]:
-    """Correlation of two labellings."""
     if is_constant(references) or is_constant(predictions):
         return {"matthews_correlation": 0.0, "undefined": 1.0}
     return {"matthews_correlation": float(matthews_corrcoef(references, predictions))}
 
 
 def accuracy(references: Values, predictions: Values) -> dict[str, float]:
-    """The share of labels that are right."""
     return {"accuracy": float(accuracy_score(references, predictions))}
 
 
@@ -75,7 +73,6 @@ def correlations(references: Values, predictions: Values) -> dict[str, float]:
 
 
 def is_constant(values: Values) -> bool:
-    """Whether all values are the same, so that nothing can correlate with them."""
     return bool((values == values[0]).all())
 
 
