@@ -40,7 +40,7 @@ class OwnChoices(OwnAnswers):
 
     name = "choice"
     columns = CHOICES
-    metric = "glue_scores/accuracy"
+    metric = "accuracy"
     headline = "accuracy"
 
     def read(self, value: Any, row: Fields) -> int:

@@ -40,7 +40,7 @@ print(judge({example}))"""
 class OwnLabels(OwnAnswers):
     name = "classification"
     columns = TEXTS
-    metric = "glue_scores/accuracy_and_macro_f1"
+    metric = "accuracy_and_macro_f1"
     headline = "accuracy"
 
     def read(self, value: Any, row: Fields) -> str:

@@ -29,7 +29,7 @@ class OwnScores(OwnAnswers):
 
     name = "regression"
     columns = TEXTS
-    metric = "glue_scores/correlations"
+    metric = "correlations"
     headline = "spearmanr"
 
     def read(self, value: Any, row: Fields) -> float:

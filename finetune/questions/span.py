@@ -49,7 +49,7 @@ from finetune.questions.windows import (
 from finetune.table import sections as page
 from finetune.tasks.fields import Fields
 from finetune.tasks.metrics import score
-from finetune.tasks.metrics.squad_scores.squad_scores import exact_match, f1, f1_or_nothing
+from finetune.tasks.metrics.answers import exact_match, f1, f1_or_nothing
 from finetune.tasks.task import Task
 
 LONGEST_QUESTION = 64  # tokens; a longer one loses its end

@@ -36,7 +36,7 @@ from finetune.questions.question import Layout, Question
 from finetune.questions.words import add_context, choose_tags, find_first_tokens, place_at_first_tokens
 from finetune.table import sections as page
 from finetune.tasks.fields import Fields, clean_text, get_text, get_words, shorten, show_value, to_words
-from finetune.tasks.metrics.entity_scores.entity_scores import Entity, find_entities
+from finetune.tasks.metrics.entities import Entity, find_entities
 from finetune.tasks.task import Task
 
 # A word as corpora of news have it: U.S., AT&T, don't and 1,000 are one; any other punctuation stands alone.
@@ -54,7 +54,7 @@ class OwnTags(OwnAnswers):
     name = "tags"
     columns = WORDS
     answer = "tags"
-    metric = "tag_scores"
+    metric = "tag_accuracy"
     headline = "accuracy"
     is_by_word = True
 
@@ -81,7 +81,7 @@ class OwnEntities(OwnTags):
     """Tags of entities, IOB1, IOB2 or IOBES in the file, IOB2 here."""
 
     name = "entities"
-    metric = "entity_scores"
+    metric = "entities"
     headline = "f1"
 
     def read(self, value: Any, row: Fields) -> list[str]:
@@ -236,7 +236,7 @@ class Tags(Question):
             for row in page.find_worst(wrong > 0, wrong)
         ]  # fmt: skip
         return [
-            page.by_type(right, answers, "type of entity" if task.metric == "entity_scores" else "tag"),
+            page.by_type(right, answers, "type of entity" if task.metric == "entities" else "tag"),
             page.by_kind_of_error(right, answers),
             page.by_length(task, rows, wrong == 0, "sentences without an error"),
             page.Section(
@@ -247,7 +247,7 @@ class Tags(Question):
     def counted(self, task: Task, tags: Sequence[int]) -> list[Entity]:
         """What the task's metric counts in a sentence: entities, or else each word with its tag."""
         names = self.name_answer(task, tags)
-        if task.metric == "entity_scores":
+        if task.metric == "entities":
             return find_entities(names)
         return [(place, place + 1, name) for place, name in enumerate(names) if name]
 

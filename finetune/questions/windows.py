@@ -17,7 +17,7 @@ from datasets import Dataset
 from numpy.lib.stride_tricks import sliding_window_view
 
 from finetune.questions.encoding import NO_LABEL, Predictions
-from finetune.tasks.metrics.squad_scores.squad_scores import with_words
+from finetune.tasks.metrics.answers import with_words
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

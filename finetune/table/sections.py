@@ -14,7 +14,7 @@ import numpy.typing as npt
 from datasets import Dataset
 from markupsafe import Markup, escape
 
-from finetune.tasks.metrics.entity_scores.entity_scores import Entity
+from finetune.tasks.metrics.entities import Entity
 from finetune.tasks.task import Task
 
 if TYPE_CHECKING:

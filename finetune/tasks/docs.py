@@ -296,18 +296,18 @@ AUTHORSHIP = ("exchanged", "as_written")
 TASKS = {
     "pair": task(
         "docs/pair", pairs, Label(), OWNERSHIP, {"sentence1": TEXT, "sentence2": TEXT},
-        {"label": ClassLabel(names=list(OWNERSHIP))}, "glue_scores/accuracy", "accuracy",
+        {"label": ClassLabel(names=list(OWNERSHIP))}, "accuracy", "accuracy",
     ),
     "wording": task(
         "docs/wording", wordings, Label(), AUTHORSHIP, {"sentence": TEXT},
-        {"label": ClassLabel(names=list(AUTHORSHIP))}, "glue_scores/accuracy", "accuracy",
+        {"label": ClassLabel(names=list(AUTHORSHIP))}, "accuracy", "accuracy",
     ),
     "tags": task(
         "docs/tags", taggings, Tags(), TAGS, {"words": List(TEXT)},
-        {"label": List(ClassLabel(names=list(TAGS)))}, "entity_scores", "f1",
+        {"label": List(ClassLabel(names=list(TAGS)))}, "entities", "f1",
     ),
     "span": task(
         "docs/span", spans, SpanQuestion(), (), {"question": TEXT, "context": TEXT},
-        {"answers": SPAN}, "squad_scores/v1.1", "f1",
+        {"answers": SPAN}, "squad_v1.1", "f1",
     ),
 }  # fmt: skip

@@ -232,10 +232,8 @@ AX = Sheet(
 )  # fmt: skip
 
 
-def make_task(sheet: Sheet, scores: str, headline: str, **special: Any) -> Task:
-    """The task that a sheet holds, scored by a configuration of `glue_scores`."""
+def make_task(sheet: Sheet, metric: str, headline: str, **special: Any) -> Task:
     question = Label() if sheet.labels else Score()
-    metric = f"glue_scores/{scores}"
     return Task(sheet.task, question, sheet.labels, sheet.columns, metric, headline, partial(load, sheet), **special)
 
 

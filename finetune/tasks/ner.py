@@ -120,7 +120,7 @@ TASKS = {
         question=Tags(),
         labels=TAGS,
         columns=("words",),
-        metric="entity_scores",
+        metric="entities",
         headline="f1",
         load=load,
     )

@@ -174,7 +174,7 @@ def make_task(version: Version) -> Task:
         question=SpanQuestion(),
         labels=(),
         columns=("question", "context"),
-        metric=f"squad_scores/v{version.number}",
+        metric=f"squad_v{version.number}",
         headline="f1",
         load=partial(load, version),
         test_splits=(),  # its answers were never published

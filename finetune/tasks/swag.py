@@ -78,7 +78,7 @@ TASKS = {
         question=Choice(),
         labels=(),
         columns=("text", "choices"),
-        metric="glue_scores/accuracy",
+        metric="accuracy",
         headline="accuracy",
         load=load,
     )

@@ -57,8 +57,8 @@ class Task:
     `load` gives split name → rows. Every row has an "id" (str) and the `columns`; splits with answers also have "label"
     (int, float for regression, a list of int for tagging) or, for spans, "answers"
     ({"text": [...], "answer_start": [...]}). `load` raises ValueError for a bad row and FileNotFoundError for a missing
-    file. `metric` names a module in `finetune/tasks/metrics` and its configuration, "glue_scores/accuracy"; `headline`
-    is the key of its numbers that picks the best run.
+    file. `metric` names one of `finetune/tasks/metrics/metrics.py`; `headline` is the key of its numbers that picks the
+    best run.
     """
 
     name: str

@@ -12,7 +12,7 @@ from finetune.questions.encoding import Predictions
 from finetune.table.analysis import write_analysis
 from finetune.table.sections import calibration, list_errors
 from finetune.tasks.metrics import score
-from finetune.tasks.metrics.entity_scores.entity_scores import find_entities
+from finetune.tasks.metrics.entities import find_entities
 from finetune.tasks.task import find_task
 
 

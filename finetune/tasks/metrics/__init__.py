@@ -1,6 +1,6 @@
 """How good are the predictions for a split?  The metrics, for `evaluate`, of all tasks.
 
-Each is a folder beside this file, loaded through `evaluate.load` by its path, so no network is needed.
+The table of them, `metrics.py`, is loaded through `evaluate.load` by its path, so no network is needed.
 """
 
 from functools import cache
@@ -36,6 +36,5 @@ def score_baseline(task: Task, train: Dataset, rows: Dataset) -> dict[str, float
 
 @cache
 def load_metric(name: str) -> evaluate.Metric:
-    """The metric "module" or "module/configuration". It keeps what it is given in memory."""
-    module, _, configuration = name.partition("/")
-    return evaluate.load(str(METRICS / module), configuration or None, keep_in_memory=True)
+    """The metric of this name. It keeps what it is given in memory."""
+    return evaluate.load(str(METRICS), name, keep_in_memory=True)

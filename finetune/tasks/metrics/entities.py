@@ -1,4 +1,4 @@
-"""How good are entity tags?  An entity counts if its type and both its ends are right.
+"""How good are tags of entities (NER)?  An entity counts if its type and both its ends are right.
 
 By the rules of conlleval, the scorer of the shared task (Tjong Kim Sang & De Meulder 2003), whose numbers are the
 published ones: B- begins an entity, and so does an I- that goes on with none of its type. "strict_f1" beside it takes
@@ -7,33 +7,24 @@ the tags as IOB2 and leaves out the entities that begin without a B-.
 
 from collections.abc import Iterable, Sequence
 
-import datasets
-import evaluate
-
 Entity = tuple[int, int, str]  # first word, the word after the last one, type
 Placed = set[tuple[int, int, int, str]]  # the number of the sentence, and as above
 
 
-class EntityScores(evaluate.Metric):
-    """evaluate.load(this folder).compute(predictions=[[tag, …]], references=[[tag, …]]) -> {name: float}
+def score_entities(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """ "precision", "recall" and "f1" over all entities, "strict_f1", and "precision_PER" and so on for each type.
 
-    "precision", "recall" and "f1" over all entities, "strict_f1", and "precision_PER", "recall_PER", "f1_PER" and so on
-    for each type; fractions, 0.0 where there is nothing to divide by.
+    Fractions, 0.0 where there is nothing to divide by.
     """
-
-    def _info(self) -> evaluate.MetricInfo:
-        tags = datasets.List(datasets.Value("string"))
-        features = datasets.Features({"predictions": tags, "references": tags})
-        return evaluate.MetricInfo(description=__doc__, citation="", inputs_description="", features=features)
-
-    def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float]:
-        right, given = numbered(map(find_entities, references)), numbered(map(find_entities, predictions))
-        strict = measures(numbered(map(strict_entities, references)), numbered(map(strict_entities, predictions)))
-        scores = measures(right, given) | {"strict_f1": strict["f1"]}
-        for kind in sorted({kind for *_, kind in right | given}):
-            own = measures({one for one in right if one[-1] == kind}, {one for one in given if one[-1] == kind})
-            scores |= {f"{name}_{kind}": value for name, value in own.items()}
-        return scores
+    right, given = number_entities(map(find_entities, references)), number_entities(map(find_entities, predictions))
+    strict = measure(
+        number_entities(map(find_strict_entities, references)), number_entities(map(find_strict_entities, predictions))
+    )
+    scores = measure(right, given) | {"strict_f1": strict["f1"]}
+    for kind in sorted({kind for *_, kind in right | given}):
+        own = measure({one for one in right if one[-1] == kind}, {one for one in given if one[-1] == kind})
+        scores |= {f"{name}_{kind}": value for name, value in own.items()}
+    return scores
 
 
 def find_entities(tags: Sequence[str]) -> list[Entity]:
@@ -60,19 +51,25 @@ def find_entities(tags: Sequence[str]) -> list[Entity]:
     return found
 
 
-def strict_entities(tags: Sequence[str]) -> list[Entity]:
+def find_strict_entities(tags: Sequence[str]) -> list[Entity]:
     return [entity for entity in find_entities(tags) if tags[entity[0]].startswith("B-")]
 
 
-def numbered(sentences: Iterable[Sequence[Entity]]) -> Placed:
+def number_entities(sentences: Iterable[Sequence[Entity]]) -> Placed:
     """All entities, each with the number of its sentence."""
     return {(number, *entity) for number, found in enumerate(sentences) for entity in found}
 
 
-def measures(right: Placed, given: Placed) -> dict[str, float]:
+def measure(right: Placed, given: Placed) -> dict[str, float]:
     both = len(right & given)
     return {
         "precision": both / max(1, len(given)),
         "recall": both / max(1, len(right)),
         "f1": 2 * both / max(1, len(given) + len(right)),
     }
+
+
+def score_tags(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """The share of words whose tag is right, of tags that make up no entities, such as parts of speech."""
+    pairs = [pair for rows in zip(predictions, references, strict=True) for pair in zip(*rows, strict=True)]
+    return {"accuracy": sum(found == right for found, right in pairs) / max(1, len(pairs))}
