@@ -18,15 +18,8 @@ from transformers import AutoModelForMultipleChoice, PreTrainedTokenizerFast
 from engine.train.batch import Batch
 from finetune.ask.playground.boxes import Text
 from finetune.ask.playground.markup import bars
-from finetune.questions.encoding import (
-    Columns,
-    Encoded,
-    Predictions,
-    count_cut_tokens,
-    round_probability,
-    softmax,
-    split_rows,
-)
+from finetune.questions import encoding
+from finetune.questions.encoding import Columns, Encoded, Predictions
 from finetune.questions.own_answers import CHOICES, OwnAnswers
 from finetune.questions.question import Layout, Question
 from finetune.tasks.fields import Fields, get_choices, get_text, join_words, show_value, to_label
@@ -86,12 +79,12 @@ class Choice(Question):
         columns: dict[str, Any] = {name: [] for name in names}
         cut: list[int] = []
         num_tokens = 0
-        for part in split_rows(rows):
+        for part in encoding.split_rows(rows):
             num_choices = [len(row) for row in part[choices]]
             flat = [choice for row in part[choices] for choice in row]
             texts = [[t for t, n in zip(part[name], num_choices, strict=True) for _ in range(n)] for name in text]
             batch = tokenizer(*texts, flat, truncation="longest_first", max_length=max_length)
-            lost = count_cut_tokens(batch, tokenizer, max_length, *texts, flat)
+            lost = encoding.count_cut_tokens(batch, tokenizer, max_length, *texts, flat)
             num_tokens += sum(map(len, batch["input_ids"])) + sum(lost)
             ends = np.cumsum([0, *num_choices])
             for first, last in pairwise(ends):
@@ -137,7 +130,7 @@ class Choice(Question):
         """The number of the best choice, from 0, and the probability of each."""
         for row, answer, probabilities in zip(rows, predictions.answers, predictions.probabilities, strict=True):
             offered = probabilities[: len(row["choices"])]
-            yield {"prediction": int(answer), "probabilities": [round_probability(value) for value in offered]}
+            yield {"prediction": int(answer), "probabilities": [encoding.round_probability(value) for value in offered]}
 
     def input_texts(self, task: Task, table: Dataset) -> list[list[str]]:
         """With the longest of a row's choices."""
@@ -159,7 +152,7 @@ def choose(outputs: Sequence[Any], num_choices: Sequence[int]) -> Predictions:
     logits = np.full((len(outputs), max(num_choices)), -np.inf, np.float32)  # (N, C)
     for row, (output, number) in enumerate(zip(outputs, num_choices, strict=True)):
         logits[row, :number] = output[:number]
-    return Predictions(logits.argmax(-1), softmax(logits))
+    return Predictions(logits.argmax(-1), encoding.softmax(logits))
 
 
 def stack(rows: Sequence[Sequence[int]], pad: int) -> np.ndarray:

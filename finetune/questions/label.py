@@ -14,17 +14,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 from engine.train.batch import Batch
 from finetune.ask.playground.boxes import Text
 from finetune.ask.playground.markup import bars
-from finetune.questions.encoding import (
-    Columns,
-    Encoded,
-    Predictions,
-    append_batch,
-    count_cut_tokens,
-    round_probability,
-    softmax,
-    split_rows,
-    start_columns,
-)
+from finetune.questions import encoding
+from finetune.questions.encoding import Columns, Encoded, Predictions
 from finetune.questions.own_answers import TEXTS, OwnAnswers
 from finetune.questions.question import Layout, Question
 from finetune.tasks.fields import Fields, clean_text, to_label
@@ -99,13 +90,13 @@ class TextQuestion(Question):
 
     def encode(self, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
         """Column "label". Where a pair is too long, the longer of the two loses its end first."""
-        columns = start_columns(tokenizer)
+        columns = encoding.start_columns(tokenizer)
         cut: list[int] = []
-        for part in split_rows(rows):
+        for part in encoding.split_rows(rows):
             texts = [part[name] for name in task.columns]
             batch = tokenizer(*texts, truncation="longest_first", max_length=max_length)
-            cut += count_cut_tokens(batch, tokenizer, max_length, *texts)
-            append_batch(columns, batch)
+            cut += encoding.count_cut_tokens(batch, tokenizer, max_length, *texts)
+            encoding.append_batch(columns, batch)
         if "label" in rows.column_names:
             columns["label"] = np.asarray(rows["label"][:], self.dtype)
         return Encoded(columns, self.decode, cut, sum(map(len, columns["input_ids"])) + sum(cut))
@@ -150,7 +141,7 @@ class Label(TextQuestion):
 
     def decode(self, outputs: Sequence[Any]) -> Predictions:
         logits = np.asarray(outputs)  # (N, K)
-        return Predictions(logits.argmax(-1), softmax(logits))
+        return Predictions(logits.argmax(-1), encoding.softmax(logits))
 
     def target(self, columns: Columns, index: Sequence[int], width: int) -> dict[str, Tensor]:
         return {"label": torch.tensor([columns["label"][row] for row in index])}  # (B,)
@@ -165,7 +156,7 @@ class Label(TextQuestion):
 
     def format_answers(self, task: Task, predictions: Predictions, rows: Sequence[Fields]) -> Iterator[Fields]:
         for answer, probabilities in zip(predictions.answers, predictions.probabilities, strict=True):
-            by_label = dict(zip(task.labels, map(round_probability, probabilities), strict=True))
+            by_label = dict(zip(task.labels, map(encoding.round_probability, probabilities), strict=True))
             yield {"prediction": task.labels[answer], "probabilities": by_label}
 
     def name_answer(self, task: Task, answer: Any) -> Any:

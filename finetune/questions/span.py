@@ -23,18 +23,8 @@ from engine.run.finite import strict_json
 from engine.train.batch import Batch
 from finetune.ask.playground.boxes import Text
 from finetune.ask.playground.markup import highlight, percent, table, with_title
-from finetune.questions.encoding import (
-    DIGITS,
-    NO_LABEL,
-    ROWS_PER_CALL,
-    Columns,
-    Encoded,
-    Predictions,
-    append_batch,
-    round_probability,
-    split_rows,
-    start_columns,
-)
+from finetune.questions import encoding
+from finetune.questions.encoding import NO_LABEL, Columns, Encoded, Predictions
 from finetune.questions.question import Question
 from finetune.questions.windows import (
     Span,
@@ -97,11 +87,11 @@ class SpanQuestion(Question):
         room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
         longest = min(LONGEST_QUESTION, room // 2)
         overlap = min(DOC_STRIDE, (room - longest) // 2)
-        columns = start_columns(tokenizer)
+        columns = encoding.start_columns(tokenizer)
         windows = Windows()
         cut: list[int] = []
         num_tokens = 0
-        for number, part in enumerate(split_rows(rows)):
+        for number, part in enumerate(encoding.split_rows(rows)):
             questions, contexts = (part[name] for name in task.columns)
             questions, num_asked = shorten_questions(questions, tokenizer, longest)
             cut += [max(0, length - longest) for length in num_asked]
@@ -110,11 +100,11 @@ class SpanQuestion(Question):
                 questions, contexts, truncation="only_second", max_length=max_length,
                 stride=overlap, return_overflowing_tokens=True, return_offsets_mapping=True,
             )  # fmt: skip
-            append_batch(columns, batch)
-            windows.row += [number * ROWS_PER_CALL + row for row in batch["overflow_to_sample_mapping"]]
+            encoding.append_batch(columns, batch)
+            windows.row += [number * encoding.ROWS_PER_CALL + row for row in batch["overflow_to_sample_mapping"]]
             windows.offsets += [np.array(offsets, np.int32) for offsets in batch["offset_mapping"]]
-            for encoding in batch.encodings or ():
-                in_context = encoding.sequence_ids
+            for window in batch.encodings or ():
+                in_context = window.sequence_ids
                 windows.first.append(in_context.index(1) if 1 in in_context else 0)
                 windows.num_context.append(in_context.count(1))
             if task.unanswerable:
@@ -201,8 +191,9 @@ class SpanQuestion(Question):
         """The best answer with its place, and all the best ones with their probabilities."""
         for answer, spans in self.pairs(predictions, [str(number) for number in range(len(rows))]):
             best = [
-                {"text": s.text, "probability": round_probability(s.probability), "start": s.start, "end": s.end}
-                for s in spans
+                {"text": span.text, "probability": encoding.round_probability(span.probability)}
+                | {"start": span.start, "end": span.end}
+                for span in spans
             ]
             place = next((span for span in best if span["text"] == answer), {})
             yield {"prediction": answer, **place, "best": best}
@@ -216,7 +207,7 @@ class SpanQuestion(Question):
 
     def confidence(self, answer: Any, probabilities: Any) -> Any:
         share = find_share(answer, probabilities)
-        return round(share, DIGITS) if math.isfinite(share) else None
+        return round(share, encoding.DIGITS) if math.isfinite(share) else None
 
     def sections(self, task: Task, rows: Dataset, predictions: Predictions) -> list[page.Section]:
         ids = rows["id"][:]

@@ -19,18 +19,8 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 from engine.train.batch import Batch
 from finetune.ask.playground.boxes import Text
 from finetune.ask.playground.markup import highlight, percent, table, with_title
-from finetune.questions.encoding import (
-    DIGITS,
-    NO_LABEL,
-    Columns,
-    Encoded,
-    Predictions,
-    append_batch,
-    count_cut_tokens,
-    round_probability,
-    split_rows,
-    start_columns,
-)
+from finetune.questions import encoding
+from finetune.questions.encoding import NO_LABEL, Columns, Encoded, Predictions
 from finetune.questions.own_answers import WORDS, OwnAnswers
 from finetune.questions.question import Layout, Question
 from finetune.questions.words import add_context, choose_tags, find_first_tokens, place_at_first_tokens
@@ -124,20 +114,20 @@ class Tags(Question):
         Joined by blanks the words are one text; its tokens' places tell which token begins a word. Where rows have the
         words around them ("left", "right"), as many of those as fit are read along, and nothing is asked of them.
         """
-        columns = start_columns(tokenizer)
+        columns = encoding.start_columns(tokenizer)
         firsts: list[npt.NDArray[np.int64]] = []  # a row: (num_words,)
         cut: list[int] = []
         num_tokens = 0
-        for part in split_rows(rows):
+        for part in encoding.split_rows(rows):
             words = part[task.columns[0]]
             texts = [" ".join(row) for row in words]
             batch = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
-            cut += count_cut_tokens(batch, tokenizer, max_length, texts)
+            cut += encoding.count_cut_tokens(batch, tokenizer, max_length, texts)
             num_tokens += sum(map(len, batch["input_ids"]))
             own = [find_first_tokens(*pair) for pair in zip(words, batch["offset_mapping"], strict=True)]
             if "left" in part:
                 own = add_context(batch, own, part, tokenizer, max_length)
-            append_batch(columns, batch)
+            encoding.append_batch(columns, batch)
             firsts += own
         if "label" in rows.column_names:
             lengths = [len(ids) for ids in columns["input_ids"]]
@@ -211,10 +201,10 @@ class Tags(Question):
             found = []
             for first, stop, type_ in find_entities(tags):
                 start, end = row["places"][first][0], row["places"][stop - 1][1]
-                share = round_probability(sum(sure[first:stop]) / (stop - first))
+                share = encoding.round_probability(sum(sure[first:stop]) / (stop - first))
                 text = row["text"][start:end]
                 found.append({"type": type_, "text": text, "start": start, "end": end, "probability": share})
-            shares = [round_probability(value) for value in sure]
+            shares = [encoding.round_probability(value) for value in sure]
             yield {"prediction": tags, "probability": shares, "words": row["words"], "entities": found}
 
     def name_answer(self, task: Task, answer: Any) -> Any:
@@ -223,7 +213,7 @@ class Tags(Question):
 
     def confidence(self, answer: Any, probabilities: Any) -> Any:
         """The probability of each word's tag."""
-        return [round(float(row[tag]), DIGITS) for row, tag in zip(probabilities, answer, strict=True)]
+        return [round(float(row[tag]), encoding.DIGITS) for row, tag in zip(probabilities, answer, strict=True)]
 
     def sections(self, task: Task, rows: Dataset, predictions: Predictions) -> list[page.Section]:
         right = [self.counted(task, tags) for tags in rows["label"]]

@@ -125,9 +125,7 @@ def by_type(right: Sequence[list[Entity]], answers: Sequence[list[Entity]], what
         both = 2 * hit[kind] / max(1, given[kind] + there[kind])
         rows.append([kind, f"{precision:.1%}", f"{recall:.1%}", f"{both:.1%}", there[kind], given[kind]])
     return Section(
-        f"By {what}",
-        head=[what.split()[0], "precision", "recall", "F1", "in the text", "answered"],
-        rows=rows,
+        f"By {what}", head=[what.split()[0], "precision", "recall", "F1", "in the text", "answered"], rows=rows
     )
 
 

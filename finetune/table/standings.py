@@ -9,15 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from statistics import median
 
+from finetune.table import notes
 from finetune.table.cells import Cell, Column, Detail, Measure, Row, Table, list_measures
-from finetune.table.notes import (
-    SCORES_OF_COLUMNS,
-    describe_origin,
-    list_failures,
-    list_glue_notes,
-    list_mark_notes,
-    list_row_notes,
-)
 from finetune.table.published import PUBLISHED, PUBLISHED_BEYOND
 from finetune.table.results import INITS, Result
 
@@ -66,13 +59,13 @@ def make_tables(results: Sequence[Result], left_out: Sequence[str] = ()) -> list
 def make_glue_table(results: Sequence[Result]) -> Table:
     """Return the nine columns of the paper and their average: the published rows, and under them ours, if any."""
     ours = [*make_majority_rows(results, GLUE), *make_system_rows(drop_failed(results), GLUE)]
-    notes = [
+    footnotes = [
         "Published rows are scores of the GLUE test server (Devlin et al. 2019, arXiv 1810.04805v1, table 1); QNLI "
         "there is its first version, since replaced.",
-        *(list_glue_notes(ours, GLUE) if ours else []),
+        *(notes.list_glue_notes(ours, GLUE) if ours else []),
     ]
     rows = (*list_published_rows(), *ours)
-    return Table("GLUE", GLUE, rows, tuple(notes), True, list_details(rows, results), list_failures(results))
+    return Table("GLUE", GLUE, rows, tuple(footnotes), True, list_details(rows, results), notes.list_failures(results))
 
 
 def make_beyond_table(results: Sequence[Result]) -> Table:
@@ -81,14 +74,16 @@ def make_beyond_table(results: Sequence[Result]) -> Table:
     columns = tuple(make_beyond_column(task, drop_failed(results)) for task in tasks)
     known = list_published_beyond(columns)
     ours = (*make_majority_rows(results, columns), *make_system_rows(drop_failed(results), columns))
-    notes = (
-        *([SCORES_OF_COLUMNS] if ours else []),
+    footnotes = (
+        *([notes.SCORES_OF_COLUMNS] if ours else []),
         *(["Published rows: Devlin et al. 2019, development sets."] if known else []),
-        *list_mark_notes(ours),
-        *list_row_notes(ours),
+        *notes.list_mark_notes(ours),
+        *notes.list_row_notes(ours),
     )
     rows = (*known, *ours)
-    return Table("Beyond GLUE", columns, rows, notes, False, list_details(rows, results), list_failures(results))
+    return Table(
+        "Beyond GLUE", columns, rows, footnotes, False, list_details(rows, results), notes.list_failures(results)
+    )
 
 
 def make_beyond_column(task: str, results: Sequence[Result]) -> Column:
@@ -160,7 +155,7 @@ def make_system_row(results: Sequence[Result], columns: Sequence[Column]) -> Row
         name,
         "pretrained" if init == "pretrained" else "random",
         {c.measure: c for c in cells},
-        describe_origin(results),
+        notes.describe_origin(results),
     )
 
 

@@ -24,7 +24,7 @@ HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 NUM_COLUMNS = 4
 CONTEXT = 512  # words on each side of a sentence that may be read with it
 FEATURES = Features(
-    {"id": Value("string"), "words": List(Value("string")), "label": List(ClassLabel(names=list(TAGS)))},
+    {"id": Value("string"), "words": List(Value("string")), "label": List(ClassLabel(names=list(TAGS)))}
 )
 
 
@@ -115,13 +115,5 @@ def number_rows(words: list[Any]) -> list[str]:
 
 
 TASKS = {
-    NAME: Task(
-        name=NAME,
-        question=Tags(),
-        labels=TAGS,
-        columns=("words",),
-        metric="entities",
-        headline="f1",
-        load=load,
-    )
+    NAME: Task(name=NAME, question=Tags(), labels=TAGS, columns=("words",), metric="entities", headline="f1", load=load)
 }

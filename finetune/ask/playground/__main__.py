@@ -24,8 +24,7 @@ class Options:
     """Open a page to play with models."""
 
     models: Annotated[
-        tyro.conf.Positional[tuple[str, ...]],
-        tyro.conf.arg(metavar="MODEL...", help="runs, models' folders, Hub ids"),
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL...", help="runs, models' folders, Hub ids")
     ]
     port: int = 0  # 0: the first free one from 7860
     browser: bool = False  # open the page in this machine's browser

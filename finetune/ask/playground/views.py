@@ -112,10 +112,7 @@ VIEWS: dict[str, View] = {
     ),
     "follow": View(
         "Next sentence",
-        (
-            Text("A", "The old man went down to the sea."),
-            Text("B", "He sat in his boat and waited for the fish."),
-        ),
+        (Text("A", "The old man went down to the sea."), Text("B", "He sat in his boat and waited for the fish.")),
         judge_next_sentence,
     ),
     "continue": View(

@@ -11,15 +11,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from finetune.tasks.metrics.answers import score_v1, score_v2
-from finetune.tasks.metrics.entities import score_entities, score_tags
-from finetune.tasks.metrics.labels import (
-    correlate_labels,
-    correlate_scores,
-    count_right,
-    score_all_labels,
-    score_positives,
-)
+from finetune.tasks.metrics import answers, entities, labels
 
 
 @dataclass(frozen=True)
@@ -34,15 +26,15 @@ class Entry:
 LABEL, NUMBER, TEXT = datasets.Value("int64"), datasets.Value("float64"), datasets.Value("string")
 TEXTS = datasets.List(TEXT)
 METRICS = {
-    "matthews": Entry(correlate_labels, LABEL, LABEL),  # CoLA, and the diagnostics
-    "accuracy": Entry(count_right, LABEL, LABEL),  # SST-2, MNLI, QNLI, RTE, WNLI
-    "f1_and_accuracy": Entry(score_positives, LABEL, LABEL),  # MRPC, QQP
-    "correlations": Entry(correlate_scores, NUMBER, NUMBER),  # STS-B
-    "accuracy_and_macro_f1": Entry(score_all_labels, LABEL, LABEL),  # the user's own files
-    "entities": Entry(score_entities, TEXTS, TEXTS),  # CoNLL-2003
-    "tag_accuracy": Entry(score_tags, TEXTS, TEXTS),
-    "squad_v1.1": Entry(score_v1, TEXT, TEXTS),
-    "squad_v2.0": Entry(score_v2, TEXT, TEXTS),
+    "matthews": Entry(labels.correlate_labels, LABEL, LABEL),  # CoLA, and the diagnostics
+    "accuracy": Entry(labels.count_right, LABEL, LABEL),  # SST-2, MNLI, QNLI, RTE, WNLI
+    "f1_and_accuracy": Entry(labels.score_positives, LABEL, LABEL),  # MRPC, QQP
+    "correlations": Entry(labels.correlate_scores, NUMBER, NUMBER),  # STS-B
+    "accuracy_and_macro_f1": Entry(labels.score_all_labels, LABEL, LABEL),  # the user's own files
+    "entities": Entry(entities.score_entities, TEXTS, TEXTS),  # CoNLL-2003
+    "tag_accuracy": Entry(entities.score_tags, TEXTS, TEXTS),
+    "squad_v1.1": Entry(answers.score_v1, TEXT, TEXTS),
+    "squad_v2.0": Entry(answers.score_v2, TEXT, TEXTS),
 }
 
 
