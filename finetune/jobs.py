@@ -17,7 +17,7 @@ from engine.run.finite import strict_json
 from engine.run.folders import JOB, read_finished, refuse_strangers
 from engine.run.recipe import changed
 from finetune.recipe import FinetuneRecipe
-from finetune.tasks.task import Task, find_task
+from finetune.tasks.task import find_task
 
 RUNS = Path("runs")
 
@@ -112,17 +112,15 @@ def order_tasks(recipe: FinetuneRecipe) -> list[str]:
 def check_tasks(recipe: FinetuneRecipe) -> None:
     """Refuse a task that does not exist or has nothing to train on, wherever the recipe names it."""
     for name in (*recipe.task, *recipe.settings, *itertools.chain(*recipe.start_from.items())):
-        check_trainable(find_task(name))
+        task = find_task(name)
+        if not task.train_split:
+            raise ValueError(
+                f"{task.name} has no training rows: run {task.trained_as} with --predict-test True, whose model "
+                "predicts it"
+            )
     for name, settings in recipe.settings.items():
         if not isinstance(settings, dict):
             raise ValueError(f"settings: {name} is {settings!r}; it takes keys and values, such as {{plan.epochs: 1}}")
-
-
-def check_trainable(task: Task) -> None:
-    if not task.train_split:
-        raise ValueError(
-            f"{task.name} has no training rows: run {task.trained_as} with --predict-test True, whose model predicts it"
-        )
 
 
 def is_ready(job: Job, all_jobs: Sequence[Job]) -> bool:

@@ -107,8 +107,7 @@ def run_jobs(found: list[Job], compare: Agree, accelerator: "Accelerator") -> No
         for job in left:
             if not is_ready(job, found):
                 later.append(job)
-            elif job.finished:
-                # Another process was faster, perhaps with another recipe.
+            elif job.finished:  # another process was faster, perhaps with another recipe
                 refuse_strangers(job.folder, job.recipe, JOB)
             else:
                 try:
@@ -253,9 +252,7 @@ def evaluate_job(
             raise FloatingPointError(f"{strange[0]} on {split} is {names[strange[0]]}, which is no score")
     steps = read_training_facts(job)["steps"]
     values = {f"{split}_{name}": value for split, names in metrics.items() for name, value in names.items()}
-    constant = {
-        f"baseline_{split}_{name}": value for split, names in baselines.items() for name, value in names.items()
-    }
+    constant = {f"baseline_{split}_{name}": v for split, names in baselines.items() for name, v in names.items()}
     tracker.log(steps, **values, **constant)
     if accelerator.is_main_process:
         for split, predictions in found.items():
@@ -343,10 +340,8 @@ def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:
 
 def check_length(length: int, model: PreTrainedModel) -> None:
     """Refuse inputs that the model has no positions for, before the first step."""
-    if length > count_positions(model):
-        raise ValueError(
-            f"max_length is {length}, but the model has {count_positions(model)} positions; lower max_length"
-        )
+    if length > (most := count_positions(model)):
+        raise ValueError(f"max_length is {length}, but the model has {most} positions; lower max_length")
 
 
 if __name__ == "__main__":

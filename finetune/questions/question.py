@@ -119,9 +119,7 @@ class Question(ABC):
     # The rows of a file, and a line for each
 
     layouts: ClassVar[tuple[Layout, ...]]  # as files usually have it
-    window: ClassVar[int] = (
-        0  # tokens that are read at a time, where a text may be longer; 0: as many as the model reads
-    )
+    window: ClassVar[int] = 0  # tokens that are read at a time, where a text may be longer; 0: all
     cut: ClassVar[str] = "cut at max_length {max_length}"  # in words, of rows that are too long
 
     def columns(self, layout: Layout) -> tuple[str, ...]:

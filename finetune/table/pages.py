@@ -53,7 +53,7 @@ def html(found: Sequence[Table]) -> str:
     """Write the tables as one page that needs nothing beside it."""
     return template(Path(__file__).with_suffix(".html")).render(
         tables=found, memory=MEMORY, format_cell=format_cell, format_average=format_average,
-        format_spread=format_spread, plot=plot, heads=DETAILS, format_detail=format_detail,
+        format_spread=format_spread, plot=plot, titles=DETAILS, format_detail=format_detail,
     )  # fmt: skip
 
 

@@ -61,14 +61,10 @@ def read_all(runs: Iterable[Path]) -> list[Result]:
     A job that failed has no scores, and is among them. Errors: ValueError for a bad line (with file and line), a run
     without results, one job with two outcomes, or jobs that were not scored on the same rows.
     """
-    results, troubles = [], []
-    for run in dict.fromkeys(run.resolve() for run in runs):
-        found, of_run = read(run)
-        results += found
-        troubles += of_run
-    if troubles:
+    read = [read_run(run) for run in dict.fromkeys(run.resolve() for run in runs)]
+    if troubles := [trouble for _, of_run in read for trouble in of_run]:
         raise ValueError(troubles[0])
-    return compare(results)
+    return compare([result for found, _ in read for result in found])
 
 
 def read_what_is_there(runs: Iterable[Path]) -> tuple[list[Result], list[str]]:
@@ -80,7 +76,7 @@ def read_what_is_there(runs: Iterable[Path]) -> tuple[list[Result], list[str]]:
     asked = list({run.resolve(): run for run in runs}.values())
     results, left_out = [], []
     for run in asked:
-        found, troubles = read(run)
+        found, troubles = read_run(run)
         if troubles and (len(asked) == 1 or not run.exists()):
             raise ValueError(troubles[0])
         results += found
@@ -97,7 +93,7 @@ def compare(results: Sequence[Result]) -> list[Result]:
     return found
 
 
-def read(run: Path) -> tuple[list[Result], list[str]]:
+def read_run(run: Path) -> tuple[list[Result], list[str]]:
     """Read the results of a run folder, or of a results.jsonl; and what of it cannot be read, a line each."""
     file = run / "results.jsonl" if run.is_dir() else run
     if not file.is_file():

@@ -161,19 +161,17 @@ def fill(entry: Entry, jobs: Sequence[Job]) -> Filled:
         return Filled((code,) * entry.num_rows, f"{MAJORITY}, the commonest label of the training rows{beaten}")
     if not candidates:
         ran = f"none of its {len(jobs)} jobs has test predictions" if jobs else "no finished job"
-        return leave_empty(f"{entry.learnt}: {ran}; run it with --predict-test True on data that has the test files")
+        why = f"{entry.learnt}: {ran}; run it with --predict-test True on data that has the test files"
+        return Filled((), "missing", why)
     job, other = candidates[0], len(jobs) - len(candidates)
     path = job.folder / entry.predictions
     if not path.is_file():
-        return leave_empty(f"{path} is not there: the data had no {entry.split} split of {entry.sheet.task}")
+        why = f"{path} is not there: the data had no {entry.split} split of {entry.sheet.task}"
+        return Filled((), "missing", why)
     rows = tuple(read_predictions(path, entry.sheet))
     lack = "" if len(rows) == entry.num_rows else f"{path} has {len(rows)} rows, the official file {entry.num_rows}"
     of = f"of {len(candidates)}" + (f"; {other} more without test predictions" if other else "")
     return Filled(rows, f"{job.folder} ({job.result.headline} {percent(job.value)} on dev, best {of})", lack)
-
-
-def leave_empty(why: str) -> Filled:
-    return Filled((), "missing", why)
 
 
 def beats_majority(job: Job) -> bool:
@@ -284,7 +282,7 @@ def read_right_labels(folder: Path, entry: Entry, num_rows: int) -> dict[int, fl
         written = {line: row[header.index(column)] for line, row in lines.items()}
         written = {line: label for line, label in written.items() if label not in UNLABELLED}
         if written:
-            labels = glue.read_labels(entry.sheet, written.items(), partial(placed, path))
+            labels = glue.read_labels(entry.sheet, written.items(), partial("{}:{}".format, path))
             return dict(zip((rows[line] for line in written), labels, strict=True))
     return None
 
@@ -309,10 +307,6 @@ def match_rows(path: Path, header: Sequence[str], lines: Mapping[int, list[str]]
             raise ValueError(f"{path}:{line}: index {index!r} stands in line {seen[index]} too")
         rows[line], seen[index] = known[index], line
     return rows
-
-
-def placed(path: Path, line: int) -> str:
-    return f"{path}:{line}"
 
 
 def in_download(entry: Entry) -> str:

@@ -113,10 +113,7 @@ def keys(table: Dataset, columns: Sequence[str]) -> list[int]:
 
 
 def normalise(text: str) -> str:
-    return " ".join(WORD.findall(text.lower())) or text
-
-
-WORD = re.compile(r"\w+")
+    return " ".join(re.findall(r"\w+", text.lower())) or text
 
 
 def plain_answers(table: Dataset) -> list[str | None]:

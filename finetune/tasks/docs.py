@@ -273,18 +273,11 @@ TEXT = Value("string")
 SPAN = {"text": List(TEXT), "answer_start": List(Value("int32"))}
 
 
-def task(
-    name: str,
-    make: Callable[[Sequence[Module], int], list[Row]],
-    question: Question,
-    labels: tuple[str, ...],
-    columns: dict[str, Any],
-    answer: dict[str, Any],
-    metric: str,
-    headline: str,
-) -> Task:
-    features = Features({"id": TEXT, **columns, **answer})
-    loaded = partial(load, name, features, make)
+def make_task(
+    name: str, make: Callable[[Sequence[Module], int], list[Row]], question: Question, labels: tuple[str, ...],
+    columns: dict[str, Any], answer: dict[str, Any], metric: str, headline: str,
+) -> Task:  # fmt: skip
+    loaded = partial(load, name, Features({"id": TEXT, **columns, **answer}), make)
     return Task(
         name, question, labels, tuple(columns), metric, headline, loaded, dev_splits=("dev", "test"), test_splits=()
     )
@@ -294,19 +287,19 @@ OWNERSHIP = ("other", "own")
 AUTHORSHIP = ("exchanged", "as_written")
 
 TASKS = {
-    "pair": task(
+    "pair": make_task(
         "docs/pair", pairs, Label(), OWNERSHIP, {"sentence1": TEXT, "sentence2": TEXT},
         {"label": ClassLabel(names=list(OWNERSHIP))}, "accuracy", "accuracy",
     ),
-    "wording": task(
+    "wording": make_task(
         "docs/wording", wordings, Label(), AUTHORSHIP, {"sentence": TEXT},
         {"label": ClassLabel(names=list(AUTHORSHIP))}, "accuracy", "accuracy",
     ),
-    "tags": task(
+    "tags": make_task(
         "docs/tags", taggings, Tags(), TAGS, {"words": List(TEXT)},
         {"label": List(ClassLabel(names=list(TAGS)))}, "entities", "f1",
     ),
-    "span": task(
+    "span": make_task(
         "docs/span", spans, SpanQuestion(), (), {"question": TEXT, "context": TEXT},
         {"answers": SPAN}, "squad_v1.1", "f1",
     ),

@@ -26,7 +26,7 @@ def attention(loaded: LoadedModel, text: str, pair: str, layer: float, head: flo
     if layer > len(found) or head > found[0].shape[1]:
         raise ValueError(f"{loaded.name} has {len(found)} layers of {found[0].shape[1]} heads")
     heads = found[int(layer) - 1][0].float()
-    shares = heads.mean(0) if head == 0 else heads[int(head) - 1]
+    shares = heads[int(head) - 1] if head else heads.mean(0)
     return heat(loaded.tokens(ids), shares.tolist())
 
 

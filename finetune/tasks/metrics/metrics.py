@@ -51,5 +51,5 @@ class TaskMetric(evaluate.Metric):
     def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         entry = METRICS[self.config_name]
         if entry.reference in (LABEL, NUMBER):
-            predictions, references = np.asarray(predictions), np.asarray(references)
+            return entry.compute(np.asarray(predictions), np.asarray(references))
         return entry.compute(predictions, references)
