@@ -1,4 +1,4 @@
-"""Which jobs does a recipe ask for, and which of them is to be done next?
+"""Which jobs does a recipe ask for, and which is to be done next?  Tasks × seeds × grid search.
 
 A job is a task with a seed and a point of the grid. It lives in a folder of its own, whose `finished.json` is the
 results line: so a job is done or not done, whatever was killed when, and a run's results.jsonl can always be made anew.

@@ -1,4 +1,4 @@
-"""Which piece of a context do the logits of its windows point at?
+"""Which piece of a context do the logits of its windows point at?  The n best spans, and the threshold of no answer.
 
 Devlin et al. 2019, section 4.2: the score of a span is its start logit plus its end logit. A token that stands in
 several windows is read in the one where it has most context on its shorter side. Where their script combines the 20

@@ -1,4 +1,4 @@
-"""What is a table made of?  Rows of systems, columns of metrics, and cells: scores over seeds (leaderboard).
+"""What is a table made of?  Rows of systems, columns of metrics, and cells: scores over seeds.
 
 A mark at a cell, explained under the table, says what sets its score apart from the others in the column.
 """

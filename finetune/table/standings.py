@@ -1,4 +1,4 @@
-"""What stands in the table?  Our systems under the published ones, task by task, the median over seeds.
+"""What stands in the table (leaderboard)?  Our systems under the published ones, the median over seeds.
 
 The GLUE table is that of Devlin et al. 2019 (table 1). A cell is the score which the paper reports: F1 for QQP and
 MRPC, Spearman for STS-B, Matthews for CoLA, accuracy else. The average is over the nine columns, MNLI's two apart and

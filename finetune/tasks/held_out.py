@@ -1,4 +1,4 @@
-"""Which of the training rows are held out for dev, where there is no dev file?  Some of their texts, by a hash.
+"""Which training rows are held out for dev, where there is no dev file?  A train/dev split by a hash of the text.
 
 The same rows each time, and equal texts on one side. A label that only held-out rows have could not be learnt, so
 every label keeps a text in train.

@@ -1,4 +1,4 @@
-"""How are rows fetched from a folder or from the Hub, and how is that put on record?
+"""How are rows loaded from a folder or from the Hub, and how is their provenance recorded?
 
 A folder is read file by file, and a file that is not there is an error that names it. The Hub is read through
 `datasets`, and the commit that was read (40 hexadecimal digits) is kept with the rows.

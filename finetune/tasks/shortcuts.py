@@ -1,4 +1,4 @@
-"""How far does one get without understanding?  Rules that look at words one by one, or at one mark on the surface.
+"""How far does one get without understanding?  Shortcut baselines, such as a bag of words.
 
 A model that does not beat them has not shown that it reads; a task that they solve does not ask for reading. They learn
 from the same training rows as the model, and take seconds.

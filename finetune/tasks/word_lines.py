@@ -1,4 +1,4 @@
-"""Which sentences does a file with a word a line hold?  One way to read it, for every task and for prediction.
+"""Which sentences does a file with a word a line hold?  The CoNLL formats, for every task and for prediction.
 
     # document 1       before a sentence: a comment, passed over and counted
     Ann    B-PER       columns are parted by tabs where the line has one, else by blanks; no other space parts them

@@ -1,4 +1,4 @@
-"""What goes on inside a model?  How much each token looks at each other, and what each layer would already guess."""
+"""What goes on inside a model?  Attention weights, and what each layer would already guess (logit lens)."""
 
 import torch
 
