@@ -1,39 +1,35 @@
 """How is a decoder, such as GPT, fine-tuned?  Its texts are framed, and it goes on learning the language meanwhile.
 
-Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", sections 3.2 and 3.3: a start token,
-a delimiter between two texts, an extract token at the end, whose embeddings are new, and whose last state is read; the
-loss is that of the task plus a language model's, weighted 0.5. Their similarity tasks are read in both orders of the
-pair; here in the given one, so that the saved folder answers as it was judged.
+The auxiliary language-modelling objective of Radford et al. 2018, "Improving Language Understanding by Generative
+Pre-Training", sections 3.2 and 3.3: a start token, a delimiter between two texts, an extract token at the end, whose
+embeddings are new, and whose last state is read; the loss is that of the task plus a language model's, weighted 0.5.
+Their similarity tasks are read in both orders of the pair; here in the given one, so that the saved folder answers as
+it was evaluated.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import torch
-from datasets import Dataset
 from tokenizers import processors
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.train.batch import Batch
 from engine.train.cross_entropy import projected_cross_entropy
-from finetune.questions.encoding import Columns, Encoded, Predictions
-from finetune.questions.question import Head
-from finetune.tasks.task import Task
+from finetune.questions.question import Question
 
 START, DELIMITER, EXTRACT = FRAME = ("<|start|>", "<|delimiter|>", "<|extract|>")
 
 
-def framed(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+def add_frame(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """The tokenizer itself if it puts special tokens around texts, else one that frames them as Radford et al. do.
 
-    Either can pad, see `with_padding`.
+    Either can pad, see `add_padding_token`.
     """
     if tokenizer.num_special_tokens_to_add() or tokenizer.eos_token is None:
-        return with_padding(tokenizer)
+        return add_padding_token(tokenizer)
     own = copy.deepcopy(tokenizer)
     own.add_special_tokens({"bos_token": START, "sep_token": DELIMITER, "cls_token": EXTRACT})
     frame = processors.TemplateProcessing(
@@ -43,10 +39,10 @@ def framed(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     )
     before = own.backend_tokenizer.post_processor
     own.backend_tokenizer.post_processor = processors.Sequence([before, frame]) if before else frame
-    return with_padding(own)
+    return add_padding_token(own)
 
 
-def with_padding(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+def add_padding_token(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """The tokenizer itself if it has a padding token, else one that pads with another special token.
 
     A decoder's label is read at the last token that is no padding, so what ends every text, or may, is not taken if
@@ -66,58 +62,34 @@ def with_padding(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     return own
 
 
-def num_new(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> int:
+def count_new_tokens(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> int:
     """How many of the frame's tokens a model of `vocab_size` embeddings has not met."""
     known = tokenizer.get_vocab()
     return sum(known.get(token, 0) >= vocab_size for token in FRAME)
 
 
-class WithLanguageModel(Head):
-    """A head whose model learns to predict its own input beside the task; the same forward pass serves both."""
+class WithLanguageModel:
+    """A question whose model learns to predict its own input beside it; the same forward pass serves both."""
 
-    def __init__(self, head: Head, weight: float):
-        self.head, self.weight, self.auto_class = head, weight, head.auto_class
-
-    def config(self, task: Task) -> dict[str, Any]:
-        return self.head.config(task)
-
-    def encode(self, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
-        return self.head.encode(task, rows, tokenizer, max_length)
-
-    def trained_on(self, columns: Columns) -> Columns:
-        return self.head.trained_on(columns)
-
-    def target(self, columns: Columns, index: Sequence[int], width: int) -> dict[str, Tensor]:
-        return self.head.target(columns, index, width)
+    def __init__(self, question: Question, weight: float):
+        self.question, self.weight, self.target = question, weight, question.target
 
     def counts(self, x: dict[str, Tensor], y: dict[str, Tensor]) -> dict[str, int]:
-        return self.head.counts(x, y) | {"language_model": int(x["attention_mask"][:, 1:].sum())}
+        return self.question.counts(x, y) | {"language_model": int(x["attention_mask"][:, 1:].sum())}
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The task's sums, and "language_model": the weighted sum over all tokens but the first of each text."""
-        with last_states(model) as states:
-            sums = self.head.loss(model, batch)
-        asked = batch.x["attention_mask"][:, 1:].bool()  # (B, T - 1)
+        with record_last_states(model) as states:
+            sums = self.question.loss(model, batch)
+        is_asked = batch.x["attention_mask"][:, 1:].bool()  # (B, T - 1)
         embeddings = model.get_input_embeddings().weight  # type: ignore[operator]
-        seen, next_ids = states[0][:, :-1][asked], batch.x["input_ids"][:, 1:][asked]  # (M, H) (M,)
+        seen, next_ids = states[0][:, :-1][is_asked], batch.x["input_ids"][:, 1:][is_asked]  # (M, H) (M,)
         total, _ = projected_cross_entropy(seen, embeddings, None, next_ids)
         return sums | {"language_model": self.weight * total}
 
-    def read(self, model: nn.Module, batch: Batch) -> list[Any]:
-        return self.head.read(model, batch)
-
-    def decide(self, model: PreTrainedModel, predictions: Predictions) -> Predictions:
-        return self.head.decide(model, predictions)
-
-    def settle(self, task: Task, model: PreTrainedModel, predictions: Predictions, rows: Dataset) -> Predictions:
-        return self.head.settle(task, model, predictions, rows)
-
-    def export(self, folder: Path, task: Task, rows: Dataset, predictions: Predictions) -> None:
-        self.head.export(folder, task, rows, predictions)
-
 
 @contextmanager
-def last_states(model: nn.Module) -> Iterator[list[Tensor]]:
+def record_last_states(model: nn.Module) -> Iterator[list[Tensor]]:
     """A list that holds, after a forward pass of `model`, the last layer's states (B, T, H)."""
     states: list[Tensor] = []
     encoder: nn.Module = model.base_model  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Which jobs does a recipe ask for, and which of them is to be done next?
+"""Which jobs does a recipe ask for, and which is to be done next?  Tasks × seeds × grid search.
 
 A job is a task with a seed and a point of the grid. It lives in a folder of its own, whose `finished.json` is the
 results line: so a job is done or not done, whatever was killed when, and a run's results.jsonl can always be made anew.
@@ -17,7 +17,7 @@ from engine.run.finite import strict_json
 from engine.run.folders import JOB, check_folder, read_finished
 from engine.run.recipe import changed
 from finetune.recipe import FinetuneRecipe
-from finetune.tasks.task import Task, find_task
+from finetune.tasks.task import find_task
 
 RUNS = Path("runs")
 
@@ -35,25 +35,24 @@ class Job:
     @property
     def words(self) -> str:
         """What it is, in words: `glue/rte, seed 0, learning_rate=5e-05`."""
-        return ", ".join(filter(None, [self.task, f"seed {self.seed}", name_of(self.setting)]))
+        return ", ".join(filter(None, [self.task, f"seed {self.seed}", name_setting(self.setting)]))
 
     @property
     def finished(self) -> dict[str, Any] | None:
-        """The results line of a finished job, or None."""
         return read_finished(self.folder)
 
 
-def jobs(recipe: FinetuneRecipe) -> list[Job]:
+def list_jobs(recipe: FinetuneRecipe) -> list[Job]:
     """Every job of the recipe; a task that another one starts from comes before it.
 
     Errors: ValueError for unknown tasks and keys and for values of the wrong kind; FileExistsError for a finished job
     of another recipe, unless the run is to be overwritten.
     """
-    check_tasks_named(recipe)
+    check_tasks(recipe)
     found = [
-        job_of(recipe, task, seed, setting)
-        for task in in_order(recipe)
-        for setting in points(recipe)
+        make_job(recipe, task, seed, setting)
+        for task in order_tasks(recipe)
+        for setting in list_points(recipe)
         for seed in recipe.seeds
     ]
     for job in found:
@@ -62,16 +61,16 @@ def jobs(recipe: FinetuneRecipe) -> list[Job]:
     return found
 
 
-def job_of(recipe: FinetuneRecipe, task: str, seed: int, setting: dict[str, Any]) -> Job:
+def make_job(recipe: FinetuneRecipe, task: str, seed: int, setting: dict[str, Any]) -> Job:
     own = replace(recipe, grid={}, settings={}, task=(task,), seeds=(seed,), overwrite=False,
                   start_from={task: recipe.start_from[task]} if task in recipe.start_from else {})  # fmt: skip
     own = changed(own, recipe.settings.get(task, {}), f"settings.{task}")
     own = changed(own, setting, "grid")
-    parts = [task.replace("/", "-"), *([name_of(setting)] if setting else []), f"seed-{seed}"]
+    parts = [task.replace("/", "-"), *([name_setting(setting)] if setting else []), f"seed-{seed}"]
     return Job(task, seed, setting, own, RUNS.joinpath(recipe.name, *parts))
 
 
-def points(recipe: FinetuneRecipe) -> list[dict[str, Any]]:
+def list_points(recipe: FinetuneRecipe) -> list[dict[str, Any]]:
     """Every combination of the grid's values; one empty point without a grid."""
     for key, values in recipe.grid.items():
         if not isinstance(values, list) or not values:
@@ -84,12 +83,12 @@ def points(recipe: FinetuneRecipe) -> list[dict[str, Any]]:
     return [dict(zip(recipe.grid, values, strict=True)) for values in itertools.product(*recipe.grid.values())]
 
 
-def name_of(setting: dict[str, Any]) -> str:
+def name_setting(setting: dict[str, Any]) -> str:
     """A grid point as the name of a folder: `learning_rate=5e-05,num_train_epochs=3`."""
     return ",".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in setting.items()).replace("/", "-")
 
 
-def in_order(recipe: FinetuneRecipe) -> list[str]:
+def order_tasks(recipe: FinetuneRecipe) -> list[str]:
     """The tasks, each after the one that it starts from. Errors: ValueError if that one is not asked for."""
     ordered: list[str] = []
 
@@ -111,10 +110,15 @@ def in_order(recipe: FinetuneRecipe) -> list[str]:
     return ordered
 
 
-def check_tasks_named(recipe: FinetuneRecipe) -> None:
+def check_tasks(recipe: FinetuneRecipe) -> None:
     """Refuse a task that does not exist or has nothing to train on, wherever the recipe names it."""
     for name in (*recipe.task, *recipe.settings, *itertools.chain(*recipe.start_from.items())):
-        trainable(find_task(name))
+        task = find_task(name)
+        if not task.train_split:
+            raise ValueError(
+                f"{task.name} has no training rows: run {task.trained_as} with --predict-test True, whose model "
+                "predicts it"
+            )
     for name, settings in recipe.settings.items():
         if not isinstance(settings, dict):
             raise ValueError(
@@ -122,22 +126,12 @@ def check_tasks_named(recipe: FinetuneRecipe) -> None:
             )
 
 
-def trainable(task: Task) -> Task:
-    """Refuse a task without training rows."""
-    if not task.train_split:
-        raise ValueError(
-            f"{task.name} has no training rows: run {task.trained_as} with --predict-test True, whose model predicts it"
-        )
-    return task
-
-
-def ready(job: Job, all_jobs: Sequence[Job]) -> bool:
-    """Whether the jobs that it starts from are done."""
+def is_ready(job: Job, all_jobs: Sequence[Job]) -> bool:
     before = job.recipe.start_from.get(job.task)
     return all(other.finished for other in all_jobs if other.task == before)
 
 
-def start(job: Job, all_jobs: Sequence[Job]) -> Job | None:
+def find_start(job: Job, all_jobs: Sequence[Job]) -> Job | None:
     """The finished job whose model this one starts from: the best on dev; None if it starts from the recipe's model."""
     before = job.recipe.start_from.get(job.task)
     if not before:
@@ -151,7 +145,7 @@ def start(job: Job, all_jobs: Sequence[Job]) -> Job | None:
     return max(scored, key=lambda pair: pair[0])[1]
 
 
-def write_asked(folder: Path, found: Sequence[Job]) -> None:
+def write_job_list(folder: Path, found: Sequence[Job]) -> None:
     """Note in jobs.json what this launch is to do, so that a table can name what is not done yet."""
     path, content = folder / "jobs.json", json.dumps([str(job.folder.relative_to(folder)) for job in found]).encode()
     if not path.exists() or path.read_bytes() != content:
@@ -163,13 +157,13 @@ def write_results(folder: Path) -> list[dict[str, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".results.lock").open("a") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)  # of several processes the last one has seen all
-        lines = list(finished_lines(folder))
+        lines = list(list_finished(folder))
         text = "".join(strict_json(line) + "\n" for line in lines)
         whole_file(folder / "results.jsonl", text.encode())
     return lines
 
 
-def finished_lines(folder: Path) -> Iterator[dict[str, Any]]:
+def list_finished(folder: Path) -> Iterator[dict[str, Any]]:
     """The results lines, in the order in which the jobs were finished."""
     paths = [*folder.glob("*/seed-*/finished.json"), *folder.glob("*/*/seed-*/finished.json")]
     for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path)):

@@ -1,4 +1,4 @@
-"""Which network answers, and which of its weights are not learnt yet?  Any AutoModel folder or Hub id, with a head."""
+"""Which network answers, and which of its weights are not learnt yet?  The pretrained model (AutoModel) with a head."""
 
 import copy
 import inspect
@@ -13,23 +13,23 @@ from transformers.utils.hub import resolve_revision
 
 from engine.run.finite import not_finite, not_finite_in
 from engine.run.saved import config_of, load_weights
-from finetune.decoder import num_new
-from finetune.questions.question import Head
+from finetune.decoder import count_new_tokens
+from finetune.questions.question import Question
 from finetune.tasks.task import Task
 from tokenizer.load import refuse_strange_ids
 
 UNLIMITED = 10**9  # tokens, of models without a table of positions
 
 
-def commit_of(model: str, revision: str) -> str:
-    """The commit (40 hex digits) of a Hub model's branch or tag; empty for a folder, or if it cannot be told."""
+def find_commit(model: str, revision: str) -> str:
+    """The commit (40 hex digits) of a Hub model's branch or tag; empty for a folder, or if it is not known."""
     found = resolve_revision(model, revision or None)
     return str(getattr(found, "resolved", found) or "") if not Path(model).is_dir() else ""
 
 
 def open_model(
     folder: str,
-    head: Head,
+    question: Question,
     task: Task,
     tokenizer: PreTrainedTokenizerFast,
     changes: dict[str, Any],
@@ -47,22 +47,22 @@ def open_model(
     config = config_of(folder, revision)
     _change(config, changes, folder)
     before = copy.deepcopy(config)
-    config.update(head.config(task))
+    config.update(question.config(task))
     if config.pad_token_id is None or config.pad_token_id < 0:
         config.pad_token_id = tokenizer.pad_token_id  # GPT-2 reads the label before the padding
-    new = num_new(tokenizer, config.vocab_size)
+    new = count_new_tokens(tokenizer, config.vocab_size)
     refuse_strange_ids(tokenizer, config.vocab_size + new, folder)
     if fresh:
         config.vocab_size += new
-        return made(head, config, folder), ["all"]
-    model, info = _loaded(head, folder, config, revision)
+        return build(question, config, folder), ["all"]
+    model, info = _load(question, folder, config, revision)
     _refuse_damage(model, info, folder)
     if found := not_finite(model.state_dict().items()):
         raise ValueError(
             f"{not_finite_in(Path(folder)) or f'{folder}: {found}'}: take another model, or train it again"
         )
     random = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
-    random |= _renew_outputs(model, head, before, random)
+    random |= _renew_outputs(model, question, before, random)
     if new:
         model.resize_token_embeddings(config.vocab_size + new, mean_resizing=False)
         random.add(f"the embeddings of {new} tokens that frame the texts")
@@ -71,15 +71,15 @@ def open_model(
     return model, sorted(random)
 
 
-def made(head: Head, config: PreTrainedConfig, folder: str) -> PreTrainedModel:
+def build(question: Question, config: PreTrainedConfig, folder: str) -> PreTrainedModel:
     """The head's class for this architecture, with random weights. Errors: ValueError if there is none."""
     try:
-        return head.auto_class.from_config(config, trust_remote_code=False)
+        return question.auto_class.from_config(config, trust_remote_code=False)
     except ValueError as error:
-        raise _no_such_head(head, config, folder) from error
+        raise _no_such_head(question, config, folder) from error
 
 
-def max_tokens(model: PreTrainedModel) -> int:
+def count_positions(model: PreTrainedModel) -> int:
     """How many tokens the model has positions for. RoBERTa and its like keep the first ones for padding."""
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is None:
@@ -93,16 +93,18 @@ def _padded_positions(model: PreTrainedModel) -> int:
     return 0 if padding is None else padding + 1
 
 
-def _loaded(head: Head, folder: str, config: PreTrainedConfig, revision: str) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _load(
+    question: Question, folder: str, config: PreTrainedConfig, revision: str
+) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
-        model, info = load_weights(head.auto_class, folder, config, revision)
+        model, info = load_weights(question.auto_class, folder, config, revision)
     except ValueError as error:
         if "Unrecognized configuration class" in str(error):
-            raise _no_such_head(head, config, folder) from error
+            raise _no_such_head(question, config, folder) from error
         raise
     if other := _other_prefix(model, info):
         renamed = {rf"^{re.escape(other)}\.": f"{model.base_model_prefix}."}
-        model, info = load_weights(head.auto_class, folder, config, revision, renamed)
+        model, info = load_weights(question.auto_class, folder, config, revision, renamed)
         vars(model).pop("_weight_conversions", None)  # else it is saved under the names that it was opened from
     return model, info
 
@@ -120,14 +122,14 @@ def _other_prefix(model: PreTrainedModel, info: dict[str, Any]) -> str:
     return next((other for other in sorted(prefixes) if all(f"{other}.{name}" in there for name in missing)), "")
 
 
-def _no_such_head(head: Head, config: PreTrainedConfig, folder: str) -> ValueError:
-    wanted = head.auto_class.__name__.removeprefix("AutoModelFor")
+def _no_such_head(question: Question, config: PreTrainedConfig, folder: str) -> ValueError:
+    wanted = question.architecture.removeprefix("For")
     return ValueError(
         f"{folder}: transformers has no {wanted} class for a {config.model_type} model; take an encoder, such as BERT"
     )
 
 
-def _renew_outputs(model: PreTrainedModel, head: Head, before: PreTrainedConfig, random: set[str]) -> set[str]:
+def _renew_outputs(model: PreTrainedModel, question: Question, before: PreTrainedConfig, random: set[str]) -> set[str]:
     """Draw anew the outputs that were learnt for other labels or another kind of head. Return their names.
 
     What lies between the encoder and the outputs stays, as in transformers where the number of labels differs: it may
@@ -136,24 +138,24 @@ def _renew_outputs(model: PreTrainedModel, head: Head, before: PreTrainedConfig,
     saved_from = getattr(transformers, (before.architectures or [""])[0], None)
     if saved_from is type(model) and before.id2label == model.config.id2label:
         return set()
-    learnt = outputs(type(model), model.config)
+    learnt = find_outputs(type(model), model.config)
     if inspect.isclass(saved_from) and issubclass(saved_from, PreTrainedModel):
-        learnt |= outputs(saved_from, before)
+        learnt |= find_outputs(saved_from, before)
     learnt = {name for name in learnt if name in model.state_dict()} - random
     if learnt:
-        new = made(head, model.config, "").state_dict()
+        new = build(question, model.config, "").state_dict()
         model.load_state_dict({name: new[name] for name in learnt}, strict=False)
     return learnt
 
 
-def outputs(made: type[PreTrainedModel], config: PreTrainedConfig) -> set[str]:
+def find_outputs(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> set[str]:
     """The names of the weights whose shape depends on the number of labels."""
     more = copy.deepcopy(config)
     more.num_labels = (config.num_labels or 0) + 1
     try:
         with torch.device("meta"):  # shapes alone
             shapes, others = (
-                {name: weight.shape for name, weight in made(own).state_dict().items()} for own in (config, more)
+                {name: weight.shape for name, weight in model_class(own).state_dict().items()} for own in (config, more)
             )
     except ValueError:  # DistilBERT refuses any number but two for a question's answer
         return set()

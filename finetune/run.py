@@ -33,22 +33,20 @@ from engine.run.states import drop_states
 from engine.run.tracking import Tracker
 from engine.train.batches import Batches
 from engine.train.loop import Training, train
-from finetune.ask.predict_split import Encodings, answer, answers
-from finetune.batches import epochs
-from finetune.card import card
-from finetune.decoder import WithLanguageModel, framed, refuse_encoder
-from finetune.jobs import RUNS, Job, jobs, ready, start, write_asked, write_results
-from finetune.model import commit_of, max_tokens, open_model
-from finetune.questions import HEADS
+from finetune.ask.predict_split import Encodings, predict_encoded, predict_rows
+from finetune.batches import make_epochs
+from finetune.card import make_card
+from finetune.decoder import WithLanguageModel, add_frame, refuse_encoder
+from finetune.jobs import RUNS, Job, find_start, is_ready, list_jobs, write_job_list, write_results
+from finetune.model import count_positions, find_commit, open_model
 from finetune.questions.encoding import Encoded, Predictions
 from finetune.recipe import FinetuneRecipe
-from finetune.table import analysis
-from finetune.table.pages import write
-from finetune.table.predictions import degenerate, write_predictions
+from finetune.table.analysis import write_analysis
+from finetune.table.pages import write_table
+from finetune.table.predictions import write_predictions
 from finetune.table.results import read_what_is_there
-from finetune.tasks.baselines import majority
-from finetune.tasks.metrics import score
-from finetune.tasks.task import Rows, Task, all_tasks, checksums, find_task, opened, provenance
+from finetune.tasks.metrics import score, score_baseline
+from finetune.tasks.task import Rows, Task, all_tasks, checksums, find_task, open_task, provenance
 from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 
 if TYPE_CHECKING:
@@ -61,23 +59,23 @@ PATIENCE = 5  # seconds between two looks at a job that waits for another proces
 @program
 def main(argv: list[str]) -> None:
     recipe = read(FinetuneRecipe, argv)
-    found = jobs(recipe)
+    found = list_jobs(recipe)
     if recipe.share == "jobs":
         alone()
     accelerator = make_accelerator(seed=0)
     # Tasks, seeds and values to try may be added to a run; all else is what makes its results comparable.
     free = ("task", "seeds", "grid", "settings", "report_to")
     shared = {name: value for name, value in vars(recipe).items() if name not in free}
-    company = together(recipe, shared, accelerator)
+    compare = check_agreement(recipe, shared, accelerator)
     run = Run(RUNS / recipe.name, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
     if accelerator.is_main_process:
-        write_asked(run.folder, found)
-    do(found, company, accelerator)
+        write_job_list(run.folder, found)
+    run_jobs(found, compare, accelerator)
     if accelerator.is_main_process:
         report(run.folder, found)
 
 
-def together(recipe: FinetuneRecipe, shared: dict[str, Any], accelerator: "Accelerator") -> Agree:
+def check_agreement(recipe: FinetuneRecipe, shared: dict[str, Any], accelerator: "Accelerator") -> Agree:
     """Make sure that all processes at this run mean the same by it; what else has to be alike is asked by the result.
 
     Processes that do each job together also compare the weights that they have read; those that do jobs of their own
@@ -89,32 +87,31 @@ def together(recipe: FinetuneRecipe, shared: dict[str, Any], accelerator: "Accel
     folder = RUNS / recipe.name
     check_folder(folder, shared)
     company, source = Apart(folder), located(recipe.model)
-    given = contents(Path(source)) if Path(source).is_dir() else commit_of(source, recipe.revision)
+    given = contents(Path(source)) if Path(source).is_dir() else find_commit(source, recipe.revision)
     company.agree(**{**shared, "model": {recipe.model: given}}, **surroundings(accelerator))
     return company.agree
 
 
-def do(found: list[Job], company: Agree, accelerator: "Accelerator") -> None:
-    """Do every job that is not done. What other processes are at is left to them."""
+def run_jobs(found: list[Job], compare: Agree, accelerator: "Accelerator") -> None:
+    """Run every job that is not finished. What other processes work at is left to them."""
     left = [job for job in found if not job.finished]
     if accelerator.is_main_process:
         for job in found:
             if job not in left:
                 clear_up(job)
     courses = {job.task: job.recipe.data for job in left}  # rows are opened first: a bad one shows before any training
-    encodings = {name: Encodings(*opened(find_task(name), data)) for name, data in courses.items()}
-    company(rows={name: checksums(encoding.rows) for name, encoding in encodings.items()})
+    encodings = {name: Encodings(*open_task(find_task(name), data)) for name, data in courses.items()}
+    compare(rows={name: checksums(encoding.rows) for name, encoding in encodings.items()})
     while left:
         later, taken = [], []
         for job in left:
-            if not ready(job, found):
+            if not is_ready(job, found):
                 later.append(job)
-            elif job.finished:
-                # Another process was faster, and may have been told otherwise.
+            elif job.finished:  # another process was faster, perhaps with another recipe
                 check_folder(job.folder, job.recipe, JOB)
             else:
                 try:
-                    do_job(job, found, encodings[job.task], accelerator)
+                    run_job(job, found, encodings[job.task], accelerator)
                     if accelerator.is_main_process:
                         write_results(RUNS / job.recipe.name)
                 except Taken:
@@ -129,27 +126,27 @@ def do(found: list[Job], company: Agree, accelerator: "Accelerator") -> None:
 def report(folder: Path, found: list[Job]) -> None:
     """Write the table of all that is finished in the run, and say it."""
     if write_results(folder):
-        write(folder, *read_what_is_there([folder]))
+        write_table(folder, *read_what_is_there([folder]))
         print((folder / "table.md").read_text(encoding="utf-8"))
     missing = sum(not job.finished for job in found)
     others = f"; {missing} jobs are with other processes" if missing else ""
     print(f"results: {folder / 'results.jsonl'}, table.md, table.html, table.json{others}")
 
 
-def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accelerator") -> None:
-    """Fine-tune and judge one job; its results line becomes its finished.json."""
+def run_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accelerator") -> None:
+    """Fine-tune and evaluate one job; its results line becomes its finished.json."""
     run = Run(job.folder, job.recipe, accelerator, kind=JOB)
     if run.finished:
         return  # another process was faster
     memory_of = "job" if forget_peak() else "process"
     tracker = Tracker(job.folder, accelerator, job.recipe.report_to)
     publisher = Publisher(job.recipe.hub, job.folder, accelerator, tracker.note)
-    before = start(job, found)
-    line = about(job, encodings.task, encodings.rows, accelerator)
+    before = find_start(job, found)
+    line = job_facts(job, encodings.task, encodings.rows, accelerator)
     line |= {"started_from": str(before.folder) if before else "", "peak_rss_of": memory_of}
     try:
-        model, tokenizer, facts = taught(job, before, encodings, run, tracker, accelerator)
-        line |= facts | judged(job, model, tokenizer, encodings, line["majority"], tracker, accelerator)
+        model, tokenizer, facts = train_job(job, before, encodings, run, tracker, accelerator)
+        line |= facts | evaluate_job(job, model, tokenizer, encodings, line["majority"], tracker, accelerator)
     except FloatingPointError as error:
         tracker.note(f"{job.words} failed: {error}")
         line |= {"metrics": {}, "headline": {"name": encodings.task.headline, "value": None}, "failure": str(error)}
@@ -158,9 +155,9 @@ def do_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accel
             clear_up(job)
         tracker.close()
         return
-    words = card(encodings.task, model, line)
+    card = make_card(encodings.task, model, line)
     # What was chosen on dev is in the model's config now.
-    folder = run.export(model, fit_tokenizer(tokenizer, model), words, job.recipe.hub.repo)
+    folder = run.export(model, fit_tokenizer(tokenizer, model), card, job.recipe.hub.repo)
     publisher.finish(folder, facts["steps"])
     run.finish(**line)
     tracker.close()
@@ -180,39 +177,40 @@ def clear_up(job: Job) -> None:
         shutil.rmtree(job.folder / "model", ignore_errors=True)
 
 
-def taught(
+def train_job(
     job: Job, before: Job | None, encodings: Encodings, run: Run, tracker: Tracker, accelerator: "Accelerator"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict[str, Any]]:
     """The fine-tuned model with its tokenizer and what the training took. What an earlier launch trained is opened."""
     task, recipe, trained = encodings.task, job.recipe, job.folder / "trained.json"
-    head = WithLanguageModel(HEADS[task.head], recipe.auxiliary_lm) if recipe.auxiliary_lm else HEADS[task.head]
+    question = task.question
     if trained.exists():
         if found := not_finite_in(job.folder / "model"):
             raise FloatingPointError(f"an earlier launch left weights that are not finite: {found}")
-        tokenizer = framed(load_tokenizer(str(job.folder / "model")))
-        model, _ = open_model(str(job.folder / "model"), head, task, tokenizer, {}, fresh=False)
+        tokenizer = add_frame(load_tokenizer(str(job.folder / "model")))
+        model, _ = open_model(str(job.folder / "model"), question, task, tokenizer, {}, fresh=False)
         tracker.note(f"{job.words}: trained by an earlier launch")
         if accelerator.is_main_process:
-            forget_judgement(job.folder / "metrics.jsonl")
-        return model.to(accelerator.device), tokenizer, trained_before(job)
+            drop_evaluation(job.folder / "metrics.jsonl")
+        return model.to(accelerator.device), tokenizer, read_training_facts(job)
     source = located(str(before.folder / "model") if before else recipe.model)
-    pinned = commit_of(source, recipe.revision)
-    tokenizer = framed(load_tokenizer(source, pinned or recipe.revision))
+    pinned = find_commit(source, recipe.revision)
+    tokenizer = add_frame(load_tokenizer(source, pinned or recipe.revision))
     seed_weights(job.seed)
     model, fresh = open_model(
-        source, head, task, tokenizer, recipe.config, recipe.init == "random", pinned or recipe.revision
+        source, question, task, tokenizer, recipe.config, recipe.init == "random", pinned or recipe.revision
     )
     agree(accelerator, tokenizer=tokenizer_hash(tokenizer), model=weights(model))
-    refuse_too_long(recipe.max_seq_length, model)
+    check_length(recipe.max_seq_length, model)
     if recipe.auxiliary_lm:
         refuse_encoder(model)
     tracker.note(f"{job.words}: starting random: {', '.join(fresh)}")
     encoded = encodings.of(task.train_split, tokenizer, recipe.max_seq_length)
-    say_data(job, encodings, encoded, tokenizer, tracker, accelerator)
-    columns = head.trained_on(encoded.columns)
+    report_data(job, encodings, encoded, tokenizer, tracker, accelerator)
+    columns = question.trainable(encoded.columns)
+    objective = WithLanguageModel(question, recipe.auxiliary_lm) if recipe.auxiliary_lm else question
     plan = recipe.plan.plan(steps_per_epoch=-(-len(columns["input_ids"]) // recipe.plan.global_batch_size))
-    batches = Batches(epochs(columns, head, tokenizer, plan.global_batch_size, job.seed), plan, accelerator)
-    training = Training(model, head.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed)
+    batches = Batches(make_epochs(columns, objective, tokenizer, plan.global_batch_size, job.seed), plan, accelerator)
+    training = Training(model, objective.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed)
     train(training, run, tracker, accelerator)
     facts = {"steps": plan.max_steps, "training_seconds": round(run.seconds, 1), "model_commit": pinned}
     facts["passes"] = round(
@@ -226,73 +224,71 @@ def taught(
     return model, tokenizer, facts
 
 
-def forget_judgement(metrics: Path) -> None:
-    """Leave only training's own lines: a job that was killed while it was judged is judged again, and told once."""
+def drop_evaluation(metrics: Path) -> None:
+    """Leave only training's own lines: a job killed in its evaluation is evaluated again, and reported once."""
     if metrics.exists():
         lines = metrics.read_bytes().splitlines(keepends=True)
         whole_file(metrics, b"".join(line for line in lines if b'"loss": ' in line and line.endswith(b"\n")))
 
 
-def trained_before(job: Job) -> dict[str, Any]:
+def read_training_facts(job: Job) -> dict[str, Any]:
     """What the job's training took. Errors: ValueError if the file is damaged."""
     return read_json(job.folder / "trained.json", "steps", advice="delete it, and the job is trained again")
 
 
-def judged(
+def evaluate_job(
     job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, encodings: Encodings,
     baselines: dict[str, dict[str, float]], tracker: Tracker, accelerator: "Accelerator",
 ) -> dict[str, Any]:  # fmt: skip
     """Predict and score the dev splits, beside their `baselines`; then predict the test splits, if they are wanted."""
-    task, rows, head = encodings.task, encodings.rows, HEADS[encodings.task.head]
+    task, rows, question = encodings.task, encodings.rows, encodings.task.question
     model.eval()
     found: dict[str, Predictions] = {}
     for split in task.dev_splits:
         encoded = encodings.of(split, tokenizer, job.recipe.max_seq_length)
-        predictions = answers(model, task, encoded, tokenizer, accelerator)
-        found[split] = head.settle(task, model, predictions, rows[split])
+        predictions = predict_encoded(model, task, encoded, tokenizer, accelerator)
+        found[split] = question.choose_on_dev(task, model, predictions, rows[split])
     metrics = {split: score(task, predictions.answers, rows[split]) for split, predictions in found.items()}
     for split, names in metrics.items():
         if strange := [name for name, value in names.items() if not math.isfinite(value)]:
             raise FloatingPointError(f"{strange[0]} on {split} is {names[strange[0]]}, which is no score")
-    steps = trained_before(job)["steps"]
+    steps = read_training_facts(job)["steps"]
     values = {f"{split}_{name}": value for split, names in metrics.items() for name, value in names.items()}
-    constant = {
-        f"baseline_{split}_{name}": value for split, names in baselines.items() for name, value in names.items()
-    }
+    constant = {f"baseline_{split}_{name}": v for split, names in baselines.items() for name, v in names.items()}
     tracker.log(steps, **values, **constant)
     if accelerator.is_main_process:
         for split, predictions in found.items():
             write_predictions(job.folder, task, split, rows[split], predictions)
-        head.export(job.folder, task, rows[task.dev_splits[0]], found[task.dev_splits[0]])
-        analysis.write(job.folder, task, {split: rows[split] for split in found}, found)
-    for tested, split, split_rows in to_predict(job, task, rows, tracker):
-        predictions = answer(model, tested, split_rows, tokenizer, job.recipe.max_seq_length, accelerator)
+        question.export(job.folder, task, rows[task.dev_splits[0]], found[task.dev_splits[0]])
+        write_analysis(job.folder, task, {split: rows[split] for split in found}, found)
+    for tested, split, split_rows in find_test_splits(job, task, rows, tracker):
+        predictions = predict_rows(model, tested, split_rows, tokenizer, job.recipe.max_seq_length, accelerator)
         if accelerator.is_main_process:
             write_predictions(job.folder, tested, split, split_rows, predictions)
     return {
         "metrics": metrics,
         "headline": {"name": task.headline, "value": metrics[task.dev_splits[0]][task.headline]},
-        "failure": degenerate(task, found[task.dev_splits[0]]),
+        "failure": question.describe_collapse(task, found[task.dev_splits[0]]),
     }
 
 
-def say_data(
+def report_data(
     job: Job, encodings: Encodings, encoded: Encoded, tokenizer: PreTrainedTokenizerFast, tracker: Tracker,
     accelerator: "Accelerator",
 ) -> None:  # fmt: skip
-    """Report what is trained and judged on, before the first step."""
+    """Report what is trained and evaluated on, before the first step."""
     if encoded.num_cut:
         tracker.note(
             f"{encoded.num_cut} of {len(encoded.cut)} training rows are cut at max_seq_length "
             f"{job.recipe.max_seq_length}: {sum(encoded.cut)} tokens are not read"
         )
     if accelerator.is_main_process:
-        told = encodings.report(tokenizer, job.recipe.max_seq_length)
-        whole_file(job.folder / "data_report.md", told.encode())
+        text = encodings.report(tokenizer, job.recipe.max_seq_length)
+        whole_file(job.folder / "data_report.md", text.encode())
         tracker.note(f"the data: {job.folder / 'data_report.md'}")
 
 
-def about(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[str, Any]:
+def job_facts(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[str, Any]:
     """A results line before there is a result: what is done, on which rows, and all that it takes to do it again."""
     recipe = job.recipe
     return {
@@ -302,7 +298,7 @@ def about(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[
         "init": recipe.init,
         "seed": job.seed,
         "setting": job.setting,
-        "majority": {split: majority(task, rows[task.train_split], rows[split]) for split in task.dev_splits},
+        "majority": {split: score_baseline(task, rows[task.train_split], rows[split]) for split in task.dev_splits},
         "held_out": recipe.data.hold_out,
         "sizes": {split: len(rows[split]) for split in (task.train_split, *task.dev_splits)},
         "rows": checksums({split: rows[split] for split in task.dev_splits}),
@@ -316,19 +312,19 @@ def about(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[
     }
 
 
-def to_predict(job: Job, task: Task, rows: Rows, tracker: Tracker) -> list[tuple[Task, str, Dataset]]:
+def find_test_splits(job: Job, task: Task, rows: Rows, tracker: Tracker) -> list[tuple[Task, str, Dataset]]:
     """The test splits to predict: the task's own, and those of tasks that its model stands in for (AX)."""
     if not job.recipe.predict_test:
         return []
     found = [(task, split, rows[split]) for split in task.test_splits if split in rows]
-    for ward in all_tasks().values():
-        if ward.trained_as == task.name:
+    for other in all_tasks().values():
+        if other.trained_as == task.name:
             try:
-                loaded = ward.load(job.recipe.data)
+                loaded = other.load(job.recipe.data)
             except FileNotFoundError as error:  # as with every test file: only a submission needs it
-                tracker.note(f"{ward.name} is not predicted: {error}")
+                tracker.note(f"{other.name} is not predicted: {error}")
                 continue
-            found += [(ward, split, loaded[split]) for split in ward.test_splits]
+            found += [(other, split, loaded[split]) for split in other.test_splits]
     if not any(tested is task for tested, *_ in found):
         tracker.note(f"{task.name} has no test rows to predict in {job.recipe.data.path or job.recipe.data.source}")
     return found
@@ -344,12 +340,10 @@ def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:
     return chosen | {name: settings[name] for name in names}
 
 
-def refuse_too_long(length: int, model: PreTrainedModel) -> None:
+def check_length(length: int, model: PreTrainedModel) -> None:
     """Refuse inputs that the model has no positions for, before the first step."""
-    if length > max_tokens(model):
-        raise ValueError(
-            f"max_seq_length is {length}, but the model has {max_tokens(model)} positions; lower max_seq_length"
-        )
+    if length > (most := count_positions(model)):
+        raise ValueError(f"max_seq_length is {length}, but the model has {most} positions; lower max_seq_length")
 
 
 if __name__ == "__main__":

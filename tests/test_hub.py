@@ -43,9 +43,9 @@ for revision in sys.argv[1:]:
 
 PLAY = """
 import sys
-from finetune.ask.playground.guests import guests
+from finetune.ask.playground.models import load_models
 from finetune.ask.playground.views import VIEWS
-for guest in guests(sys.argv[1:]):
+for guest in load_models(sys.argv[1:]):
     print(*VIEWS["fill"].ask(guest, "rala [MASK] .", 3))
 """
 

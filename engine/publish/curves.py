@@ -50,14 +50,7 @@ def draw(points: Mapping[str, Points], panels: Panels, kind: Literal["svg", "png
     `baseline_` is a dashed line.
     """
     panels = [panel for panel in panels if any(name in points for name in panel[1].values())]
-    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
-    style: dict[Any, Any] = {
-        **dict.fromkeys(inked, ink),
-        "svg.fonttype": "none",
-        "svg.hashsalt": "curves",
-        "font.size": 10,
-    }
-    with rc_context(style):
+    with rc_context(ink_style(ink)):
         # Fixed margins: to measure every label, as tight_layout does, takes longer than to draw it.
         figure = Figure((5.2 * len(panels), 3.4))
         axes = figure.subplots(1, len(panels), squeeze=False)
@@ -72,9 +65,20 @@ def draw(points: Mapping[str, Points], panels: Panels, kind: Literal["svg", "png
             if axis.has_data() and any(series):
                 axis.legend(frameon=False)
             axis.spines[["top", "right"]].set_visible(False)
-        drawn = io.BytesIO()
-        undated = {"Date": None} if kind == "svg" else {"Software": None}
-        figure.savefig(drawn, format=kind, transparent=True, metadata=undated, dpi=150)
+        return save(figure, kind)
+
+
+def ink_style(ink: str = INK) -> dict[Any, Any]:
+    """Matplotlib's settings for a drawing in one ink on a transparent ground, the same bytes for the same drawing."""
+    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    return {**dict.fromkeys(inked, ink), "svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 10}
+
+
+def save(figure: Figure, kind: Literal["svg", "png"], **settings: Any) -> bytes:
+    """Write a figure down."""
+    drawn = io.BytesIO()
+    undated = {"Date": None} if kind == "svg" else {"Software": None}
+    figure.savefig(drawn, format=kind, transparent=True, metadata=undated, dpi=150, **settings)
     return drawn.getvalue()
 
 

@@ -3,9 +3,9 @@
     python -m finetune.predict MODEL FILE [--out ANSWERS.jsonl] [--columns text=review text_pair=reply]
 
 MODEL is a job's model/ folder or a Hub id; FILE is .csv, .tsv, .jsonl, .parquet, .txt (a text a line), .conll or
-.conllu (a word a line), or - for standard input. What is read of it is said, and where its columns' names do not make
-that plain, --columns does; `words=0` says that any other file has a word a line, in its first column. A line has the
-row's id (column `id` or `index`, else its number from 0), `prediction`, and how sure the model is of it.
+.conllu (a word a line), or - for standard input. What is read of it is printed, and where its columns' names do not
+make that plain, --columns does; `words=0` says that any other file has a word a line, in its first column. A line has
+the row's id (column `id` or `index`, else its number from 0), `prediction`, and how sure the model is of it.
 
 The file is read, answered and written in parts, so memory does not grow with it. bf16 and the device are Accelerate's:
 `accelerate launch --config_file accelerate_configs/one_gpu.yaml -m finetune.predict ...`, with one process.
@@ -29,10 +29,12 @@ from engine.run.disk import written
 from engine.run.finite import strict_json
 from engine.run.options import read_options
 from engine.run.runtime import make_accelerator, program
-from finetune.ask.model import Answering, fine_tuned
+from finetune.ask.columns import choose_layout
+from finetune.ask.model import Answerer, load_fine_tuned
 from finetune.batches import EVALUATION_TOKENS
-from finetune.questions.asked import ASKED, Asked, Fields, Way, refuse_other_texts, way_to_read
-from finetune.tasks.files import Row, opened
+from finetune.questions.question import Layout, Question
+from finetune.tasks.fields import Fields
+from finetune.tasks.files import Row, open_file
 
 ROWS_PER_PART, CHARACTERS_PER_PART = 4096, 4_000_000  # whichever comes first: a part of long texts fits in memory, too
 WORDS_BY_NUMBER = re.compile(r"words=\d+")  # of a file with a word a line
@@ -70,61 +72,60 @@ def main(argv: list[str]) -> None:
             "cut the file and answer its pieces side by side"
         )
     refuse_to_replace(options.file, options.out)
-    inputs = opened(options.file, by_number=any(WORDS_BY_NUMBER.fullmatch(said) for said in options.columns))
-    model, task, tokenizer = fine_tuned(options.model, options.revision, options.task)
-    asked = ASKED[task.head]
-    way, id_column = way_to_read(inputs, asked, options.columns, task.columns)
-    refuse_other_texts(task, way)
+    inputs = open_file(options.file, by_number=any(map(WORDS_BY_NUMBER.fullmatch, options.columns)))
+    model, task, tokenizer = load_fine_tuned(options.model, options.revision, options.task)
+    layout, id_column = choose_layout(inputs, task.question, options.columns, task.columns)
+    task.question.check_layout(task, layout)
     left_out = f"; {inputs.left_out}" if inputs.left_out else ""
-    say(f"{inputs.name}: reading {', '.join(f'{name} from {column!r}' for name, column in way.items())}{left_out}")
-    task = replace(task, columns=asked.columns(way))
+    say(f"{inputs.name}: reading {', '.join(f'{name} from {column!r}' for name, column in layout.items())}{left_out}")
+    task = replace(task, columns=task.question.columns(layout))
     model = model.to(accelerator.device).eval()
-    answering = Answering(model, task, tokenizer, accelerator, options.max_seq_length, options.batch_tokens)
-    questions = Questions(inputs.rows, asked, way, id_column, options.skip_broken)
+    answerer = Answerer(model, task, tokenizer, accelerator, options.max_seq_length, options.batch_tokens)
+    examples = Examples(inputs.rows, task.question, layout, id_column, options.skip_broken)
     began = time.perf_counter()
     try:
-        with answers_file(options.out) as out:
-            for part in parts(questions):
-                out.writelines(lines(answering, part))
+        with open_answers(options.out) as out:
+            for part in split_examples(examples):
+                out.writelines(format_lines(answerer, part))
                 out.flush()
     except BrokenPipeError:  # who read the answers, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
-    say(f"{answering.report} in {time.perf_counter() - began:.1f} s{questions.report}")
+    say(f"{answerer.report} in {time.perf_counter() - began:.1f} s{examples.report}")
 
 
 @dataclass(frozen=True)
-class Question:
+class Example:
     """A row: its id, and what the model is given."""
 
     id: Any
-    given: Fields
+    fields: Fields
 
 
-class Questions:
-    """The rows of a file as questions, in order; counts those that are left out.
+class Examples:
+    """The rows of a file, in order, as the model is given them; counts those that are left out.
 
     Errors: ValueError, with file and place, for a row that cannot be read, unless such rows are to be left out.
     """
 
-    def __init__(self, rows: Iterator[Row], asked: Asked, way: Way, id_column: str, skip_broken: bool):
-        self.rows, self.asked, self.way, self.id_column, self.skip_broken = rows, asked, way, id_column, skip_broken
+    def __init__(self, rows: Iterator[Row], question: Question, layout: Layout, id_column: str, skip_broken: bool):
+        self.rows, self.question, self.layout, self.id_column = rows, question, layout, id_column
+        self.skip_broken = skip_broken
         self.num_broken, self.first_broken = 0, ""
 
-    def __iter__(self) -> Iterator[Question]:
+    def __iter__(self) -> Iterator[Example]:
         for row in self.rows:
             try:
-                question = self.read(row)
+                example = self.read(row)
             except ValueError as error:
                 broken = f"{row.where}: {error}"
                 if not self.skip_broken:
                     raise ValueError(f"{broken}; --skip_broken True leaves such rows out") from None
                 self.num_broken, self.first_broken = self.num_broken + 1, self.first_broken or broken
             else:
-                yield question
+                yield example
 
-    def read(self, row: Row) -> Question:
-        """One row as a question."""
+    def read(self, row: Row) -> Example:
         if row.trouble:
             raise ValueError(row.trouble)
         if self.id_column and row.fields.get(self.id_column) is None:
@@ -134,22 +135,21 @@ class Questions:
             json.dumps(row_id, ensure_ascii=False, allow_nan=False, default=str).encode()
         except (ValueError, RecursionError):
             raise ValueError(f"{self.id_column!r} is {row_id!a:.40}, which JSON in UTF-8 cannot say") from None
-        return Question(row_id, self.asked.given(row.fields, self.way))
+        return Example(row_id, self.question.read_fields(row.fields, self.layout))
 
     @property
     def report(self) -> str:
-        """What was left out, in words."""
         return f"; {self.num_broken} broken rows left out, the first: {self.first_broken}" if self.num_broken else ""
 
 
-def parts(questions: Iterable[Question]) -> Iterator[list[Question]]:
-    """The questions, as many at a time as fit in memory; at an error those before it first."""
-    part: list[Question] = []
+def split_examples(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """The examples, as many at a time as fit in memory; at an error those before it first."""
+    part: list[Example] = []
     size = 0
     try:
-        for question in questions:
-            part.append(question)
-            size += sum(len(str(value)) for value in question.given.values())
+        for example in examples:
+            part.append(example)
+            size += sum(len(str(value)) for value in example.fields.values())
             if len(part) == ROWS_PER_PART or size > CHARACTERS_PER_PART:
                 yield part
                 part, size = [], 0
@@ -161,20 +161,18 @@ def parts(questions: Iterable[Question]) -> Iterator[list[Question]]:
         yield part
 
 
-def lines(answering: Answering, part: Sequence[Question]) -> Iterator[str]:
-    """A line of JSON for each question."""
-    for question, told in zip(part, answering.told([question.given for question in part]), strict=True):
-        yield strict_json({"id": question.id, **told}, ensure_ascii=False, default=str) + "\n"
+def format_lines(answerer: Answerer, part: Sequence[Example]) -> Iterator[str]:
+    for example, answer in zip(part, answerer.answer([example.fields for example in part]), strict=True):
+        yield strict_json({"id": example.id, **answer}, ensure_ascii=False, default=str) + "\n"
 
 
 def refuse_to_replace(file: str, out: Path | None) -> None:
-    """Refuse to write the answers over the rows that are asked about. Errors: ValueError."""
     if out is not None and out.is_file() and Path(file).is_file() and out.samefile(file):
         raise ValueError(f"--out {out} is the file of inputs, which the answers would replace: name another file")
 
 
 @contextmanager
-def answers_file(path: Path | None) -> Iterator[TextIO]:
+def open_answers(path: Path | None) -> Iterator[TextIO]:
     """Where the answers go: a file that appears when it is whole, or standard output."""
     if path is None:
         yield sys.stdout
@@ -188,7 +186,6 @@ def answers_file(path: Path | None) -> Iterator[TextIO]:
 
 
 def say(line: str) -> None:
-    """Tell the user, beside the answers."""
     print(line, file=sys.stderr, flush=True)
 
 

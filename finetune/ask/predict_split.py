@@ -1,4 +1,7 @@
-"""What does a model answer to the rows of a split?  Rows become ids, batches, outputs and predictions, in order."""
+"""What does a model answer to the rows of a split?  Batched prediction.
+
+Rows become ids, batches, outputs and predictions, in order.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -6,11 +9,10 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.train.evaluation import predict
-from finetune.batches import EVALUATION_TOKENS, evaluation_batches
-from finetune.decoder import framed
-from finetune.questions import HEADS
+from finetune.batches import EVALUATION_TOKENS, make_evaluation_batches
+from finetune.decoder import add_frame
 from finetune.questions.encoding import Encoded, Predictions
-from finetune.tasks.data_report import data_report
+from finetune.tasks.data_report import write_report
 from finetune.tasks.task import Rows, Task
 from tokenizer.load import tokenizer_hash
 
@@ -18,23 +20,23 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def answer(
+def predict_rows(
     model: PreTrainedModel, task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int,
     accelerator: "Accelerator",
 ) -> Predictions:  # fmt: skip
     """Predict the rows of a split, whether they have answers or not. `model` must be in evaluation mode."""
-    return answers(model, task, encode(task, rows, tokenizer, max_length), tokenizer, accelerator)
+    return predict_encoded(model, task, encode(task, rows, tokenizer, max_length), tokenizer, accelerator)
 
 
-def answers(
+def predict_encoded(
     model: PreTrainedModel, task: Task, encoded: Encoded, tokenizer: PreTrainedTokenizerFast,
     accelerator: "Accelerator", num_tokens: int = EVALUATION_TOKENS,
 ) -> Predictions:  # fmt: skip
     """Predict rows that are encoded already, up to `num_tokens` places at a time."""
-    batches, order = evaluation_batches(encoded.columns, tokenizer, num_tokens)
-    found = predict(model, HEADS[task.head].read, batches, accelerator)
+    batches, order = make_evaluation_batches(encoded.columns, tokenizer, num_tokens)
+    found = predict(model, task.question.predict, batches, accelerator)
     in_order = [output for _, output in sorted(zip(order.tolist(), found, strict=True), key=lambda pair: pair[0])]
-    return HEADS[task.head].decide(model, encoded.decode(in_order))
+    return task.question.decide(model, encoded.decode(in_order))
 
 
 class Encodings:
@@ -55,19 +57,19 @@ class Encodings:
         """What the rows are and what is cut off, made once for a tokenizer and a length."""
         key = (tokenizer_hash(tokenizer), max_length)
         if key not in self._reports:
-            judged = (self.task.train_split, *self.task.dev_splits)
-            encoded = {split: self.of(split, tokenizer, max_length) for split in judged}
-            self._reports[key] = data_report(self.task, self.rows, encoded, tokenizer, max_length)
+            splits = (self.task.train_split, *self.task.dev_splits)
+            encoded = {split: self.of(split, tokenizer, max_length) for split in splits}
+            self._reports[key] = write_report(self.task, self.rows, encoded, tokenizer, max_length)
         return self._reports[key]
 
 
 def encode(task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:
-    """Encode the rows of any task for its head. A longer text loses its end; a longer context becomes several windows.
+    """Encode the rows of any task. A longer text loses its end; a longer context becomes several windows.
 
     Raises ValueError if `max_length` leaves no room for the texts.
     """
-    tokenizer = framed(tokenizer)
+    tokenizer = add_frame(tokenizer)
     room = max_length - tokenizer.num_special_tokens_to_add(pair=len(task.columns) == 2)
     if room < 2 * len(task.columns):
         raise ValueError(f"max_seq_length {max_length} leaves {room} tokens for {' and '.join(task.columns)}; raise it")
-    return HEADS[task.head].encode(task, rows, tokenizer, max_length)
+    return task.question.encode(task, rows, tokenizer, max_length)

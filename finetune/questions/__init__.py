@@ -1,15 +1,11 @@
-"""The heads by the name that a task gives them."""
+"""The kinds of question, in the order of the playground's tabs. A new one is a file beside these, named here."""
 
 from finetune.questions.choice import Choice
-from finetune.questions.label import Classification, Regression
-from finetune.questions.question import Head
-from finetune.questions.span import SpanHead
-from finetune.questions.tags import Tagging
+from finetune.questions.label import Label
+from finetune.questions.question import Question
+from finetune.questions.score import Score
+from finetune.questions.span import SpanQuestion
+from finetune.questions.tags import Tags
 
-HEADS: dict[str, Head] = {
-    "classification": Classification(),
-    "regression": Regression(),
-    "choice": Choice(),
-    "tagging": Tagging(),
-    "span": SpanHead(),
-}
+KINDS: tuple[Question, ...] = (Label(), Score(), SpanQuestion(), Tags(), Choice())
+QUESTIONS = {question.name: question for question in KINDS}

@@ -1,5 +1,9 @@
-"""What do labelled rows become for a model, and what do its outputs become for the rows?  What all heads share."""
+"""What do labelled rows become for a model, and what do its outputs become for the rows?  What all kinds share.
 
+Tokenized rows (encodings) and predictions.
+"""
+
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +14,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 Columns = dict[str, Sequence[Any]]
 
+DIGITS = 6  # of a probability or a score that is written down
 NO_LABEL = -100  # what cross-entropy leaves out
 ROWS_PER_CALL = 1000  # the tokenizer's own record of a row is large: bounded memory on any number of rows
 
@@ -35,9 +40,9 @@ class Encoded:
     """The ids of all rows, and how a model's outputs for them are read.
 
     columns: by name, one value an example: a row, or for spans a window. "input_ids" (T,); "token_type_ids" (T,) if the
-    tokenizer's model wants them; and, if the rows have answers, what the head is asked for, in the columns that the
-    head's `target` reads.
-    decode: from one output an example, as the head's `read` gives it, in order, to the predictions for the rows.
+    tokenizer's model wants them; and, if the rows have answers, the answers, in the columns that the question's
+    `target` reads.
+    decode: from one output an example, as the question's `predict` gives it, in order, to the predictions for the rows.
     cut: how many tokens each row (N,) has that are not read, beyond the maximal length; for spans, of its question.
     num_tokens: what the rows have, those that are cut off too; for spans, the questions.
     num_lost: words without a token, beyond `max_length` or dropped by the tokenizer, which have no tag; for spans, rows
@@ -52,28 +57,26 @@ class Encoded:
 
     @property
     def num_cut(self) -> int:
-        """Rows of which something is cut off."""
         return sum(tokens > 0 for tokens in self.cut)
 
 
-def parts(rows: Dataset) -> Iterator[dict[str, list[Any]]]:
+def split_rows(rows: Dataset) -> Iterator[dict[str, list[Any]]]:
     """The rows in columns, `ROWS_PER_CALL` at a time."""
     for start in range(0, len(rows), ROWS_PER_CALL):
         yield rows[start : start + ROWS_PER_CALL]
 
 
-def empty(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+def start_columns(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     """The columns that this tokenizer's model takes."""
     return {name: [] for name in ("input_ids", "token_type_ids") if name in tokenizer.model_input_names}
 
 
-def append(columns: dict[str, Any], batch: BatchEncoding) -> None:
-    """Add a tokenized batch to the columns."""
+def append_batch(columns: dict[str, Any], batch: BatchEncoding) -> None:
     for name, column in columns.items():
         column += [np.array(values, np.int32) for values in batch[name]]
 
 
-def tokens_cut(
+def count_cut_tokens(
     batch: BatchEncoding, tokenizer: PreTrainedTokenizerFast, max_length: int, *texts: Sequence[str]
 ) -> list[int]:
     """How many tokens each row of a batch lost when `texts` (a row's text, or its pair) were cut at `max_length`."""
@@ -92,3 +95,12 @@ def softmax(logits: Any) -> Any:
     logits = np.asarray(logits, np.float32)
     shifted = np.exp(logits - logits.max(-1, keepdims=True))
     return shifted / shifted.sum(-1, keepdims=True)
+
+
+def round_probability(number: Any) -> float:
+    """A probability or a score as it is written. Errors: ValueError for what is no number."""
+    if not math.isfinite(number):
+        raise ValueError(
+            "the model's output is not a number (NaN): its weights are damaged, or its precision is too low"
+        )
+    return round(float(number), DIGITS)

@@ -1,12 +1,12 @@
-"""Which piece of a context do the logits of its windows point at?
+"""Which piece of a context do the logits of its windows point at?  The n best spans, and the threshold of no answer.
 
 Devlin et al. 2019, section 4.2: the score of a span is its start logit plus its end logit. A token that stands in
-several windows is judged in the one where it has most context on its shorter side. Where their script combines the 20
+several windows is read in the one where it has most context on its shorter side. Where their script combines the 20
 best starts with the 20 best ends, here every span of up to 30 tokens is weighed: none is missed, and every question has
 an answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -16,7 +16,8 @@ import numpy.typing as npt
 from datasets import Dataset
 from numpy.lib.stride_tricks import sliding_window_view
 
-from finetune.questions.encoding import NO_LABEL
+from finetune.questions.encoding import NO_LABEL, Predictions
+from finetune.tasks.metrics.answers import with_words
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -59,7 +60,7 @@ class Span:
         return self.start_logit + self.end_logit
 
 
-def answer_tokens(windows: Windows, answers: list[dict[str, list[Any]]]) -> tuple[Ints, Ints]:
+def find_answer_tokens(windows: Windows, answers: list[dict[str, list[Any]]]) -> tuple[Ints, Ints]:
     """Where in each window the first answer of its row begins and ends.  (W,) (W,)
 
     A window that does not hold it whole points at its `null` token, or has −100 if it has none (Devlin et al. 2019,
@@ -83,7 +84,7 @@ def answer_tokens(windows: Windows, answers: list[dict[str, list[Any]]]) -> tupl
     return found[0], found[1]
 
 
-def most_central(row: Ints, num_context: Ints, overlap: int) -> list[npt.NDArray[np.bool_]]:
+def find_most_central(row: Ints, num_context: Ints, overlap: int) -> list[npt.NDArray[np.bool_]]:
     """For each window, which of its context tokens have no better window: (num_context,) each.
 
     A token's context is what stands on its shorter side, plus a hundredth of the window's length to break ties; of
@@ -102,7 +103,7 @@ def most_central(row: Ints, num_context: Ints, overlap: int) -> list[npt.NDArray
     return central
 
 
-def best_spans(
+def find_best_spans(
     start_logits: Floats,
     end_logits: Floats,
     windows: Windows,
@@ -118,7 +119,7 @@ def best_spans(
     """
     if np.isnan(start_logits).any() or np.isnan(end_logits).any():
         raise ValueError("the model's start or end logits are NaN: no answer can be read off them")
-    window, start, end, score = candidates(*masked(start_logits, end_logits, windows), num_best, longest)
+    window, start, end, score = find_candidates(*mask_logits(start_logits, end_logits, windows), num_best, longest)
     row = np.asarray(windows.row)[window]
     order = np.lexsort((-score, row))
     rank = np.arange(len(order)) - np.searchsorted(row[order], row[order])
@@ -131,12 +132,12 @@ def best_spans(
     logits = start_logits[window[kept], start[kept]], end_logits[window[kept], end[kept]]
     for of_row, *place in zip(row[kept].tolist(), *(a.tolist() for a in (*logits, begins, stops)), strict=True):
         found[of_row].append(tuple(place))
-    for of_row, (start_logit, end_logit) in null_logits(start_logits, end_logits, windows).items():
+    for of_row, (start_logit, end_logit) in find_null_logits(start_logits, end_logits, windows).items():
         found[of_row].append((start_logit, end_logit, -1, -1))
-    return {id_: with_shares(contexts[number], found[number]) for number, id_ in enumerate(ids)}
+    return {id_: add_shares(contexts[number], found[number]) for number, id_ in enumerate(ids)}
 
 
-def null_logits(start_logits: Floats, end_logits: Floats, windows: Windows) -> dict[int, tuple[float, float]]:
+def find_null_logits(start_logits: Floats, end_logits: Floats, windows: Windows) -> dict[int, tuple[float, float]]:
     """Row → both logits of "no answer" in the window that gives it least; nothing where there always is an answer."""
     least: dict[int, tuple[float, float]] = {}
     for window, token in enumerate(windows.null):
@@ -145,7 +146,7 @@ def null_logits(start_logits: Floats, end_logits: Floats, windows: Windows) -> d
     return least
 
 
-def with_shares(context: str, found: list[Place]) -> list[Span]:
+def add_shares(context: str, found: list[Place]) -> list[Span]:
     """The spans at these places, best first, each with its share: a softmax over all of them."""
     best: dict[str, Place] = {}
     for place in sorted(found, key=lambda place: -(place[0] + place[1])):
@@ -160,15 +161,15 @@ def with_shares(context: str, found: list[Place]) -> list[Span]:
     ]
 
 
-def chosen(spans: Sequence[Span], null_threshold: float) -> str:
+def choose_answer(spans: Sequence[Span], null_threshold: float) -> str:
     """The best span's text, or "" if no answer beats it by more than the threshold."""
     answers = [span for span in spans if span.start >= 0]
     if not answers:
         return ""
-    return "" if null_odds(spans) > null_threshold else answers[0].text
+    return "" if compute_null_odds(spans) > null_threshold else answers[0].text
 
 
-def null_odds(spans: Sequence[Span]) -> float:
+def compute_null_odds(spans: Sequence[Span]) -> float:
     """How much better no answer is than the best one: a difference of scores. −inf where there always is one.
 
     Finite also where a context has no token to answer with, for files of JSON.
@@ -177,7 +178,7 @@ def null_odds(spans: Sequence[Span]) -> float:
     return max((span.score - best for span in spans if span.start < 0), default=-np.inf)
 
 
-def best_threshold(odds: Floats, answered: Floats, unanswered: Floats) -> float:
+def find_best_threshold(odds: Floats, answered: Floats, unanswered: Floats) -> float:
     """The threshold that makes the sum of scores largest: of those above it, no answer is given.
 
     odds (N,); answered, unanswered (N,): what a row scores with its best span, and with none. Of equally good ones the
@@ -194,7 +195,7 @@ def best_threshold(odds: Floats, answered: Floats, unanswered: Floats) -> float:
     return float(ordered[best] + ordered[best + 1]) / 2 if best + 1 < len(ordered) else float(ordered[best]) + 1.0
 
 
-def masked(start_logits: Floats, end_logits: Floats, windows: Windows) -> tuple[Floats, Floats]:
+def mask_logits(start_logits: Floats, end_logits: Floats, windows: Windows) -> tuple[Floats, Floats]:
     """The logits, −inf where a span may not start (outside the context, more central elsewhere) or end."""
     start, end = np.full_like(start_logits, -np.inf), np.full_like(end_logits, -np.inf)
     for window, (first, central) in enumerate(zip(windows.first, windows.central, strict=True)):
@@ -204,7 +205,7 @@ def masked(start_logits: Floats, end_logits: Floats, windows: Windows) -> tuple[
     return start, end
 
 
-def candidates(start: Floats, end: Floats, num_best: int, longest: int) -> tuple[Ints, Ints, Ints, Floats]:
+def find_candidates(start: Floats, end: Floats, num_best: int, longest: int) -> tuple[Ints, Ints, Ints, Floats]:
     """The best spans of each window: window, start token, end token and score, each of up to W × num_best."""
     width = start.shape[1]
     found = []
@@ -219,3 +220,19 @@ def candidates(start: Floats, end: Floats, num_best: int, longest: int) -> tuple
     window, kept_place = np.nonzero(np.isfinite(score))
     start_token, more = np.divmod(best[window, kept_place], longest)
     return window, start_token, start_token + more, score[window, kept_place]
+
+
+def choose_answers(found: dict[str, list[Span]], null_threshold: float) -> Predictions:
+    """The answers to questions with these best spans."""
+    return Predictions({id_: choose_answer(spans, null_threshold) for id_, spans in found.items()}, found)
+
+
+def choose_threshold(measure: Callable[[str, str], float], predictions: Predictions, rows: Dataset) -> float:
+    """The null threshold with which the best spans score most on these rows."""
+    found = predictions.probabilities
+    ids, references = rows["id"][:], [with_words(answers["text"]) for answers in rows["answers"]]
+    best = [next((span.text for span in found[id_] if span.start >= 0), "") for id_ in ids]
+    answered = [max(measure(text, right) for right in texts) for text, texts in zip(best, references, strict=True)]
+    unanswered = [max(measure("", right) for right in texts) for texts in references]
+    odds = np.array([compute_null_odds(found[id_]) for id_ in ids])
+    return find_best_threshold(odds, np.array(answered), np.array(unanswered))

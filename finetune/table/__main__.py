@@ -18,7 +18,7 @@ from engine.run.options import read_options
 from engine.run.runtime import program
 from finetune.table.pages import FORMATS
 from finetune.table.results import read_what_is_there
-from finetune.table.standings import glue_table, tables
+from finetune.table.standings import make_glue_table, make_tables
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ def main(argv: list[str]) -> None:
             "runs, for the paper's rows alone"
         )
     if options.published:
-        found = [glue_table([])]
+        found = [make_glue_table([])]
     else:
         results, left_out = read_what_is_there(options.runs)
         for what in left_out:
             print(f"not in the table: {what}", file=sys.stderr)
-        found = tables(results, left_out)
+        found = make_tables(results, left_out)
     print(FORMATS[options.format](found))
 
 

@@ -1,23 +1,22 @@
 """How is a table written down?  As Markdown, as one HTML page with a plot of the spread, or as JSON."""
 
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from markupsafe import Markup
-
-matplotlib.use("svg")
-from matplotlib import pyplot
+from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from engine.publish.curves import INK, as_svg, ink_style, save
 from engine.publish.page import template
 from engine.run.disk import whole_file
 from engine.run.finite import strict_json
+from finetune.table.cells import Cell, Column, Detail, Measure, Row, Table, list_measures
 from finetune.table.results import Result
-from finetune.table.standings import SHORT, Cell, Column, Detail, Measure, Row, Table, measures_of, tables
+from finetune.table.standings import SHORT, make_tables
 
 MISSING = "–"
 
@@ -31,7 +30,7 @@ def _markdown_table(table: Table) -> str:
     average = ["Average"] if table.averaged else []
     head = ["System", *(column.title for column in table.columns), *average]
     sizes = ["", *(column.subtitle for column in table.columns), *("-" for _ in average)]
-    rows = [[row.system, *cells_with_spread(row, table)] for row in table.rows]
+    rows = [[row.system, *format_row(row, table)] for row in table.rows]
     lines = [head, ["---", *("---:" for _ in head[1:])], sizes, *rows]
     notes = [f"- {note}" for note in table.notes]
     parts = [f"## {table.title}", *([_rows(lines), "\n".join(notes)] if table.rows else [])]  # all may have failed
@@ -41,7 +40,7 @@ def _markdown_table(table: Table) -> str:
         parts.append("Failed runs:\n\n" + "\n".join(f"- {failure}" for failure in table.failures))
     if table.details:
         parts.append(
-            _rows([DETAILS, ["---", "---", *("---:" for _ in DETAILS[2:])], *map(detail_cells, table.details)])
+            _rows([DETAILS, ["---", "---", *("---:" for _ in DETAILS[2:])], *map(format_detail, table.details)])
         )
         parts.append(MEMORY)
     return "\n\n".join(parts)
@@ -54,8 +53,8 @@ def _rows(lines: Sequence[Sequence[str]]) -> str:
 def html(found: Sequence[Table]) -> str:
     """Write the tables as one page that needs nothing beside it."""
     return template(Path(__file__).with_suffix(".html")).render(
-        tables=found, memory=MEMORY, shown=shown, shown_average=shown_average, spread=spread, plot=plot, heads=DETAILS,
-        detail_cells=detail_cells,
+        tables=found, memory=MEMORY, format_cell=format_cell, format_average=format_average,
+        format_spread=format_spread, plot=plot, titles=DETAILS, format_detail=format_detail,
     )  # fmt: skip
 
 
@@ -103,31 +102,32 @@ def _json_cell(cell: Cell) -> dict[str, Any]:
     }
 
 
-def cells_with_spread(row: Row, table: Table) -> list[str]:
+def format_row(row: Row, table: Table) -> list[str]:
     """Return a row's cells as they are printed, such as `60.2 (58.1–61.7)`."""
-    cells = [f"{shown(row, c)} ({spread(row, c)})" if spread(row, c) else shown(row, c) for c in table.columns]
-    return [*cells, *([shown_average(row, table)] if table.averaged else [])]
+    cells = [
+        f"{format_cell(row, c)} ({format_spread(row, c)})" if format_spread(row, c) else format_cell(row, c)
+        for c in table.columns
+    ]
+    return [*cells, *([format_average(row, table)] if table.averaged else [])]
 
 
-def shown(row: Row, column: Column) -> str:
+def format_cell(row: Row, column: Column) -> str:
     """Return a cell as it is printed, such as `84.6/83.4`; a dash where nothing is known."""
     cells = [row.cells.get(measure) for measure in column.measures]
-    marks = marks_of(cell for cell in cells if cell)
+    marks = join_marks(cell for cell in cells if cell)
     return "/".join(f"{cell.median:.1f}" if cell else MISSING for cell in cells) + marks if any(cells) else MISSING
 
 
-def marks_of(cells: Iterable[Cell]) -> str:
-    """Return the marks of some cells, each once."""
+def join_marks(cells: Iterable[Cell]) -> str:
     return "".join(dict.fromkeys(mark for cell in cells for mark in cell.marks))
 
 
-def shown_average(row: Row, table: Table) -> str:
-    """Return a row's average as it is printed."""
+def format_average(row: Row, table: Table) -> str:
     average = row.average(table.columns)
-    return MISSING if average is None else f"{average:.1f}{marks_of(row.cells.values())}"
+    return MISSING if average is None else f"{average:.1f}{join_marks(row.cells.values())}"
 
 
-def spread(row: Row, column: Column) -> str:
+def format_spread(row: Row, column: Column) -> str:
     """Return the least and the greatest score over seeds, such as `60.2–61.7`; nothing for a single seed."""
     cells = [row.cells[measure] for measure in column.measures if measure in row.cells]
     return " / ".join(f"{min(c.values):.1f}–{max(c.values):.1f}" for c in cells if len(c.values) > 1)
@@ -142,8 +142,7 @@ MEMORY = (
 )
 
 
-def detail_cells(detail: Detail) -> list[str]:
-    """Return a line of the table of runs."""
+def format_detail(detail: Detail) -> list[str]:
     setting = f"{detail.setting} (of {detail.num_settings})" if detail.setting else ""
     seeds = ", ".join(map(str, detail.seeds))
     rows = " or ".join(" / ".join(f"{count:,} {split}" for split, count in sizes.items()) for sizes in detail.sizes)
@@ -155,15 +154,12 @@ def detail_cells(detail: Detail) -> list[str]:
 def plot(table: Table) -> Markup:
     """Draw every seed of every system of ours, task by task, with medians, the majority and the published scores."""
     ours = [row for row in table.rows if any(cell.runs for cell in row.cells.values())]
-    measures = [measure for measure in measures_of(table.columns) if any(measure in row.cells for row in ours)]
+    measures = [measure for measure in list_measures(table.columns) if any(measure in row.cells for row in ours)]
     if not ours:
         return Markup("")
-    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
-    style: dict[Any, Any] = {**dict.fromkeys(inked, "#808790"), "svg.fonttype": "none", "svg.hashsalt": "spread"}
-    with pyplot.rc_context(style):
-        figure, axes = pyplot.subplots(
-            figsize=(8.4, 1.2 + measures_height(len(measures), len(ours))), layout="constrained"
-        )
+    with rc_context(ink_style()):
+        figure = Figure((8.4, 1.2 + compute_height(len(measures), len(ours))), layout="constrained")
+        axes = figure.subplots()
         for place, measure in enumerate(measures):
             _levels(axes, table, measure, place)
             for number, row in enumerate(ours):
@@ -173,30 +169,26 @@ def plot(table: Table) -> Markup:
             axes.scatter([], [], color=COLOURS[number % 6], label=row.system)
         drawn = {row.kind for row in table.rows if any(measure in row.cells for measure in measures)}
         if "published" in drawn:
-            axes.scatter([], [], marker="|", color="#808790", label="others, published")
+            axes.scatter([], [], marker="|", color=INK, label="others, published")
         if "majority" in drawn:
-            axes.scatter([], [], marker="x", color="#808790", label="majority")
-        axes.set_yticks(range(len(measures)), [label_of(measure) for measure in measures])
+            axes.scatter([], [], marker="x", color=INK, label="majority")
+        axes.set_yticks(range(len(measures)), [name_measure(measure) for measure in measures])
         axes.set_ylim(len(measures) - 0.5, -0.5)
         axes.set_xlabel("score")
         axes.grid(axis="x", alpha=0.25)
         axes.spines[["top", "right", "left"]].set_visible(False)
         figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=9)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None}, bbox_inches="tight")
-        pyplot.close(figure)
-    return Markup(file.getvalue()[file.getvalue().index("<svg") :])  # our own drawing
+        return Markup(as_svg(save(figure, "svg", bbox_inches="tight")))  # our own drawing
 
 
 COLOURS = ("#3b82f6", "#e07b39", "#2a9d8f", "#b357c9", "#c9a227", "#d1495b")
 
 
-def measures_height(num_measures: int, num_systems: int) -> float:
-    """Inches."""
+def compute_height(num_measures: int, num_systems: int) -> float:
     return num_measures * (0.28 + 0.16 * num_systems)
 
 
-def label_of(measure: Measure) -> str:
+def name_measure(measure: Measure) -> str:
     split = "" if measure.split == "dev" else measure.split.removeprefix("dev_") + " "
     return f"{measure.task.removeprefix('glue/')} {split}{SHORT.get(measure.metric, measure.metric)}"
 
@@ -206,7 +198,7 @@ def _levels(axes: Axes, table: Table, measure: Measure, place: int) -> None:
     for row in table.rows:
         if measure in row.cells and row.kind in ("published", "majority"):
             marker = "|" if row.kind == "published" else "x"
-            axes.scatter([row.cells[measure].median], [place], marker=marker, s=60, color="#808790", linewidths=1)
+            axes.scatter([row.cells[measure].median], [place], marker=marker, s=60, color=INK, linewidths=1)
 
 
 def _dots(axes: Axes, cell: Cell, height: float, colour: str) -> None:
@@ -216,9 +208,9 @@ def _dots(axes: Axes, cell: Cell, height: float, colour: str) -> None:
     axes.plot([cell.median] * 2, [height - 0.07, height + 0.07], color=colour, linewidth=2)
 
 
-def write(folder: Path, results: Sequence[Result], left_out: Sequence[str] = ()) -> None:
+def write_table(folder: Path, results: Sequence[Result], left_out: Sequence[str] = ()) -> None:
     """Write table.md, table.html and table.json into a folder, each whole or not at all."""
-    found = tables(results, left_out)
+    found = make_tables(results, left_out)
     for name, render in FORMATS.items():
         suffix = {"markdown": "md"}.get(name, name)
         whole_file(folder / f"table.{suffix}", (render(found) + "\n").encode())

@@ -52,59 +52,48 @@ class Result:
 
     @property
     def job(self) -> tuple[str, str, str, int, str]:
-        """Return what tells this job from every other."""
         return self.label, self.init, self.task, self.seed, self.setting
 
 
 def read_all(runs: Iterable[Path]) -> list[Result]:
     """Read the results of run folders and results.jsonl files, each file once, each job once.
 
-    A job that failed has no scores, and is among them.
-
-    A job that stands twice with the same scores counts once.
-
-    Raises:
-        ValueError: a bad line (with file and line), a run without results, one job with two outcomes, or jobs that were
-            not scored on the same rows.
+    A job that failed has no scores, and is among them. Errors: ValueError for a bad line (with file and line), a run
+    without results, one job with two outcomes, or jobs that were not scored on the same rows.
     """
-    results, troubles = [], []
-    for run in dict.fromkeys(run.resolve() for run in runs):
-        found, of_run = read(run)
-        results += found
-        troubles += of_run
-    if troubles:
+    read = [read_run(run) for run in dict.fromkeys(run.resolve() for run in runs)]
+    if troubles := [trouble for _, of_run in read for trouble in of_run]:
         raise ValueError(troubles[0])
-    return compared(results)
+    return compare([result for found, _ in read for result in found])
 
 
 def read_what_is_there(runs: Iterable[Path]) -> tuple[list[Result], list[str]]:
     """Read results as `read_all` does, and what cannot be read of several runs, or is not finished, in words.
 
-    Raises:
-        ValueError: nothing can be read, or not all of the one run that is asked for; a path where nothing is; and, as
-            for `read_all`, results that do not belong in one table.
+    Errors: ValueError if nothing can be read, or not all of the one run that is asked for; for a path where nothing is;
+    and, as for `read_all`, for results that do not belong in one table.
     """
     asked = list({run.resolve(): run for run in runs}.values())
     results, left_out = [], []
     for run in asked:
-        found, troubles = read(run)
+        found, troubles = read_run(run)
         if troubles and (len(asked) == 1 or not run.exists()):
             raise ValueError(troubles[0])
         results += found
-        left_out += [*troubles, *unfinished(run)]
+        left_out += [*troubles, *list_unfinished(run)]
     if not results:
         raise ValueError(f"there are no results yet: {'; '.join(left_out)}")
-    return compared(results), left_out
+    return compare(results), left_out
 
 
-def compared(results: Sequence[Result]) -> list[Result]:
+def compare(results: Sequence[Result]) -> list[Result]:
     """Return each job once, if all that are of one task were scored on the same rows."""
-    found = distinct(results)
+    found = drop_doubles(results)
     refuse_unlike_rows(found)
     return found
 
 
-def read(run: Path) -> tuple[list[Result], list[str]]:
+def read_run(run: Path) -> tuple[list[Result], list[str]]:
     """Read the results of a run folder, or of a results.jsonl; and what of it cannot be read, a line each."""
     file = run / "results.jsonl" if run.is_dir() else run
     if not file.is_file():
@@ -124,7 +113,7 @@ def read(run: Path) -> tuple[list[Result], list[str]]:
     return results, troubles or ([] if results else [f"{file} holds no finished job"])
 
 
-def unfinished(run: Path) -> list[str]:
+def list_unfinished(run: Path) -> list[str]:
     """Say which jobs of a run folder did not come to an end: those that were begun, and those of its last launch."""
     begun = [path.parent for path in (*run.glob("*/seed-*/recipe.yaml"), *run.glob("*/*/seed-*/recipe.yaml"))]
     try:
@@ -136,29 +125,28 @@ def unfinished(run: Path) -> list[str]:
 
 
 def parse(line: str, where: str) -> Result:
-    """Read one results line, which stands at `where`."""
     try:
         fields = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where} is not JSON ({error}): if a run was killed while writing it, remove it") from None
     if not isinstance(fields, dict):
         raise ValueError(f"{where} is not a JSON object with the fields of a finished job")
-    headline = field(fields, "headline", dict, where)
+    headline = get(fields, "headline", dict, where)
     failure = str(fields.get("failure") or "")
     has_value = headline.get("value") is not None or not failure
-    init = field(fields, "init", str, where)
+    init = get(fields, "init", str, where)
     if init not in INITS:
         raise ValueError(f"{where}: init is {init!r}; allowed: {', '.join(INITS)}")
     return Result(
-        task=field(fields, "task", str, where),
-        label=field(fields, "label", str, where),
+        task=get(fields, "task", str, where),
+        label=get(fields, "label", str, where),
         init=init,
-        seed=field(fields, "seed", int, where),
-        metrics=named_anew(scores(fields, "metrics", where)),
-        majority=scores(fields, "majority", where),
-        headline=field(headline, "name", str, where),
-        value=fraction(field(headline, "value", (int, float), where), "headline", where) if has_value else None,
-        setting=json.dumps(field(fields, "hyperparameters", dict, where), sort_keys=True),
+        seed=get(fields, "seed", int, where),
+        metrics=rename_old(read_scores(fields, "metrics", where)),
+        majority=read_scores(fields, "majority", where),
+        headline=get(headline, "name", str, where),
+        value=check_fraction(get(headline, "value", (int, float), where), "headline", where) if has_value else None,
+        setting=json.dumps(get(fields, "hyperparameters", dict, where), sort_keys=True),
         tried=", ".join(f"{key.rsplit('.', 1)[-1]} {value}" for key, value in (fields.get("setting") or {}).items()),
         failure=failure,
         sizes=dict(fields.get("sizes") or {}),
@@ -178,8 +166,8 @@ def parse(line: str, where: str) -> Result:
     )
 
 
-def field(fields: dict[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:
-    """Return a field that must be there and be of a kind."""
+def get(fields: dict[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:
+    """A field that must be there and be of a kind."""
     if name not in fields:
         raise ValueError(f"{where} has no {name!r}: every line of a finished job has one")
     value = fields[name]
@@ -188,19 +176,19 @@ def field(fields: dict[str, Any], name: str, kind: type | tuple[type, ...], wher
     return value
 
 
-def scores(fields: dict[str, Any], name: str, where: str) -> Scores:
+def read_scores(fields: dict[str, Any], name: str, where: str) -> Scores:
     """Return a field of the form {split: {metric: fraction}}."""
-    splits = field(fields, name, dict, where)
+    splits = get(fields, name, dict, where)
     return {
         split: {
-            metric: fraction(field(splits[split], metric, (int, float), where), f"{name} {split} {metric}", where)
-            for metric in field(splits, split, dict, where)
+            metric: check_fraction(get(splits[split], metric, (int, float), where), f"{name} {split} {metric}", where)
+            for metric in get(splits, split, dict, where)
         }
         for split in splits
     }
 
 
-def named_anew(metrics: Scores) -> Scores:
+def rename_old(metrics: Scores) -> Scores:
     """What older versions called F1 of entities is the strict one."""
     return {
         split: {"strict_f1" if name == "f1" else name: value for name, value in names.items()}
@@ -210,14 +198,14 @@ def named_anew(metrics: Scores) -> Scores:
     }
 
 
-def fraction(value: float, name: str, where: str) -> float:
+def check_fraction(value: float, name: str, where: str) -> float:
     """Return a score that lies where scores lie."""
     if not math.isfinite(value) or abs(value) > 1:
         raise ValueError(f"{where}: {name} is {value}; scores are fractions from -1 to 1")
     return float(value)
 
 
-def distinct(results: Sequence[Result]) -> list[Result]:
+def drop_doubles(results: Sequence[Result]) -> list[Result]:
     """Return each job once, in order; one job with two outcomes is an error, since nothing says which one counts."""
     first: dict[tuple[str, str, str, int, str], Result] = {}
     for result in results:

@@ -7,11 +7,11 @@ jobs (seeds, settings, runs) the one that is best on dev is taken, and nothing b
 MNLI model that is taken (gluebenchmark.com/faq), WNLI by the commonest label of its training rows, unless a model beats
 that on dev. What the server would refuse is refused, with all that is missing; --partial True writes what there is.
 
-With --score FOLDER the predictions are judged by the labelled test files in FOLDER, as far as it holds them: RTE.tsv,
+With --score FOLDER the predictions are scored by the labelled test files in FOLDER, as far as it holds them: RTE.tsv,
 named as in the zip, with a column `prediction`, `label`, or what the task calls it, or RTE/test.tsv, laid out and
 named as in the benchmark's download (MNLI/test_matched.tsv, AX/diagnostic.tsv), with the task's label column. Rows
-without a label (empty, - or -1) are not judged, nor those that a file with a column `index` lacks: it is said
-how many are.
+without a label (empty, - or -1) are not scored, nor those that a file with a column `index` lacks: how many are is
+printed.
 """
 
 import io
@@ -48,12 +48,10 @@ class Entry:
 
     @property
     def learnt(self) -> str:
-        """The task whose model predicts it."""
         return find_task(self.sheet.task).trained_as or self.sheet.task
 
     @property
     def predictions(self) -> str:
-        """The file in a job's folder that holds its predictions."""
         return f"{self.sheet.task.replace('/', '-')}-{self.split}.jsonl"
 
 
@@ -85,7 +83,7 @@ class Options:
         tyro.conf.arg(metavar="RUNS...", help="run folders that finetune.run left, with --predict-test True"),
     ]
     out: Path = Path("submission.zip")  # the zip to write
-    score: Path | None = None  # a folder of labelled test files to judge the predictions by
+    score: Path | None = None  # a folder of labelled test files to score the predictions by
     partial: bool = False  # write the files at hand, though the server refuses an incomplete zip
 
 
@@ -110,7 +108,7 @@ class Filled:
 @program
 def main(argv: list[str]) -> None:
     options = read_options(Options, argv, "python -m finetune.submit")
-    jobs = finished_jobs(options.runs)
+    jobs = read_jobs(options.runs)
     filled = {entry: fill(entry, jobs[entry.learnt]) for entry in ENTRIES}
     lacks = [f"{entry.name}.tsv: {file.lack}" for entry, file in filled.items() if file.lack]
     if lacks and not options.partial:
@@ -118,15 +116,15 @@ def main(argv: list[str]) -> None:
             "\n  ".join([f"the server would refuse this submission ({len(lacks)} files):", *lacks, ADVICE])
         )
     files = {entry: file.rows for entry, file in filled.items() if file.rows}
-    judged = judge(options.score, files) if options.score else []
-    whole_file(options.out, zipped(files))
-    print(report(filled, options.out, judged))
+    scores = score_files(options.score, files) if options.score else []
+    whole_file(options.out, make_zip(files))
+    print(report(filled, options.out, scores))
 
 
-def finished_jobs(runs: Sequence[Path]) -> dict[str, list[Job]]:
+def read_jobs(runs: Sequence[Path]) -> dict[str, list[Job]]:
     """The finished jobs in run folders by task, each once; one without a score, which failed, is left out.
 
-    Errors: ValueError for a folder without a job, or for jobs of one task that were judged on different dev rows.
+    Errors: ValueError for a folder without a job, or for jobs of one task that were scored on different dev rows.
     """
     jobs: dict[str, list[Job]] = {entry.learnt: [] for entry in ENTRIES}
     seen: set[Path] = set()
@@ -146,7 +144,7 @@ def finished_jobs(runs: Sequence[Path]) -> dict[str, list[Job]]:
     return jobs
 
 
-def able(jobs: Sequence[Job]) -> list[Job]:
+def list_candidates(jobs: Sequence[Job]) -> list[Job]:
     """The jobs of one task that predicted most of its test files, the best on dev first."""
     files = [entry.predictions for entry in ENTRIES if jobs and entry.learnt == jobs[0].result.task]
     number = [sum((job.folder / file).is_file() for file in files) for job in jobs]
@@ -156,31 +154,27 @@ def able(jobs: Sequence[Job]) -> list[Job]:
 
 def fill(entry: Entry, jobs: Sequence[Job]) -> Filled:
     """One file, from the jobs of the task that its model learns."""
-    candidates = able(jobs)
+    candidates = list_candidates(jobs)
     if entry.sheet is glue.WNLI and not (candidates and beats_majority(candidates[0])):
         beaten = f"; the best model has {percent(candidates[0].value)} on dev" if candidates else ""
         code = glue.WNLI.written[glue.WNLI.labels.index(MAJORITY)]
         return Filled((code,) * entry.num_rows, f"{MAJORITY}, the commonest label of the training rows{beaten}")
     if not candidates:
         ran = f"none of its {len(jobs)} jobs has test predictions" if jobs else "no finished job"
-        return missing(f"{entry.learnt}: {ran}; run it with --predict-test True on data that has the test files")
+        why = f"{entry.learnt}: {ran}; run it with --predict-test True on data that has the test files"
+        return Filled((), "missing", why)
     job, other = candidates[0], len(jobs) - len(candidates)
     path = job.folder / entry.predictions
     if not path.is_file():
-        return missing(f"{path} is not there: the data had no {entry.split} split of {entry.sheet.task}")
+        why = f"{path} is not there: the data had no {entry.split} split of {entry.sheet.task}"
+        return Filled((), "missing", why)
     rows = tuple(read_predictions(path, entry.sheet))
     lack = "" if len(rows) == entry.num_rows else f"{path} has {len(rows)} rows, the official file {entry.num_rows}"
     of = f"of {len(candidates)}" + (f"; {other} more without test predictions" if other else "")
     return Filled(rows, f"{job.folder} ({job.result.headline} {percent(job.value)} on dev, best {of})", lack)
 
 
-def missing(why: str) -> Filled:
-    """A file that cannot be filled."""
-    return Filled((), "missing", why)
-
-
 def beats_majority(job: Job) -> bool:
-    """Whether a model is better on dev than the commonest label."""
     majority = next(iter(job.result.majority.values()))
     return job.value > majority[job.result.headline]
 
@@ -203,10 +197,10 @@ def read_predictions(path: Path, sheet: glue.Sheet) -> Iterator[str]:
                 raise ValueError(
                     f"{where}: id {row_id!r}; expected {str(number)!r}: official test files number their rows"
                 )
-            yield official(answer, sheet, where)
+            yield to_official(answer, sheet, where)
 
 
-def official(answer: Any, sheet: glue.Sheet, where: str) -> str:
+def to_official(answer: Any, sheet: glue.Sheet, where: str) -> str:
     """One answer as the server reads it: a label in the files' own writing, a score from 0 to 5."""
     if sheet.labels:
         if answer not in sheet.labels:
@@ -217,7 +211,7 @@ def official(answer: Any, sheet: glue.Sheet, where: str) -> str:
     return f"{min(max(answer, 0.0), glue.LARGEST_SCORE):.3f}"
 
 
-def zipped(files: Mapping[Entry, Iterable[str]]) -> bytes:
+def make_zip(files: Mapping[Entry, Iterable[str]]) -> bytes:
     """The zip, the same bytes for the same predictions: its files bear the first date that a zip can hold."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -229,22 +223,22 @@ def zipped(files: Mapping[Entry, Iterable[str]]) -> bytes:
     return content.getvalue()
 
 
-def report(filled: Mapping[Entry, Filled], out: Path, judged: Sequence[str]) -> str:
+def report(filled: Mapping[Entry, Filled], out: Path, scores: Sequence[str]) -> str:
     """Which job predicted what, what it scored, and whether the server takes it."""
     rows = {entry: f"{len(file.rows)} rows" if file.rows else "-" for entry, file in filled.items()}
     origins = [f"{entry.name + '.tsv':<12}{rows[entry]:>12}  {file.origin}" for entry, file in filled.items()]
     num_files = sum(bool(file.rows) for file in filled.values())
     lacks = [f"  {entry.name}.tsv: {file.lack}" for entry, file in filled.items() if file.lack]
     verdict = "the server refuses it:" if lacks else "complete, as the server takes it"
-    return "\n".join([*origins, *judged, f"{out}: {num_files} files of {len(ENTRIES)}, {verdict}", *lacks])
+    return "\n".join([*origins, *scores, f"{out}: {num_files} files of {len(ENTRIES)}, {verdict}", *lacks])
 
 
-def judge(folder: Path, files: Mapping[Entry, Sequence[str]]) -> list[str]:
+def score_files(folder: Path, files: Mapping[Entry, Sequence[str]]) -> list[str]:
     """What the predictions score where `folder` has the labels, in percent, a line each, and the nine's average.
 
     Errors: ValueError if it has none of them, or if one does not belong to the rows that are predicted.
     """
-    labelled = {entry: found for entry, rows in files.items() if (found := right_labels(folder, entry, len(rows)))}
+    labelled = {entry: found for entry, rows in files.items() if (found := read_right_labels(folder, entry, len(rows)))}
     if not labelled:
         looked = ", ".join(f"{entry.name}.tsv or {in_download(entry)}" for entry in files)
         raise ValueError(f"{folder} has no labels of what is predicted; looked for a column of labels in {looked}")
@@ -263,12 +257,12 @@ def judge(folder: Path, files: Mapping[Entry, Sequence[str]]) -> list[str]:
     if unknown := [name for name in nine if name not in headlines]:
         return [*lines, f"no average of the nine columns without {', '.join(unknown)}"]
     parts = [name for name in in_part if name in nine]
-    said = f"; of {', '.join(parts)} a part of the rows" if parts else ""
+    note = f"; of {', '.join(parts)} a part of the rows" if parts else ""
     average = fmean(headlines[name] for name in nine)
-    return [*lines, f"average     {percent(average)} of nine columns, WNLI left out{said}"]
+    return [*lines, f"average     {percent(average)} of nine columns, WNLI left out{note}"]
 
 
-def right_labels(folder: Path, entry: Entry, num_rows: int) -> dict[int, float] | None:
+def read_right_labels(folder: Path, entry: Entry, num_rows: int) -> dict[int, float] | None:
     """Row → label, from the file in `folder` that has the labels of a test split; None where there is none.
 
     Rows without a label are left out. Errors: ValueError, with file and line, for a bad label, for an index that is no
@@ -280,21 +274,21 @@ def right_labels(folder: Path, entry: Entry, num_rows: int) -> dict[int, float] 
         if not path.is_file():
             continue
         header, lines = glue.read_tsv(path, ())
-        lines, _ = glue.whole_rows(path, len(header), lines, skip=False)
+        lines, _ = glue.drop_broken_rows(path, len(header), lines, skip=False)
         column = next((column for column in columns if column in header), None)
         if column is None:
             continue
-        rows = row_numbers(path, header, lines, num_rows)
+        rows = match_rows(path, header, lines, num_rows)
         written = {line: row[header.index(column)] for line, row in lines.items()}
         written = {line: label for line, label in written.items() if label not in UNLABELLED}
         if written:
-            labels = glue.read_labels(entry.sheet, written.items(), partial(placed, path))
+            labels = glue.read_labels(entry.sheet, written.items(), partial("{}:{}".format, path))
             return dict(zip((rows[line] for line in written), labels, strict=True))
     return None
 
 
-def row_numbers(path: Path, header: Sequence[str], lines: Mapping[int, list[str]], num_rows: int) -> dict[int, int]:
-    """Line → the predicted row that it labels: a prediction is judged by the label of its own row."""
+def match_rows(path: Path, header: Sequence[str], lines: Mapping[int, list[str]], num_rows: int) -> dict[int, int]:
+    """Line → the predicted row that it labels: a prediction is scored by the label of its own row."""
     if "index" not in header:
         if len(lines) != num_rows:
             raise ValueError(
@@ -315,18 +309,11 @@ def row_numbers(path: Path, header: Sequence[str], lines: Mapping[int, list[str]
     return rows
 
 
-def placed(path: Path, line: int) -> str:
-    """A line of a file in words."""
-    return f"{path}:{line}"
-
-
 def in_download(entry: Entry) -> str:
-    """Where the benchmark's download has this test split."""
     return f"{entry.sheet.folder}/{entry.sheet.only_file or entry.split + '.tsv'}"
 
 
 def percent(value: float) -> str:
-    """A fraction as the table prints it."""
     return f"{100 * value:.1f}"
 
 

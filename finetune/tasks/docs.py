@@ -1,10 +1,10 @@
 """What can be asked of the docstrings of the installed packages, with answers that are known by construction?
 
-Four small tasks that need no download, in the shapes of the published ones, so that every head and metric can be tried
-on real English. They are cut from the default corpus (`corpus.text.docstrings`) as its store is: the modules that are
-held out from pretraining at a rate of HELD_OUT give dev and test, every other module gives train. No module, sentence
-or description stands in two of these parts, so a model that was pretrained on the default corpus with `held_out: 0.15`
-has met the text of the train rows, as text, and nothing of dev and test.
+Four small tasks that need no download, in the shapes of the published ones, so that most kinds of question can be
+tried on real English. They are cut from the default corpus (`corpus.text.docstrings`) as its store is: the modules that
+are held out from pretraining at a rate of HELD_OUT give dev and test, every other module gives train. No module,
+sentence or description stands in two of these parts, so a model that was pretrained on the default corpus with
+`held_out: 0.15` has met the text of the train rows, as text, and nothing of dev and test.
 
 They compare models, above all pretrained weights with random ones at the same budget; they are no measure of English.
 Documentation repeats itself, near-copies in other words are not looked for, and each task has a rule of one line that a
@@ -25,7 +25,11 @@ from corpus.text.names import KINDS, namespace, tag
 from corpus.text.numpydoc import Parameter, plain
 from corpus.text.sentences import sentences
 from engine.train.draws import permutation, stream
-from finetune.tasks.rows import table
+from finetune.questions.label import Label
+from finetune.questions.question import Question
+from finetune.questions.span import SpanQuestion
+from finetune.questions.tags import Tags
+from finetune.tasks.rows import make_table
 from finetune.tasks.task import DataSource, Rows, Task
 
 HELD_OUT = 0.15  # share of the documents; half of them give dev, the other half test
@@ -51,7 +55,7 @@ def load(name: str, features: Features, make: Callable[..., list[Row]], source: 
     for split, modules in parts().items():
         made = make(modules, SIZES[split])
         columns = {column: [row[column] for row in made] for column in features}
-        rows[split] = table(columns, features, f"sample of the installed docstrings, sha256 {stamp}, {split}")
+        rows[split] = make_table(columns, features, f"sample of the installed docstrings, sha256 {stamp}, {split}")
     return rows
 
 
@@ -71,9 +75,9 @@ def parts() -> dict[str, list[Module]]:
 def pairs(modules: Sequence[Module], size: int) -> list[Row]:
     """Make `size` rows: a parameter, as `axis : int, optional`, and its own description or, in every second, another's.
 
-    Measures whether a name and a type are understood together with a sentence about them. The strangers' descriptions
+    Measures whether a name and a type are understood together with a sentence about them. The others' descriptions
     are each other's, so neither column alone tells the label. Shortcut: a description that shares a word with the name
-    is mostly its own. Some strangers would do as well (two `dtype` by other names): the ceiling is below 1.
+    is mostly its own. Some others would do as well (two `dtype` by other names): the ceiling is below 1.
     """
     chosen = sample(described(modules), size)
     given = exchanged([parameter.name for _, parameter in chosen])
@@ -269,41 +273,34 @@ TEXT = Value("string")
 SPAN = {"text": List(TEXT), "answer_start": List(Value("int32"))}
 
 
-def task(
-    name: str,
-    make: Callable[[Sequence[Module], int], list[Row]],
-    head: Any,
-    labels: tuple[str, ...],
-    columns: dict[str, Any],
-    answer: dict[str, Any],
-    metric: str,
-    headline: str,
-) -> Task:
-    features = Features({"id": TEXT, **columns, **answer})
-    loaded = partial(load, name, features, make)
+def make_task(
+    name: str, make: Callable[[Sequence[Module], int], list[Row]], question: Question, labels: tuple[str, ...],
+    columns: dict[str, Any], answer: dict[str, Any], metric: str, headline: str,
+) -> Task:  # fmt: skip
+    loaded = partial(load, name, Features({"id": TEXT, **columns, **answer}), make)
     return Task(
-        name, head, labels, tuple(columns), metric, headline, loaded, dev_splits=("dev", "test"), test_splits=()
+        name, question, labels, tuple(columns), metric, headline, loaded, dev_splits=("dev", "test"), test_splits=()
     )
 
 
-OWNERSHIP = ("stranger", "own")
+OWNERSHIP = ("other", "own")
 AUTHORSHIP = ("exchanged", "as_written")
 
 TASKS = {
-    "pair": task(
-        "docs/pair", pairs, "classification", OWNERSHIP, {"sentence1": TEXT, "sentence2": TEXT},
-        {"label": ClassLabel(names=list(OWNERSHIP))}, "glue_scores/accuracy", "accuracy",
+    "pair": make_task(
+        "docs/pair", pairs, Label(), OWNERSHIP, {"sentence1": TEXT, "sentence2": TEXT},
+        {"label": ClassLabel(names=list(OWNERSHIP))}, "accuracy", "accuracy",
     ),
-    "wording": task(
-        "docs/wording", wordings, "classification", AUTHORSHIP, {"sentence": TEXT},
-        {"label": ClassLabel(names=list(AUTHORSHIP))}, "glue_scores/accuracy", "accuracy",
+    "wording": make_task(
+        "docs/wording", wordings, Label(), AUTHORSHIP, {"sentence": TEXT},
+        {"label": ClassLabel(names=list(AUTHORSHIP))}, "accuracy", "accuracy",
     ),
-    "tags": task(
-        "docs/tags", taggings, "tagging", TAGS, {"words": List(TEXT)},
-        {"label": List(ClassLabel(names=list(TAGS)))}, "entity_scores", "f1",
+    "tags": make_task(
+        "docs/tags", taggings, Tags(), TAGS, {"words": List(TEXT)},
+        {"label": List(ClassLabel(names=list(TAGS)))}, "entities", "f1",
     ),
-    "span": task(
-        "docs/span", spans, "span", (), {"question": TEXT, "context": TEXT},
-        {"answers": SPAN}, "squad_scores/v1.1", "f1",
+    "span": make_task(
+        "docs/span", spans, SpanQuestion(), (), {"question": TEXT, "context": TEXT},
+        {"answers": SPAN}, "squad_v1.1", "f1",
     ),
 }  # fmt: skip

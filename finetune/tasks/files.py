@@ -7,8 +7,7 @@
     .parquet   columns by name
     .txt       a text a line, the column `text`
     .conll     a word a line, as `finetune.tasks.word_lines` reads it: the columns `words`, `0`, `1` …, each a list;
-    also
-               .conllu, .iob, .iob2, .bio, and any file whose words are asked for by the number of their column
+               also .conllu, .iob, .iob2, .bio, and any file whose words are asked for by the number of their column
     -          standard input: JSONL if it begins with {, else a text a line
 
 All text is UTF-8, with or without a byte-order mark, or UTF-16 with one. Rows are numbered from 0. A file with a word a
@@ -18,8 +17,8 @@ line is read at once.
 import csv
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,8 +27,8 @@ import pyarrow
 from pyarrow.parquet import ParquetFile
 
 from engine.run.records import json_object
-from finetune.tasks.rows import encoding_of, read_text
-from finetune.tasks.word_lines import ragged, read_sentences
+from finetune.tasks.rows import find_encoding, read_text
+from finetune.tasks.word_lines import find_ragged_line, read_sentences
 
 csv.field_size_limit(1_000_000)  # characters of a field: a quote that is never closed takes no more of a file
 DELIMITERS = ",;\t|"
@@ -38,13 +37,16 @@ ROWS_PER_READ = 1000  # of a parquet file
 STDIN = "-"
 
 
+Record = tuple[str, dict[str, Any] | str]  # where a row stands; its fields by column, or why it cannot be read
+
+
 @dataclass(frozen=True)
 class Row:
-    """One row: where it stands, its fields by column, and, if it cannot be read, why."""
+    """One row: its number, where it stands, its fields by column, and, if it cannot be read, why."""
 
     number: int
     where: str
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any]
     trouble: str = ""
 
 
@@ -58,19 +60,18 @@ class Inputs:
     left_out: str = ""
 
 
-def opened(name: str, by_number: bool = False) -> Inputs:
+def open_file(name: str, by_number: bool = False) -> Inputs:
     """Open a file, or standard input (`-`); `by_number`: as one with a word a line, unless its format names columns.
 
     Errors: FileNotFoundError; ValueError for another format, a header with one name twice, or a file without rows.
     """
     if name == STDIN:
-        stream = TextIOWrapper(sys.stdin.buffer, "utf-8-sig", "surrogateescape", "\n")
-        return word_lines(stream.read(), "standard input") if by_number else lines_of(stream, "standard input")
+        return read_stdin(by_number)
     path = Path(name)
     if not path.is_file():
         raise FileNotFoundError(f"no file of inputs at {path}")
     if by_number and path.suffix not in NAMED:
-        return from_word_lines(path)
+        return read_words(read_text(path), str(path))
     if path.suffix not in FORMATS:
         raise ValueError(
             f"{path}: a file of inputs ends in {', '.join(FORMATS)}; or - for standard input. A file with a word a "
@@ -79,22 +80,47 @@ def opened(name: str, by_number: bool = False) -> Inputs:
     return FORMATS[path.suffix](path)
 
 
-def text_file(path: Path, newline: str = "\n") -> TextIO:
+def read_stdin(by_number: bool) -> Inputs:
+    """Sentences with a word a line, or JSONL or texts, as the first line says."""
+    stream, name = TextIOWrapper(sys.stdin.buffer, "utf-8-sig", "surrogateescape", "\n"), "standard input"
+    if by_number:
+        return read_words(stream.read(), name)
+    first = next(stream, "")
+    lines = itertools.chain([first] if first else [], stream)
+    return read_objects(lines, name) if first.startswith("{") else read_texts(lines, name)
+
+
+def make_inputs(name: str, columns: Iterable[str], records: Iterator[Record], left_out: str = "") -> Inputs:
+    """Number the rows, of which there must be one. Errors: ValueError."""
+    rows = (
+        Row(number, where, {}, found) if isinstance(found, str) else Row(number, where, found)
+        for number, (where, found) in enumerate(records)
+    )
+    first = next(rows, None)
+    if first is None:
+        raise ValueError(f"{name} holds no rows")
+    return Inputs(name, tuple(columns), itertools.chain([first], rows), left_out)
+
+
+# Tables of text
+
+
+def open_text(path: Path, newline: str = "\n") -> TextIO:
     """A file of text; what is not UTF-8 becomes lone surrogates, which only the row that has them is refused for.
 
     newline: what ends a line, as `open` takes it; "" is any of \\n, \\r and \\r\\n, which stay as they are.
     """
-    if encoding_of(path) == "utf-16":
+    if find_encoding(path) == "utf-16":
         return StringIO(read_text(path), newline=newline)
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
-def delimiter_of(path: Path) -> str:
+def find_delimiter(path: Path) -> str:
     """What parts the header of a CSV file, and most of its first rows alike.
 
     Errors: ValueError where two do so equally well.
     """
-    fitting = {mark: rows_that_fit(path, mark) for mark in DELIMITERS}
+    fitting = {mark: count_fitting_rows(path, mark) for mark in DELIMITERS}
     best = max(DELIMITERS, key=lambda mark: fitting[mark])
     rivals = [mark for mark in DELIMITERS if fitting[mark] == fitting[best]]
     if fitting[best] > 0 and len(rivals) > 1:
@@ -105,22 +131,21 @@ def delimiter_of(path: Path) -> str:
     return best
 
 
-def rows_that_fit(path: Path, mark: str) -> int:
+def count_fitting_rows(path: Path, mark: str) -> int:
     """How many of the first rows have as many fields as the header; −1 where that is one field."""
-    with text_file(path, newline="") as file:
+    with open_text(path, newline="") as file:
         header, *rows = [fields for _, fields in itertools.islice(csv_fields(file, mark), 1 + ROWS_TO_LOOK_AT)] or [[]]
     if isinstance(header, str) or len(header) < 2:
         return -1
     return sum(isinstance(fields, list) and len(fields) == len(header) for fields in rows)
 
 
-def from_csv(path: Path) -> Inputs:
-    """Values parted by commas, or by another mark that fits."""
-    lines = csv_fields(text_file(path, newline=""), delimiter_of(path))
+def read_csv(path: Path) -> Inputs:
+    lines = csv_fields(open_text(path, newline=""), find_delimiter(path))
     line, header = next(lines, (1, []))
     if isinstance(header, str):
         raise ValueError(f"{path}:{line}: {header}")
-    return with_header(path, header, lines)
+    return name_fields(path, header, lines)
 
 
 def csv_fields(file: TextIO, mark: str) -> Iterator[tuple[int, list[str] | str]]:
@@ -145,30 +170,28 @@ CSV_TROUBLES = {
 }
 
 
-def from_tsv(path: Path) -> Inputs:
-    """Tab-separated values."""
-    written = ((number, line.rstrip("\r\n")) for number, line in enumerate(text_file(path), 1))
+def read_tsv(path: Path) -> Inputs:
+    written = ((number, line.rstrip("\r\n")) for number, line in enumerate(open_text(path), 1))
     lines = ((number, line.split("\t")) for number, line in written if line)
     _, header = next(lines, (1, []))
-    return with_header(path, header, lines)
+    return name_fields(path, header, lines)
 
 
-def with_header(path: Path, header: list[str], lines: Iterator[tuple[int, Any]]) -> Inputs:
-    """Rows whose fields are named by a header; empty lines are passed over."""
+def name_fields(path: Path, header: list[str], lines: Iterator[tuple[int, Any]]) -> Inputs:
+    """Rows whose fields are named by a header."""
     refuse_one_name_twice(header, f"{path}:1: the header names")
+    records = (
+        (f"{path}:{line}", fields if isinstance(fields, str) else match_header(fields, header))
+        for line, fields in lines
+    )
+    return make_inputs(str(path), header, records)
 
-    def rows() -> Iterator[Row]:
-        written = ((line, fields) for line, fields in lines if fields)
-        for number, (line, fields) in enumerate(written):
-            where = f"{path}:{line}"
-            if isinstance(fields, str):
-                yield Row(number, where, trouble=fields)
-            elif len(fields) != len(header):
-                yield Row(number, where, trouble=unlike_header(fields, header))
-            else:
-                yield Row(number, where, dict(zip(header, fields, strict=True)))
 
-    return Inputs(str(path), tuple(header), some(rows(), str(path)))
+def match_header(fields: list[str], header: list[str]) -> dict[str, Any] | str:
+    if len(fields) == len(header):
+        return dict(zip(header, fields, strict=True))
+    quote = "; a field that holds the mark between fields must be in quotes" if len(fields) > len(header) else ""
+    return f"{len(fields)} fields, but the header names {len(header)} ({', '.join(header)}){quote}"
 
 
 def refuse_one_name_twice(names: Sequence[str], who: str) -> None:
@@ -177,42 +200,36 @@ def refuse_one_name_twice(names: Sequence[str], who: str) -> None:
         raise ValueError(f"{who} the column {twice[0]!r} twice")
 
 
-def unlike_header(fields: list[str], header: list[str]) -> str:
-    """What is wrong with a row that has more or fewer fields than its header."""
-    named = f"the header names {len(header)} ({', '.join(header)})"
-    quote = "; a field that holds the mark between fields must be in quotes" if len(fields) > len(header) else ""
-    return f"{len(fields)} fields, but {named}{quote}"
+# Objects, texts, parquet, a word a line
 
 
-def from_jsonl(path: Path) -> Inputs:
-    """An object a line."""
-    return objects(text_file(path), str(path))
-
-
-def objects(lines: Iterator[str], name: str) -> Inputs:
+def read_objects(lines: Iterator[str], name: str) -> Inputs:
     """JSON objects; the columns are those of the first whole one. Empty lines are passed over."""
-
-    def rows() -> Iterator[Row]:
-        written = ((line, text) for line, text in enumerate(lines, 1) if text.strip())
-        for number, (line, text) in enumerate(written):
-            where = f"{name}:{line}"
-            try:
-                yield Row(number, where, json_object(text))
-            except ValueError as error:
-                yield Row(number, where, trouble=str(error))
-
-    read = rows()
-    looked: list[Row] = []
-    for row in read:
-        looked.append(row)
-        if not row.trouble:
-            break
-    if looked and looked[-1].trouble:
-        raise ValueError(f"{looked[0].where}: {looked[0].trouble}; no row of the file can be read")
-    return Inputs(name, tuple(looked[-1].fields) if looked else (), some(itertools.chain(looked, read), name))
+    records = ((f"{name}:{line}", read_object(text)) for line, text in enumerate(lines, 1) if text.strip())
+    looked: list[Record] = []
+    for record in records:
+        looked.append(record)
+        if not isinstance(record[1], str):
+            return make_inputs(name, record[1], itertools.chain(looked, records))
+    if looked:
+        raise ValueError(f"{looked[0][0]}: {looked[0][1]}; no row of the file can be read")
+    return make_inputs(name, (), records)
 
 
-def from_parquet(path: Path) -> Inputs:
+def read_object(text: str) -> dict[str, Any] | str:
+    try:
+        return json_object(text)
+    except ValueError as error:
+        return str(error)
+
+
+def read_texts(lines: Iterator[str], name: str) -> Inputs:
+    """A text a line, whose end is no part of it; empty ones too."""
+    records = ((f"{name}:{number}", {"text": line.rstrip("\r\n")}) for number, line in enumerate(lines, 1))
+    return make_inputs(name, ("text",), records)
+
+
+def read_parquet(path: Path) -> Inputs:
     """A parquet file, some rows at a time."""
     try:
         file = ParquetFile(path)
@@ -220,94 +237,64 @@ def from_parquet(path: Path) -> Inputs:
         raise ValueError(f"{path}: not a parquet file ({error})") from None
     refuse_one_name_twice(file.schema_arrow.names, f"{path} has")
 
-    def rows() -> Iterator[Row]:
+    def records() -> Iterator[Record]:
         number = 0
         try:
             for batch in file.iter_batches(ROWS_PER_READ):
                 for place in range(len(batch)):
-                    yield in_parquet(batch, place, number, f"{path}, row {number}")
+                    yield f"{path}, row {number}", read_parquet_row(batch, place)
                     number += 1
         except (OSError, pyarrow.ArrowException) as error:
             damage = " ".join(str(error).split())
-            yield Row(number, f"{path}, row {number}", trouble=f"the file is damaged from here on: {damage}")
+            yield f"{path}, row {number}", f"the file is damaged from here on: {damage}"
 
-    return Inputs(str(path), tuple(file.schema_arrow.names), some(rows(), str(path)))
+    return make_inputs(str(path), file.schema_arrow.names, records())
 
 
-def in_parquet(batch: pyarrow.RecordBatch, place: int, number: int, where: str) -> Row:
+def read_parquet_row(batch: pyarrow.RecordBatch, place: int) -> dict[str, Any] | str:
     """A row of a table; its bytes are read as UTF-8, and text is not always that."""
     fields: dict[str, Any] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         try:
-            fields[name] = as_text(column[place].as_py())
+            fields[name] = decode_bytes(column[place].as_py())
         except UnicodeDecodeError as error:
-            return Row(number, where, trouble=f"{name!r} is not UTF-8 at byte {error.start}")
-    return Row(number, where, fields)
+            return f"{name!r} is not UTF-8 at byte {error.start}"
+    return fields
 
 
-def as_text(value: Any) -> Any:
+def decode_bytes(value: Any) -> Any:
     """A value with all bytes in it decoded. Errors: UnicodeDecodeError."""
     if isinstance(value, list):
-        return [as_text(item) for item in value]
+        return [decode_bytes(item) for item in value]
     return value.decode() if isinstance(value, bytes) else value
 
 
-def from_text(path: Path) -> Inputs:
-    """A text a line, empty ones too."""
-    return texts(text_file(path), str(path))
-
-
-def texts(lines: Iterator[str], name: str) -> Inputs:
-    """A text a line, whose end is no part of it."""
-    rows = (Row(number, f"{name}:{number + 1}", {"text": line.rstrip("\r\n")}) for number, line in enumerate(lines))
-    return Inputs(name, ("text",), some(rows, name))
-
-
-def from_word_lines(path: Path) -> Inputs:
-    """Sentences of a file with a word a line."""
-    return word_lines(read_text(path), str(path))
-
-
-def word_lines(text: str, name: str) -> Inputs:
+def read_words(text: str, name: str) -> Inputs:
     """A row a sentence: the list of its words, and of what stands in each column, by its number."""
     read = read_sentences(text)
 
-    def rows() -> Iterator[Row]:
-        for number, sentence in enumerate(read.found):
-            line, trouble = ragged(sentence)
+    def records() -> Iterator[Record]:
+        for sentence in read.found:
+            line, trouble = find_ragged_line(sentence)
             if trouble:
-                yield Row(number, f"{name}:{line}", trouble=trouble)
+                yield f"{name}:{line}", trouble
                 continue
             fields = [fields for _, fields in sentence.lines]
             columns = {str(place): list(column) for place, column in enumerate(zip(*fields, strict=True))}
-            yield Row(number, f"{name}:{sentence.lines[0][0]}", {"words": columns[str(read.words)], **columns})
+            yield f"{name}:{sentence.lines[0][0]}", {"words": columns[str(read.words)], **columns}
 
-    first = len(read.found[0].lines[0][1]) if read.found else 0
-    names = ("words", *map(str, range(first)))
-    return Inputs(name, names, some(rows(), name), read.left_out)
-
-
-def lines_of(stream: TextIO, name: str) -> Inputs:
-    """JSONL or texts, as the first line says."""
-    first = next(stream, "")
-    lines = itertools.chain([first] if first else [], stream)
-    return objects(lines, name) if first.startswith("{") else texts(lines, name)
-
-
-def some(rows: Iterator[Row], name: str) -> Iterator[Row]:
-    """The rows, of which there must be one."""
-    first = next(rows, None)
-    if first is None:
-        raise ValueError(f"{name} holds no rows")
-    return itertools.chain([first], rows)
+    num_columns = len(read.found[0].lines[0][1]) if read.found else 0
+    return make_inputs(name, ("words", *map(str, range(num_columns))), records(), read.left_out)
 
 
 FORMATS: dict[str, Callable[[Path], Inputs]] = {
-    ".csv": from_csv,
-    ".tsv": from_tsv,
-    ".jsonl": from_jsonl,
-    ".parquet": from_parquet,
-    ".txt": from_text,
-    **dict.fromkeys((".conll", ".conllu", ".iob", ".iob2", ".bio"), from_word_lines),
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".jsonl": lambda path: read_objects(open_text(path), str(path)),
+    ".parquet": read_parquet,
+    ".txt": lambda path: read_texts(open_text(path), str(path)),
+    **dict.fromkeys(
+        (".conll", ".conllu", ".iob", ".iob2", ".bio"), lambda path: read_words(read_text(path), str(path))
+    ),
 }
 NAMED = (".jsonl", ".parquet")  # their columns have names, which may be numbers

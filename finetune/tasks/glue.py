@@ -18,8 +18,10 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, Value
 
-from finetune.tasks.rows import find_files, hub_rows, read_text, said, table, unknown_source
-from finetune.tasks.task import DataSource, Head, HubData, Rows, Task
+from finetune.questions.label import Label
+from finetune.questions.score import Score
+from finetune.tasks.rows import describe_file, find_files, load_hub_rows, make_table, read_text, unknown_source
+from finetune.tasks.task import DataSource, HubData, Rows, Task
 
 REPO = "nyu-mll/glue"
 PAIR = ("sentence1", "sentence2")  # our names for the two texts of a pair, whatever the files call them
@@ -95,17 +97,17 @@ def load_folder(sheet: Sheet, source: DataSource) -> Rows:
 def read_split(sheet: Sheet, source: DataSource, split: str, path: Path) -> Dataset:
     """One official file, every row of it checked."""
     names, lines = read_tsv(path, () if is_test(split) else sheet.header)
-    lines, num_broken = whole_rows(path, len(names), lines, source.skip_broken_rows)
+    lines, num_broken = drop_broken_rows(path, len(names), lines, source.skip_broken_rows)
     fields = dict(zip(names, zip(*lines.values(), strict=True), strict=True))
     key = next((name for name in ("index", "id") if name in fields), None)
     columns: dict[str, list[Any]] = {"id": list(fields[key]) if key else [str(row) for row in range(len(lines))]}
     for ours, theirs in zip(sheet.columns, sheet.texts, strict=True):
-        columns[ours] = list(column_of(path, fields, theirs))
+        columns[ours] = list(find_column(path, fields, theirs))
     if not is_test(split):
-        written = column_of(path, fields, sheet.label)
+        written = find_column(path, fields, sheet.label)
         columns["label"] = read_labels(sheet, zip(lines, written, strict=True), lambda line: f"{path}:{line}")
     broken = f", {num_broken} broken rows left out" if num_broken else ""
-    return table(columns, sheet.features(split), said(source, path) + broken)
+    return make_table(columns, sheet.features(split), describe_file(source, path) + broken)
 
 
 def load_hub(sheet: Sheet, source: DataSource) -> Rows:
@@ -113,12 +115,11 @@ def load_hub(sheet: Sheet, source: DataSource) -> Rows:
     splits = {split: HUB_SPLITS[split] for split in sheet.splits}
     return {
         split: read_hub_split(sheet, split, rows)
-        for split, rows in hub_rows(sheet.task, source, HubData(REPO, sheet.name), splits).items()
+        for split, rows in load_hub_rows(sheet.task, source, HubData(REPO, sheet.name), splits).items()
     }
 
 
 def read_hub_split(sheet: Sheet, split: str, rows: Dataset) -> Dataset:
-    """One split of the Hub's copy, with our columns."""
     where = rows.info.description
     columns: dict[str, list[Any]] = {"id": [str(index) for index in rows["idx"]]}
     for ours, theirs in zip(sheet.columns, sheet.hub_texts, strict=True):
@@ -127,19 +128,19 @@ def read_hub_split(sheet: Sheet, split: str, rows: Dataset) -> Dataset:
         codes = dict(enumerate(sheet.written))
         written = ((row, codes.get(label, str(label))) for row, label in enumerate(rows["label"]))
         columns["label"] = read_labels(sheet, written, lambda row: f"{where}, row {row}")
-    return table(columns, sheet.features(split), where)
+    return make_table(columns, sheet.features(split), where)
 
 
 def cut_in_two(dev: Dataset, column: str) -> tuple[Dataset, Dataset]:
     """(train, dev): the rows whose text in this column has an even SHA-256, and the others.
 
-    Equal texts go to the same side, so no question is both trained on and judged.
+    Equal texts go to the same side, so no question is both trained on and evaluated on.
     """
     even = [hashlib.sha256(text.encode()).digest()[-1] % 2 == 0 for text in dev[column]]
     halves = []
     for side, name in ((True, "even"), (False, "odd")):
         rows = dev[[row for row, is_even in enumerate(even) if is_even == side]]
-        halves.append(table(rows, dev.features, f"{dev.info.description}, questions of {name} hash only"))
+        halves.append(make_table(rows, dev.features, f"{dev.info.description}, questions of {name} hash only"))
     return halves[0], halves[1]
 
 
@@ -156,7 +157,7 @@ def read_tsv(path: Path, header: tuple[str, ...]) -> tuple[list[str], dict[int, 
     return names, lines
 
 
-def whole_rows(
+def drop_broken_rows(
     path: Path, num_fields: int, lines: dict[int, list[str]], skip: bool
 ) -> tuple[dict[int, list[str]], int]:
     """The rows with as many fields as there are columns, and the number of others, which is an error unless skipped."""
@@ -170,8 +171,7 @@ def whole_rows(
     return {line: row for line, row in lines.items() if len(row) == num_fields}, len(broken)
 
 
-def column_of(path: Path, fields: dict[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
-    """A column by its name in the header."""
+def find_column(path: Path, fields: dict[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
     if name not in fields:
         raise ValueError(f"{path}:1: no column {name!r}; the header has {', '.join(map(repr, fields))}")
     return fields[name]
@@ -182,7 +182,7 @@ def read_labels(sheet: Sheet, written: Iterable[tuple[int, str]], place: Callabl
     codes = {name: code for code, name in enumerate(sheet.written)}
     labels: list[float] = []
     for row, text in written:
-        label = codes.get(text) if codes else score_of(text)
+        label = codes.get(text) if codes else parse_score(text)
         if label is None:
             allowed = ", ".join(map(repr, codes)) if codes else f"a number from 0 to {LARGEST_SCORE:g}"
             hidden = "; a split with hidden labels (-1) can only be a test split" * (text == "-1")
@@ -191,8 +191,7 @@ def read_labels(sheet: Sheet, written: Iterable[tuple[int, str]], place: Callabl
     return labels
 
 
-def score_of(text: str) -> float | None:
-    """An STS-B score, or None if it is none."""
+def parse_score(text: str) -> float | None:
     try:
         score = float(text)
     except ValueError:
@@ -201,7 +200,6 @@ def score_of(text: str) -> float | None:
 
 
 def is_test(split: str) -> bool:
-    """Whether the labels of a split are hidden."""
     return split.startswith("test")
 
 
@@ -234,26 +232,24 @@ AX = Sheet(
 )  # fmt: skip
 
 
-def task(sheet: Sheet, scores: str, headline: str, **special: Any) -> Task:
-    """The task that a sheet holds, judged by a configuration of `glue_scores`."""
-    head: Head = "classification" if sheet.labels else "regression"
-    metric = f"glue_scores/{scores}"
-    return Task(sheet.task, head, sheet.labels, sheet.columns, metric, headline, partial(load, sheet), **special)
+def make_task(sheet: Sheet, metric: str, headline: str, **special: Any) -> Task:
+    question = Label() if sheet.labels else Score()
+    return Task(sheet.task, question, sheet.labels, sheet.columns, metric, headline, partial(load, sheet), **special)
 
 
 MNLI_DEV, MNLI_TEST = ("dev_matched", "dev_mismatched"), ("test_matched", "test_mismatched")
 
 # The metrics are the benchmark's; the headline is the one of the published table (Devlin et al. 2019, table 1).
 TASKS = {
-    "cola": task(COLA, "matthews", "matthews_correlation"),
-    "sst2": task(SST2, "accuracy", "accuracy"),
-    "mrpc": task(MRPC, "f1_and_accuracy", "f1"),
-    "stsb": task(STSB, "correlations", "spearmanr"),
-    "qqp": task(QQP, "f1_and_accuracy", "f1"),
-    "mnli": task(MNLI, "accuracy", "accuracy", dev_splits=MNLI_DEV, test_splits=MNLI_TEST),
-    "qnli": task(QNLI, "accuracy", "accuracy"),
-    "rte": task(RTE, "accuracy", "accuracy"),
-    "wnli": task(WNLI, "accuracy", "accuracy"),
+    "cola": make_task(COLA, "matthews", "matthews_correlation"),
+    "sst2": make_task(SST2, "accuracy", "accuracy"),
+    "mrpc": make_task(MRPC, "f1_and_accuracy", "f1"),
+    "stsb": make_task(STSB, "correlations", "spearmanr"),
+    "qqp": make_task(QQP, "f1_and_accuracy", "f1"),
+    "mnli": make_task(MNLI, "accuracy", "accuracy", dev_splits=MNLI_DEV, test_splits=MNLI_TEST),
+    "qnli": make_task(QNLI, "accuracy", "accuracy"),
+    "rte": make_task(RTE, "accuracy", "accuracy"),
+    "wnli": make_task(WNLI, "accuracy", "accuracy"),
     # Diagnostics: nothing to train on, so MNLI's model predicts them.
-    "ax": task(AX, "matthews", "matthews_correlation", train_split="", dev_splits=(), trained_as="glue/mnli"),
+    "ax": make_task(AX, "matthews", "matthews_correlation", train_split="", dev_splits=(), trained_as="glue/mnli"),
 }

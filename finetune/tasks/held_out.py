@@ -1,4 +1,4 @@
-"""Which of the training rows are held out for dev, where there is no dev file?  Some of their texts, by a hash.
+"""Which training rows are held out for dev, where there is no dev file?  A train/dev split by a hash of the text.
 
 The same rows each time, and equal texts on one side. A label that only held-out rows have could not be learnt, so
 every label keeps a text in train.
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 Row = TypeVar("Row")
 
 
-def held_out(
+def hold_out(
     rows: Sequence[Row], texts: Sequence[Any], labels: Sequence[set[str]], share: float
 ) -> tuple[list[Row], list[Row], int]:
     """(train, dev, the number of rows that stay in train for their labels). texts, labels: those of each row.
@@ -26,7 +26,7 @@ def held_out(
         labels_of[key] |= own
     left = Counter(label for own in labels_of.values() for label in own)  # texts in train
     held: set[str] = set()
-    draws = {key: drawn(key) for key in labels_of}
+    draws = {key: draw(key) for key in labels_of}
     for key in sorted(draws, key=lambda key: (draws[key], key)):
         if (held and draws[key] >= share) or len(held) + 1 == len(draws):
             break
@@ -41,6 +41,6 @@ def held_out(
     return train, dev, sum(draws[key] < share and key not in held for key in keys)
 
 
-def drawn(text: str) -> float:
+def draw(text: str) -> float:
     """A number from 0 to 1 for a text, always the same."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32

@@ -5,13 +5,13 @@ Recognition". A line is a word with its part of speech, chunk and entity tag; an
 are IOB1 (an entity begins with B- only right after another of its type); here every entity begins with B- (IOB2).
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from finetune.tasks.rows import find_files, hub_rows, read_text, said, table, unknown_source
+from finetune.questions.tags import Tags, to_iob2
+from finetune.tasks.rows import describe_file, find_files, load_hub_rows, make_table, read_text, unknown_source
 from finetune.tasks.task import DataSource, HubData, Rows, Task
 from finetune.tasks.word_lines import read_sentences
 
@@ -24,7 +24,7 @@ HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 NUM_COLUMNS = 4
 CONTEXT = 512  # words on each side of a sentence that may be read with it
 FEATURES = Features(
-    {"id": Value("string"), "words": List(Value("string")), "label": List(ClassLabel(names=list(TAGS)))},
+    {"id": Value("string"), "words": List(Value("string")), "label": List(ClassLabel(names=list(TAGS)))}
 )
 
 
@@ -35,7 +35,7 @@ def load(source: DataSource) -> Rows:
     or with an unknown tag.
     """
     rows = load_sentences(source)
-    return {split: with_document(part) for split, part in rows.items()} if source.context == "document" else rows
+    return {split: add_documents(part) for split, part in rows.items()} if source.context == "document" else rows
 
 
 def load_sentences(source: DataSource) -> Rows:
@@ -43,14 +43,14 @@ def load_sentences(source: DataSource) -> Rows:
     if source.source == "hub":
         if source.context == "document":
             raise ValueError(f"{NAME}: the Hub's copy does not say where documents begin: data.context: sentence")
-        return {split: from_hub(part) for split, part in hub_rows(NAME, source, HUB, HUB_SPLITS).items()}
+        return {split: convert_hub(part) for split, part in load_hub_rows(NAME, source, HUB, HUB_SPLITS).items()}
     if source.source == "folder":
         paths = find_files(NAME, source, FILES, {"train", "dev"})
-        return {split: from_file(path, said(source, path)) for split, path in paths.items()}
+        return {split: read_file(path, describe_file(source, path)) for split, path in paths.items()}
     raise unknown_source(NAME, source)
 
 
-def with_document(rows: Dataset) -> Dataset:
+def add_documents(rows: Dataset) -> Dataset:
     """The rows with the words before and after them in their document: Devlin et al. 2019, section 5.3, "the maximal
     document context provided by the data"; more than CONTEXT words fill no model's input."""
     documents, words = rows["document"][:], rows["words"][:]
@@ -68,11 +68,10 @@ def with_document(rows: Dataset) -> Dataset:
     columns: dict[str, list[Any]] = {name: rows[name][:] for name in ("id", "words", "label")}
     columns |= {"left": left, "right": right}
     sides = {name: List(Value("string")) for name in ("left", "right")}
-    return table(columns, Features(FEATURES | sides), f"{rows.info.description}, read with their documents")
+    return make_table(columns, Features(FEATURES | sides), f"{rows.info.description}, read with their documents")
 
 
-def from_file(path: Path, description: str) -> Dataset:
-    """One official file."""
+def read_file(path: Path, description: str) -> Dataset:
     codes = {tag: code for code, tag in enumerate(TAGS)}
     words, labels, documents = [], [], []
     read = read_sentences(read_text(path))
@@ -80,16 +79,15 @@ def from_file(path: Path, description: str) -> Dataset:
         pairs = [read_word(fields, f"{path}:{number}") for number, fields in sentence.lines]
         documents.append(sentence.document)
         words.append([word for word, _ in pairs])
-        labels.append([codes[tag] for tag in iob2([tag for _, tag in pairs])])
+        labels.append([codes[tag] for tag in to_iob2([tag for _, tag in pairs])])
     if not words:
         raise ValueError(f"{path} holds no sentences")
-    columns: dict[str, list[Any]] = {"id": numbered(words), "words": words, "label": labels, "document": documents}
+    columns: dict[str, list[Any]] = {"id": number_rows(words), "words": words, "label": labels, "document": documents}
     left_out = f", {read.left_out}" if read.left_out else ""
-    return table(columns, Features(FEATURES | {"document": Value("int32")}), description + left_out)
+    return make_table(columns, Features(FEATURES | {"document": Value("int32")}), description + left_out)
 
 
 def read_word(fields: list[str], place: str) -> tuple[str, str]:
-    """A line's word and entity tag."""
     if len(fields) != NUM_COLUMNS:
         raise ValueError(
             f"{place}: {NUM_COLUMNS} columns expected (word, part of speech, chunk, entity), {len(fields)} found"
@@ -99,17 +97,7 @@ def read_word(fields: list[str], place: str) -> tuple[str, str]:
     return fields[0], fields[-1]
 
 
-def iob2(tags: Sequence[str]) -> list[str]:
-    """The tags with every entity's first one written B-. Tags that are IOB2 already stay as they are.
-
-    >>> iob2(["I-LOC", "I-LOC", "B-LOC", "O", "I-ORG", "I-PER"])
-    ['B-LOC', 'I-LOC', 'B-LOC', 'O', 'B-ORG', 'B-PER']
-    """
-    follows = [left[1:] == right[1:] for left, right in zip(["O", *tags], tags)]  # noqa: B905, one pair a tag
-    return [tag if tag == "O" or goes_on else f"B{tag[1:]}" for tag, goes_on in zip(tags, follows, strict=True)]
-
-
-def from_hub(rows: Dataset) -> Dataset:
+def convert_hub(rows: Dataset) -> Dataset:
     """One split of the Hub's copy: its tags are numbers, and IOB2."""
     where = rows.info.description
     names = getattr(getattr(rows.features["ner_tags"], "feature", None), "names", None)
@@ -118,22 +106,14 @@ def from_hub(rows: Dataset) -> Dataset:
     codes = [TAGS.index(name) for name in names]
     words = rows["tokens"][:]
     labels = [[codes[tag] for tag in tags] for tags in rows["ner_tags"]]
-    return table({"id": numbered(words), "words": words, "label": labels}, FEATURES, where)
+    return make_table({"id": number_rows(words), "words": words, "label": labels}, FEATURES, where)
 
 
-def numbered(words: list[Any]) -> list[str]:
+def number_rows(words: list[Any]) -> list[str]:
     """An id a sentence: its number in the split, from 0, as on the Hub."""
     return [str(number) for number in range(len(words))]
 
 
 TASKS = {
-    NAME: Task(
-        name=NAME,
-        head="tagging",
-        labels=TAGS,
-        columns=("words",),
-        metric="entity_scores",
-        headline="f1",
-        load=load,
-    )
+    NAME: Task(name=NAME, question=Tags(), labels=TAGS, columns=("words",), metric="entities", headline="f1", load=load)
 }

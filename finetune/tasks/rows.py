@@ -1,4 +1,4 @@
-"""How are rows fetched from a folder or from the Hub, and how is that put on record?
+"""How are rows loaded from a folder or from the Hub, and how is their provenance recorded?
 
 A folder is read file by file, and a file that is not there is an error that names it. The Hub is read through
 `datasets`, and the commit that was read (40 hexadecimal digits) is kept with the rows.
@@ -43,7 +43,7 @@ def find_files(
     return {split: path for split, path in paths.items() if path.is_file()}
 
 
-def encoding_of(path: Path) -> str:
+def find_encoding(path: Path) -> str:
     """UTF-8, with or without a byte-order mark, or UTF-16 with one. Raises ValueError for UTF-16 without one."""
     with path.open("rb") as file:
         start = file.read(2)
@@ -55,8 +55,8 @@ def encoding_of(path: Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """A whole file, in an encoding of `encoding_of`. Raises ValueError for an empty or a damaged one."""
-    data, encoding = path.read_bytes(), encoding_of(path)
+    """A whole file, in an encoding of `find_encoding`. Raises ValueError for an empty or a damaged one."""
+    data, encoding = path.read_bytes(), find_encoding(path)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -68,26 +68,25 @@ def read_text(path: Path) -> str:
     return text
 
 
-def table(columns: Mapping[str, list[Any]], features: Features, description: str) -> Dataset:
+def make_table(columns: Mapping[str, list[Any]], features: Features, description: str) -> Dataset:
     """Rows in columns, with a line that says where they were read."""
     return Dataset.from_dict(dict(columns), info=DatasetInfo(description=description, features=features))
 
 
-def said(source: DataSource, path: Path) -> str:
+def describe_file(source: DataSource, path: Path) -> str:
     """A file as the recipe would write it, so that a results file does not depend on where the data lies."""
     return f"folder {Path(source.path) / path.relative_to(data_path(source.path))}"
 
 
 def unknown_source(task: str, source: DataSource) -> ValueError:
-    """The error for a source that the task does not have."""
     return ValueError(f"{task}: data.source is {source.source!r}; this task is read from 'folder' or 'hub'")
 
 
-def hub_rows(task: str, source: DataSource, hub: HubData, splits: Mapping[str, str]) -> Rows:
+def load_hub_rows(task: str, source: DataSource, hub: HubData, splits: Mapping[str, str]) -> Rows:
     """Our split name → rows of the Hub's copy, as its columns stand there; `splits` is our name → the Hub's name.
 
     Raises FileNotFoundError if the Hub or the data set cannot be reached, ValueError if it lacks a split or if the
-    commit cannot be told.
+    commit is not known.
     """
     repo, revision = source.path or hub.repo, source.revision or hub.revision
     try:

@@ -1,4 +1,4 @@
-"""How far does one get without understanding?  Rules that look at words one by one, or at one mark on the surface.
+"""How far does one get without understanding?  Shortcut baselines, such as a bag of words.
 
 A model that does not beat them has not shown that it reads; a task that they solve does not ask for reading. They learn
 from the same training rows as the model, and take seconds.
@@ -22,13 +22,8 @@ Rule = Callable[[Task, Dataset, Dataset], Answers]
 
 
 def shortcuts(task: Task, train: Dataset, rows: Dataset) -> dict[str, Answers]:
-    """Name of each rule for this kind of task → its answers to `rows`, learnt from the rows of `train`."""
-    return {name: rule(task, train, rows) for name, rule in rules(task).items()}
-
-
-def rules(task: Task) -> dict[str, Rule]:
-    found = RULES.get(task.head, {})
-    return found | {"word_overlap": word_overlap} if task.head == "classification" and len(task.columns) == 2 else found
+    """Name of each rule for a task of `finetune.tasks.docs` → its answers to `rows`, learnt from `train`."""
+    return {rule.__name__: rule(task, train, rows) for rule in RULES[task.name]}
 
 
 def bag_of_words(task: Task, train: Dataset, rows: Dataset, longest: int = 1) -> list[int]:
@@ -108,8 +103,9 @@ def after_best_match(question: str, context: str) -> str:
     return pieces[match.index(max(match)) + 1] if match else context
 
 
-RULES: dict[str, dict[str, Rule]] = {
-    "classification": {"bag_of_words": bag_of_words, "bag_of_word_pairs": bag_of_word_pairs},
-    "tagging": {"lexicon": lexicon, "window": window},
-    "span": {"next_piece": next_piece},
+RULES: dict[str, tuple[Rule, ...]] = {
+    "docs/pair": (bag_of_words, bag_of_word_pairs, word_overlap),
+    "docs/wording": (bag_of_words, bag_of_word_pairs),
+    "docs/tags": (lexicon, window),
+    "docs/span": (next_piece,),
 }

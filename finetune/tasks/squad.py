@@ -15,8 +15,9 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from finetune.tasks.fields import is_utf8, shown
-from finetune.tasks.rows import find_files, hub_rows, read_text, said, table, unknown_source
+from finetune.questions.span import SpanQuestion
+from finetune.tasks.fields import is_utf8, show_value
+from finetune.tasks.rows import describe_file, find_files, load_hub_rows, make_table, read_text, unknown_source
 from finetune.tasks.task import DataSource, HubData, Rows, Task
 
 HUB_SPLITS = {"train": "train", "dev": "validation"}
@@ -56,24 +57,23 @@ def load(version: Version, source: DataSource) -> Rows:
     """Split name → rows with "id", "question", "context" and "answers", which are empty where there is none.
 
     Raises FileNotFoundError for a missing file, and ValueError, naming file and question, for a file of another layout,
-    an id that stands twice, a v1.1 question without an answer, or an answer that is not where it is said to be; with
+    an id that stands twice, a v1.1 question without an answer, or an answer that is not at its place; with
     data.skip_broken_rows such questions are left out, and counted.
     """
     if source.source == "hub":
-        rows = hub_rows(version.task, source, version.hub, HUB_SPLITS)
+        rows = load_hub_rows(version.task, source, version.hub, HUB_SPLITS)
         where = {split: part.info.description for split, part in rows.items()}
-        return {split: checked(part, where[split], where[split], version, source) for split, part in rows.items()}
+        return {split: check_rows(part, where[split], where[split], version, source) for split, part in rows.items()}
     if source.source == "folder":
         paths = find_files(version.task, source, version.files, set(version.files))
         return {
-            split: checked(questions(path), str(path), said(source, path), version, source)
+            split: check_rows(read_questions(path), str(path), describe_file(source, path), version, source)
             for split, path in paths.items()
         }
     raise unknown_source(version.task, source)
 
 
-def questions(path: Path) -> Iterator[dict[str, Any]]:
-    """The questions of an official file, a row each."""
+def read_questions(path: Path) -> Iterator[dict[str, Any]]:
     text = read_text(path)
     try:
         layout = json.loads(text)
@@ -90,21 +90,21 @@ def questions(path: Path) -> Iterator[dict[str, Any]]:
                 place = f"data[{a}].paragraphs[{p}]"
                 for q, asked in enumerate(paragraph["qas"]):
                     place = f"data[{a}].paragraphs[{p}].qas[{q}]"
-                    yield row_of(asked, paragraph["context"], place)
+                    yield make_row(asked, paragraph["context"], place)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {place} has not SQuAD's layout ({type(error).__name__}: {error})") from error
 
 
-def row_of(asked: dict[str, Any], context: Any, place: str) -> dict[str, Any]:
+def make_row(asked: dict[str, Any], context: Any, place: str) -> dict[str, Any]:
     """One question as a row; what it lacks is None. What v2.0 calls plausible answers are none."""
     answers = asked.get("answers")
     if isinstance(answers, list) and all(isinstance(answer, dict) for answer in answers):
         answers = {key: [answer.get(key) for answer in answers] for key in ANSWER}
-    told = {"id": asked.get("id"), "question": asked.get("question"), "context": context, "answers": answers}
-    return told | {"is_impossible": asked.get("is_impossible"), "place": place}
+    names = ("id", "question", "is_impossible")
+    return {name: asked.get(name) for name in names} | {"context": context, "answers": answers, "place": place}
 
 
-def checked(
+def check_rows(
     rows: Iterable[dict[str, Any]], where: str, description: str, version: Version, source: DataSource
 ) -> Dataset:
     """The rows as a table, each of them looked at."""
@@ -112,7 +112,7 @@ def checked(
     seen: set[str] = set()
     broken: list[str] = []
     for row in rows:
-        problem = misshapen(row) or fault(row, version)
+        problem = find_misshapen(row) or find_fault(row, version)
         if not problem and row["id"] in seen:
             problem = "its id stands twice; every question needs its own"
         if problem:
@@ -129,33 +129,33 @@ def checked(
     if broken:
         warnings.warn(f"{broken[0]}: {len(broken)} such questions left out", stacklevel=2)
     left_out = f", {len(broken)} broken questions left out" if broken else ""
-    return table(columns, FEATURES, description + left_out)
+    return make_table(columns, FEATURES, description + left_out)
 
 
-def misshapen(row: dict[str, Any]) -> str:
+def find_misshapen(row: dict[str, Any]) -> str:
     """Which field of a question is not of its kind."""
     for name in ("id", "question", "context"):
         if not isinstance(row[name], str):
-            return f"{name} is {shown(row[name])}; expected a text"
+            return f"{name} is {show_value(row[name])}; expected a text"
         if not is_utf8(row[name]):
             return f"{name} is not UTF-8"
     answers = row["answers"]
     if not isinstance(answers, dict) or not all(isinstance(answers.get(key), list) for key in ANSWER):
-        return f"answers is {shown(answers)}; expected a list of answers, each with {' and '.join(ANSWER)}"
+        return f"answers is {show_value(answers)}; expected a list of answers, each with {' and '.join(ANSWER)}"
     if len(answers["text"]) != len(answers["answer_start"]):
         return f"answers has {len(answers['text'])} text and {len(answers['answer_start'])} answer_start"
     for text in answers["text"]:
         if not isinstance(text, str):
-            return f"the text of an answer is {shown(text)}; expected a text"
+            return f"the text of an answer is {show_value(text)}; expected a text"
     for start in answers["answer_start"]:
         if type(start) is not int:  # true is an int, too
-            return f"answer_start is {shown(start)}; expected a whole number, the answer's first character"
+            return f"answer_start is {show_value(start)}; expected a whole number, the answer's first character"
     if row.get("is_impossible") not in (None, True, False):
-        return f"is_impossible is {shown(row['is_impossible'])}; expected true or false"
+        return f"is_impossible is {show_value(row['is_impossible'])}; expected true or false"
     return ""
 
 
-def fault(row: dict[str, Any], version: Version) -> str:
+def find_fault(row: dict[str, Any], version: Version) -> str:
     """What is wrong with a question's answers: each is the piece of the context that begins at its position."""
     if not row["answers"]["text"] and not version.unanswerable:
         return "it has no answer; SQuAD v1.1 has none such, v2.0 has: task squad/v2.0"
@@ -168,13 +168,13 @@ def fault(row: dict[str, Any], version: Version) -> str:
     return ""
 
 
-def task(version: Version) -> Task:
+def make_task(version: Version) -> Task:
     return Task(
         name=version.task,
-        head="span",
+        question=SpanQuestion(),
         labels=(),
         columns=("question", "context"),
-        metric=f"squad_scores/v{version.number}",
+        metric=f"squad_v{version.number}",
         headline="f1",
         load=partial(load, version),
         test_splits=(),  # its answers were never published
@@ -182,4 +182,4 @@ def task(version: Version) -> Task:
     )
 
 
-TASKS = {f"v{version.number}": task(version) for version in (V1, V2)}
+TASKS = {f"v{version.number}": make_task(version) for version in (V1, V2)}

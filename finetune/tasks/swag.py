@@ -9,9 +9,10 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, List, Value
 
+from finetune.questions.choice import Choice
 from finetune.tasks.fields import is_utf8
-from finetune.tasks.files import from_csv
-from finetune.tasks.rows import find_files, hub_rows, said, table, unknown_source
+from finetune.tasks.files import read_csv
+from finetune.tasks.rows import describe_file, find_files, load_hub_rows, make_table, unknown_source
 from finetune.tasks.task import DataSource, HubData, Rows, Task
 
 NAME = "swag"
@@ -29,20 +30,19 @@ def load(source: DataSource) -> Rows:
     Raises FileNotFoundError for a missing train or dev file, and ValueError, naming file and row, for a bad one.
     """
     if source.source == "hub":
-        found = hub_rows(NAME, source, HUB, HUB_SPLITS)
+        found = load_hub_rows(NAME, source, HUB, HUB_SPLITS)
         return {
-            split: checked([(f"{part.info.description}, row {n}", row) for n, row in enumerate(part)], split,
+            split: check_rows([(f"{part.info.description}, row {n}", row) for n, row in enumerate(part)], split,
                            part.info.description) for split, part in found.items()
         }  # fmt: skip
     if source.source == "folder":
         paths = find_files(NAME, source, FILES, {"train", "dev"})
-        return {split: from_file(path, split, said(source, path)) for split, path in paths.items()}
+        return {split: read_file(path, split, describe_file(source, path)) for split, path in paths.items()}
     raise unknown_source(NAME, source)
 
 
-def from_file(path: Path, split: str, description: str) -> Dataset:
-    """One official file."""
-    inputs = from_csv(path)
+def read_file(path: Path, split: str, description: str) -> Dataset:
+    inputs = read_csv(path)
     needed = ("sent1", "sent2", *ENDINGS, *(() if split == "test" else ("label",)))
     if missing := [name for name in needed if name not in inputs.columns]:
         raise ValueError(f"{path}:1: no column {missing[0]!r}; the header has {', '.join(map(repr, inputs.columns))}")
@@ -51,10 +51,10 @@ def from_file(path: Path, split: str, description: str) -> Dataset:
         if row.trouble:
             raise ValueError(f"{row.where}: {row.trouble}")
         rows.append((row.where, row.fields))
-    return checked(rows, split, description)
+    return check_rows(rows, split, description)
 
 
-def checked(rows: list[tuple[str, dict[str, Any]]], split: str, description: str) -> Dataset:
+def check_rows(rows: list[tuple[str, dict[str, Any]]], split: str, description: str) -> Dataset:
     """The rows as a table, each of them looked at. A choice is the beginning with one of its endings."""
     columns: dict[str, list[Any]] = {"id": [], "text": [], "choices": [], "label": []}
     for number, (where, fields) in enumerate(rows):
@@ -69,16 +69,16 @@ def checked(rows: list[tuple[str, dict[str, Any]]], split: str, description: str
             columns["label"].append(int(fields["label"]))
     if split == "test":
         del columns["label"]
-    return table(columns, Features(TEXTS | ({} if split == "test" else {"label": CHOICES})), description)
+    return make_table(columns, Features(TEXTS | ({} if split == "test" else {"label": CHOICES})), description)
 
 
 TASKS = {
     NAME: Task(
         name=NAME,
-        head="choice",
+        question=Choice(),
         labels=(),
         columns=("text", "choices"),
-        metric="glue_scores/accuracy",
+        metric="accuracy",
         headline="accuracy",
         load=load,
     )

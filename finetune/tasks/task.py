@@ -1,8 +1,6 @@
 """What is a task, where do its rows come from, and how is it found by its name?
 
-A task says what is given (columns), what is asked (head, labels) and how the answer is judged (metric). It knows no
-model: `finetune.encode` turns its rows into ids, `finetune.questions` into a model, `finetune.tasks.metrics` into
-numbers.
+A data set with its columns, the kind of question (`finetune.questions`), the labels, and the metric.
 """
 
 import difflib
@@ -12,20 +10,21 @@ import json
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from datasets import Dataset
 
 import finetune.tasks
 
-Head = Literal["classification", "regression", "choice", "tagging", "span"]
+if TYPE_CHECKING:
+    from finetune.questions.question import Question
+
 Rows = dict[str, Dataset]  # split name → its rows
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where labelled rows come from: the recipe's `data:` section. It is always said, never guessed."""
+    """Where labelled rows come from: the recipe's `data:` section. There is no default."""
 
     source: Literal["folder", "hub", "sample"]  # official files | the Hub's copy | made from the installed packages
     path: str = ""  # folder: the one that holds the official files; hub: another repository than the task's own
@@ -58,12 +57,12 @@ class Task:
     `load` gives split name → rows. Every row has an "id" (str) and the `columns`; splits with answers also have "label"
     (int, float for regression, a list of int for tagging) or, for spans, "answers"
     ({"text": [...], "answer_start": [...]}). `load` raises ValueError for a bad row and FileNotFoundError for a missing
-    file. `metric` names a module in `finetune/tasks/metrics` and its configuration, "glue_scores/accuracy"; `headline`
-    is the key of its numbers that picks the best run.
+    file. `metric` names one of `finetune/tasks/metrics/metrics.py`; `headline` is the key of its numbers that picks the
+    best run.
     """
 
     name: str
-    head: Head
+    question: "Question"
     labels: tuple[str, ...]  # () for regression, choice and span; IOB2 tags for tagging
     columns: tuple[str, ...]  # ("sentence",) | ("sentence1", "sentence2") | ("words",) | …; (): the files decide
     metric: str
@@ -93,7 +92,7 @@ def all_tasks() -> dict[str, Task]:
     return {task.name: task for module in modules for task in getattr(module, "TASKS", {}).values()}
 
 
-def opened(task: Task, source: DataSource) -> tuple[Task, Rows]:
+def open_task(task: Task, source: DataSource) -> tuple[Task, Rows]:
     """The task with its rows; what the user's own files decide, columns and labels, is read off them."""
     rows = task.load(source)
     if task.columns:
@@ -102,15 +101,6 @@ def opened(task: Task, source: DataSource) -> tuple[Task, Rows]:
     answer = getattr(features["label"], "feature", features["label"])
     columns = tuple(name for name in features if name not in ("id", "label"))
     return replace(task, columns=columns, labels=tuple(getattr(answer, "names", ()))), rows
-
-
-def named(task: Task, answer: Any) -> Any:
-    """A label or tag by its name ("" for a word without a tag); a score, a choice or a text as it is."""
-    if task.head == "tagging":
-        return [task.labels[tag] if tag >= 0 else "" for tag in answer]
-    if task.head == "classification":
-        return task.labels[answer]
-    return answer.item() if isinstance(answer, np.generic) else answer
 
 
 def checksums(rows: Rows) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Which sentences does a file with a word a line hold?  One way to read it, for every task and for prediction.
+"""Which sentences does a file with a word a line hold?  The CoNLL formats, for every task and for prediction.
 
     # document 1       before a sentence: a comment, passed over and counted
     Ann    B-PER       columns are parted by tabs where the line has one, else by blanks; no other space parts them
@@ -45,8 +45,7 @@ class Sentences:
 
 
 def read_sentences(text: str) -> Sentences:
-    """The sentences of a file's text."""
-    lines = [(number, columns_of(line)) for number, line in enumerate(LINE_END.split(text), 1)]
+    lines = [(number, split_columns(line)) for number, line in enumerate(LINE_END.split(text), 1)]
     words = [fields for _, fields in lines if fields and not fields[0].startswith(("#", DOCUMENT))]
     with_ids = sum(len(fields) > 1 and bool(WORD_ID.fullmatch(fields[0])) for fields in words)
     numbered = with_ids > 0.9 * len(words)  # a broken line changes nothing
@@ -75,8 +74,7 @@ def read_sentences(text: str) -> Sentences:
     return Sentences(found, 1 if numbered else 0, f"{', '.join(parts)} passed over" if parts else "")
 
 
-def columns_of(line: str) -> list[str]:
-    """The columns of a line; none of an empty one."""
+def split_columns(line: str) -> list[str]:
     line = line.rstrip(" \t\r")
     return line.split("\t") if "\t" in line else [field for field in line.split(" ") if field]
 
@@ -88,7 +86,7 @@ def is_word(fields: Sequence[str], num_columns: int, last_columns: set[str]) -> 
     return num_columns == 1 or fields[-1] in last_columns or bool(ENTITY_TAG.fullmatch(fields[-1]))
 
 
-def ragged(sentence: Sentence) -> tuple[int, str]:
+def find_ragged_line(sentence: Sentence) -> tuple[int, str]:
     """The first line with another number of columns than the sentence's first, and what is wrong; (0, "") for none."""
     expected = len(sentence.lines[0][1])
     for number, fields in sentence.lines:

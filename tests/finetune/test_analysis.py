@@ -9,9 +9,10 @@ import pytest
 from datasets import Dataset
 
 from finetune.questions.encoding import Predictions
-from finetune.table.analysis import calibration, errors_in, write
+from finetune.table.analysis import write_analysis
+from finetune.table.sections import calibration, list_errors
 from finetune.tasks.metrics import score
-from finetune.tasks.metrics.entity_scores.entity_scores import entities
+from finetune.tasks.metrics.entities import find_entities
 from finetune.tasks.task import find_task
 
 
@@ -46,7 +47,7 @@ class Page(HTMLParser):
 
 
 def page(folder, task, rows, predictions):
-    write(folder, task, {"dev": rows}, {"dev": predictions})
+    write_analysis(folder, task, {"dev": rows}, {"dev": predictions})
     text = (folder / "analysis.html").read_text(encoding="utf-8")
     return text, Page(text)
 
@@ -122,7 +123,7 @@ def test_entities_are_counted_by_type_and_kind_of_error_and_marked(tmp_path):
     ],
 )
 def test_entities_are_those_that_are_scored(tags, found):
-    assert entities(tags.split()) == found
+    assert find_entities(tags.split()) == found
 
 
 def test_the_page_counts_entities_as_the_score_does(tmp_path):
@@ -150,10 +151,10 @@ def test_tags_that_are_no_entities_are_counted_word_by_word(tmp_path):
 
 
 def test_an_error_has_one_kind():
-    assert errors_in([(0, 2, "PER")], [(0, 2, "LOC")]) == ["wrong type"]
-    assert errors_in([(0, 2, "PER")], [(1, 2, "PER")]) == ["wrong ends"]
-    assert errors_in([(0, 2, "PER")], [(1, 3, "LOC")]) == ["both wrong"]
-    assert sorted(errors_in([(0, 2, "PER")], [(4, 5, "PER")])) == ["made up", "missed"]
+    assert list_errors([(0, 2, "PER")], [(0, 2, "LOC")]) == ["wrong type"]
+    assert list_errors([(0, 2, "PER")], [(1, 2, "PER")]) == ["wrong ends"]
+    assert list_errors([(0, 2, "PER")], [(1, 3, "LOC")]) == ["both wrong"]
+    assert sorted(list_errors([(0, 2, "PER")], [(4, 5, "PER")])) == ["made up", "missed"]
 
 
 def test_a_span_is_shown_in_its_context_and_questions_by_their_word(tmp_path):

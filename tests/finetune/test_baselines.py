@@ -3,14 +3,14 @@
 import pytest
 from datasets import Dataset
 
-from finetune.tasks.baselines import majority
+from finetune.tasks.metrics import score_baseline
 from finetune.tasks.task import DataSource, find_task
 
 
 def test_the_commonest_label_is_of_train():
     train = Dataset.from_dict({"label": [1, 1, 0]})
     rows = Dataset.from_dict({"label": [0, 0, 0, 1]})
-    assert majority(find_task("glue/rte"), train, rows) == {"accuracy": 0.25}
+    assert score_baseline(find_task("glue/rte"), train, rows) == {"accuracy": 0.25}
 
 
 def test_real_majorities(data):
@@ -24,15 +24,15 @@ def test_real_majorities(data):
     for name, scores in expected.items():
         task = find_task(f"glue/{name}")
         rows = task.load(DataSource("folder", str(data / "glue")))
-        assert majority(task, rows["train"], rows["dev"]) == scores
+        assert score_baseline(task, rows["train"], rows["dev"]) == scores
 
 
 def test_no_word_is_an_entity():
     rows = Dataset.from_dict({"words": [["EU", "rejects"]], "label": [[3, 0]]})
-    assert majority(find_task("conll2003"), rows, rows)["f1"] == 0.0
+    assert score_baseline(find_task("conll2003"), rows, rows)["f1"] == 0.0
 
 
 def test_a_span_is_the_first_sentence():
     answers = [{"text": ["It cost $3.50 then."], "answer_start": [0]}]
     rows = Dataset.from_dict({"id": ["q"], "context": ["It cost $3.50 then. Now more."], "answers": answers})
-    assert majority(find_task("squad/v1.1"), rows, rows)["exact_match"] == 1.0
+    assert score_baseline(find_task("squad/v1.1"), rows, rows)["exact_match"] == 1.0

@@ -7,10 +7,10 @@ from datasets import Dataset
 from transformers import GPT2LMHeadModel, pipeline
 
 from finetune.ask.predict_split import encode
-from finetune.batches import batch_of, padded
-from finetune.decoder import FRAME, WithLanguageModel, framed, refuse_encoder
+from finetune.batches import make_batch, pad_examples
+from finetune.decoder import FRAME, WithLanguageModel, add_frame, refuse_encoder
 from finetune.model import open_model
-from finetune.questions import HEADS
+from finetune.questions import QUESTIONS
 from finetune.tasks.task import find_task
 from tokenizer.load import load_tokenizer
 
@@ -29,7 +29,7 @@ def rows():
 
 
 def test_two_texts_are_framed_and_parted(tokenizer):
-    own = framed(tokenizer)
+    own = add_frame(tokenizer)
     columns = encode(RTE, rows(), tokenizer, 32).columns
     text = own.decode(columns["input_ids"][0])
     assert text.startswith("<|start|>the cat sat")
@@ -38,32 +38,32 @@ def test_two_texts_are_framed_and_parted(tokenizer):
 
 
 def test_the_given_tokenizer_stays_as_it_was_and_a_framed_one_too(tokenizer, small_model):
-    own = framed(tokenizer)
+    own = add_frame(tokenizer)
     assert tokenizer("ab")["input_ids"] == tokenizer("ab", add_special_tokens=False)["input_ids"]
     assert not set(FRAME) & set(tokenizer.get_vocab())
-    assert framed(own) is own
+    assert add_frame(own) is own
     bert = load_tokenizer(str(small_model))
-    assert framed(bert) is bert
+    assert add_frame(bert) is bert
 
 
 def opened(small_gpt, tokenizer, head):
     torch.manual_seed(0)
-    return open_model(str(small_gpt), head, RTE, framed(tokenizer), {}, fresh=False)
+    return open_model(str(small_gpt), head, RTE, add_frame(tokenizer), {}, fresh=False)
 
 
 def batch(tokenizer, head):
-    own = framed(tokenizer)
+    own = add_frame(tokenizer)
     columns = encode(RTE, rows(), own, 32).columns
-    x = padded(columns, np.arange(2), own.pad_token_id, longest=32)
+    x = pad_examples(columns, np.arange(2), own.pad_token_id, longest=32)
     y = head.target(columns, [0, 1], x["input_ids"].shape[1])
-    return batch_of(x, y, head.counts(x, y))
+    return make_batch(x, y, head.counts(x, y))
 
 
 def test_the_new_tokens_get_embeddings_and_the_old_ones_keep_theirs(small_gpt, tokenizer):
-    model, fresh = opened(small_gpt, tokenizer, HEADS["classification"])
+    model, fresh = opened(small_gpt, tokenizer, QUESTIONS["classification"])
     before = GPT2LMHeadModel.from_pretrained(small_gpt).transformer.wte.weight
     after = model.get_input_embeddings().weight
-    assert len(after) == len(before) + 3 == len(framed(tokenizer)) == model.config.vocab_size
+    assert len(after) == len(before) + 3 == len(add_frame(tokenizer)) == model.config.vocab_size
     assert torch.equal(after[:-3], before)
     assert after[-3:].std() > 0.01
     assert "the embeddings of 3 tokens that frame the texts" in fresh
@@ -71,13 +71,13 @@ def test_the_new_tokens_get_embeddings_and_the_old_ones_keep_theirs(small_gpt, t
 
 def test_the_language_models_loss_is_that_of_transformers(small_gpt, tokenizer):
     """Weighted 0.5 beside the task's; the padding is asked for nothing."""
-    head = WithLanguageModel(HEADS["classification"], 0.5)
-    model, _ = opened(small_gpt, tokenizer, head)
+    head = WithLanguageModel(QUESTIONS["classification"], 0.5)
+    model, _ = opened(small_gpt, tokenizer, QUESTIONS["classification"])
     model.eval()
     whole = batch(tokenizer, head)
     sums = head.loss(model, whole)
     assert set(sums) == set(whole.counts) == {"loss", "language_model"}
-    plain = HEADS["classification"].loss(model, whole)["loss"]
+    plain = QUESTIONS["classification"].loss(model, whole)["loss"]
     assert sums["loss"].item() == pytest.approx(plain.item(), rel=1e-6)
     judge = GPT2LMHeadModel(model.config).eval()
     judge.transformer.load_state_dict(model.transformer.state_dict())
@@ -88,8 +88,8 @@ def test_the_language_models_loss_is_that_of_transformers(small_gpt, tokenizer):
 
 
 def test_it_is_one_forward_pass_and_both_losses_teach(small_gpt, tokenizer):
-    head = WithLanguageModel(HEADS["classification"], 0.5)
-    model, _ = opened(small_gpt, tokenizer, head)
+    head = WithLanguageModel(QUESTIONS["classification"], 0.5)
+    model, _ = opened(small_gpt, tokenizer, QUESTIONS["classification"])
     passes = []
     model.transformer.register_forward_hook(lambda *_: passes.append(1))
     for term in ("loss", "language_model"):
@@ -100,9 +100,9 @@ def test_it_is_one_forward_pass_and_both_losses_teach(small_gpt, tokenizer):
 
 
 def test_an_encoder_sees_what_it_would_have_to_predict(small_gpt, small_model, tokenizer):
-    refuse_encoder(opened(small_gpt, tokenizer, HEADS["classification"])[0])
+    refuse_encoder(opened(small_gpt, tokenizer, QUESTIONS["classification"])[0])
     bert = load_tokenizer(str(small_model))
-    model, _ = open_model(str(small_model), HEADS["classification"], RTE, bert, {}, fresh=False)
+    model, _ = open_model(str(small_model), QUESTIONS["classification"], RTE, bert, {}, fresh=False)
     with pytest.raises(ValueError, match="auxiliary_lm is for decoders"):
         refuse_encoder(model)
 

@@ -36,7 +36,7 @@ def module(place: str) -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_have_the_shape_and_the_number_that_the_task_says(rows, name):
     task = find_task(f"docs/{name}")
-    answer = "answers" if task.head == "span" else "label"
+    answer = task.question.answer_column
     for split in SPLITS:
         assert rows[name][split].column_names == ["id", *task.columns, answer]
         assert len(rows[name][split]) == docs.SIZES[split]

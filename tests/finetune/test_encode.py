@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from finetune.ask.predict_split import encode
-from finetune.questions import HEADS
+from finetune.questions import QUESTIONS
 from finetune.questions.encoding import NO_LABEL
 from finetune.tasks.task import DataSource, find_task
 
@@ -154,7 +154,7 @@ class TestWindows:
         held = start != NO_LABEL
         assert 0 < held.sum() < len(held)
         assert (held == (end != NO_LABEL)).all()
-        taught = HEADS["span"].trained_on(encoded.columns)
+        taught = QUESTIONS["span"].trainable(encoded.columns)
         for ids, first, last in zip(*(taught[name] for name in ("input_ids", "start", "end")), strict=True):
             assert text_of(bert, ids[first : last + 1]) in ("answer", "##answer")
         assert len(taught["input_ids"]) == held.sum()

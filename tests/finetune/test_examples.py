@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from finetune.batches import LabelledEpoch, evaluation_batches, padded
-from finetune.questions import HEADS
+from finetune.batches import LabelledEpoch, make_evaluation_batches, pad_examples
+from finetune.questions import QUESTIONS
 
 NUM_ROWS, BATCH = 1003, 16
 LENGTHS = np.random.default_rng(0).geometric(0.03, NUM_ROWS) + 3
@@ -16,7 +16,7 @@ COLUMNS = {
 
 
 def epoch(number=0, seed=0, columns=COLUMNS):
-    return LabelledEpoch(columns, HEADS["classification"], 0, BATCH, seed, number)
+    return LabelledEpoch(columns, QUESTIONS["classification"], 0, BATCH, seed, number)
 
 
 def padding(order):
@@ -74,7 +74,7 @@ def test_segments_are_padded_with_0_and_ids_with_the_padding_token():
         "input_ids": [np.array([4, 5, 6]), np.array([7])],
         "token_type_ids": [np.array([0, 1, 1]), np.array([1])],
     }
-    x = padded(columns, np.array([0, 1]), pad=9, longest=3)
+    x = pad_examples(columns, np.array([0, 1]), pad=9, longest=3)
     assert x["input_ids"].tolist() == [[4, 5, 6], [7, 9, 9]]
     assert x["token_type_ids"].tolist() == [[0, 1, 1], [1, 0, 0]]
     assert x["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
@@ -82,7 +82,7 @@ def test_segments_are_padded_with_0_and_ids_with_the_padding_token():
 
 def test_evaluation_takes_every_row_once_and_knows_which():
     """The longest come first, so that memory is short at once or never."""
-    batches, rows = evaluation_batches(COLUMNS, Tokens(), BATCH)
+    batches, rows = make_evaluation_batches(COLUMNS, Tokens(), BATCH)
     assert sorted(rows) == list(range(NUM_ROWS))
     assert [int(ids[0]) - 1 for batch in batches for ids in batch.x["input_ids"]] == rows.tolist()
     widths = [batch.x["input_ids"].shape[1] for batch in batches]
@@ -93,7 +93,7 @@ def test_evaluation_takes_every_row_once_and_knows_which():
 def test_widths_are_few_and_little_is_rounded_up():
     """A kernel is compiled for each width; the longest example has its positions, and no more."""
     columns = {"input_ids": [np.ones(length, np.int64) for length in range(1, 300)]}
-    widths = [padded(columns, np.array([row]), 0, longest=299)["input_ids"].shape[1] for row in range(299)]
+    widths = [pad_examples(columns, np.array([row]), 0, longest=299)["input_ids"].shape[1] for row in range(299)]
     assert len(set(widths)) <= 50
     assert max(widths) == 299
     assert all(length <= width <= 9 / 8 * length for length, width in zip(range(1, 300), widths, strict=True))

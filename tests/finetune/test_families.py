@@ -10,10 +10,9 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel
 
 from finetune.ask.predict_split import encode
-from finetune.batches import batch_of, padded
-from finetune.decoder import framed
-from finetune.model import max_tokens, open_model
-from finetune.questions import HEADS
+from finetune.batches import make_batch, pad_examples
+from finetune.decoder import add_frame
+from finetune.model import count_positions, open_model
 from finetune.run import main
 from finetune.tasks.task import find_task
 from tests.shards import SHARDS
@@ -70,17 +69,17 @@ def loaded(pretrained):
         family, folder = pretrained
         if (family, name) in WITHOUT:
             pytest.skip(f"transformers has no class for {name} on {family}")
-        task, tokenizer = find_task(name), framed(load_tokenizer(folder))
-        return task, tokenizer, *open_model(folder, HEADS[task.head], task, tokenizer, {}, False)
+        task, tokenizer = find_task(name), add_frame(load_tokenizer(folder))
+        return task, tokenizer, *open_model(folder, task.question, task, tokenizer, {}, False)
 
     return load
 
 
 def examples_of(task, columns, index, pad):
     index = np.array(index)
-    x = padded(columns, index, pad, longest=max(len(columns["input_ids"][row]) for row in index))
-    y = HEADS[task.head].target(columns, index.tolist(), x["input_ids"].shape[-1])
-    return batch_of(x, y, HEADS[task.head].counts(x, y))
+    x = pad_examples(columns, index, pad, longest=max(len(columns["input_ids"][row]) for row in index))
+    y = task.question.target(columns, index.tolist(), x["input_ids"].shape[-1])
+    return make_batch(x, y, task.question.counts(x, y))
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -88,8 +87,8 @@ def test_a_head_is_all_that_is_new_and_everything_learns(loaded, name):
     task, tokenizer, model, random = loaded(name)
     assert all(any(part in weight for part in HEAD) for weight in random), random
     rows = Dataset.from_dict({"id": ["0", "1"], **ROWS[name]})
-    columns = encode(task, rows, tokenizer, min(32, max_tokens(model))).columns
-    head, batch = HEADS[task.head], examples_of(task, columns, range(len(columns["input_ids"])), tokenizer.pad_token_id)
+    columns = encode(task, rows, tokenizer, min(32, count_positions(model))).columns
+    head, batch = task.question, examples_of(task, columns, range(len(columns["input_ids"])), tokenizer.pad_token_id)
     head.loss(model, batch)["loss"].backward()
     assert [weight for weight, value in model.named_parameters() if value.grad is None] == []
 
@@ -100,15 +99,15 @@ def test_a_row_in_company_is_answered_as_alone(loaded):
     columns, pad = encode(task, rows, tokenizer, 32).columns, tokenizer.pad_token_id
     model.eval()
     with torch.inference_mode():
-        together = HEADS[task.head].read(model, examples_of(task, columns, [0, 1], pad))
-        alone = [HEADS[task.head].read(model, examples_of(task, columns, [row], pad))[0] for row in (0, 1)]
+        together = task.question.predict(model, examples_of(task, columns, [0, 1], pad))
+        alone = [task.question.predict(model, examples_of(task, columns, [row], pad))[0] for row in (0, 1)]
     np.testing.assert_allclose(np.array(together), np.array(alone), atol=1e-5)
 
 
 def test_the_longest_input_fits_the_positions(loaded, pretrained):
     """RoBERTa and its like keep the first positions for padding."""
     _, _, model, _ = loaded("glue/rte")
-    longest = max_tokens(model)
+    longest = count_positions(model)
     assert longest == {"roberta": POSITIONS - 1, "mpnet": POSITIONS - 2}.get(pretrained[0], POSITIONS)
     x = {"input_ids": torch.full((1, longest), 7), "attention_mask": torch.ones(1, longest, dtype=torch.long)}
     with torch.inference_mode():

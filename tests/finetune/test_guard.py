@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 import pytest
 from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-from finetune.ask.playground.guests import guests
-from finetune.ask.playground.page import filled, page, show
-from finetune.ask.playground.views import PAIR, VIEWS, text_or_pair
+from finetune.ask.playground.models import load_models
+from finetune.ask.playground.page import fill, page, show
+from finetune.ask.playground.views import VIEWS
 from finetune.ask.predict import main as predict
+from finetune.questions import QUESTIONS
 from tokenizer.load import load_tokenizer
 
 
@@ -31,7 +32,7 @@ def made(small_model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(small_model):
-    blocks = page(guests([str(small_model)]))
+    blocks = page(load_models([str(small_model)]))
     yield urlsplit(show(blocks, 0, False, wait=False)).netloc
     blocks.close()
 
@@ -73,14 +74,14 @@ def test_a_second_text_is_for_models_of_pairs(made, tmp_path, launch_program):
         made(AutoModelForSequenceClassification, **said)
         for said in ({"text_columns": ["sentence"]}, {"text_columns": ["premise", "hypothesis"]}, {})
     ]
-    single, pairs, unknown = guests(folders)
+    single, pairs, unknown = load_models(folders)
     assert [guest.reads_pairs for guest in (single, pairs, unknown)] == [False, True, None]
-    second = PAIR[1]
-    assert filled(second, [single]) == {"value": "", "visible": False}
-    assert filled(second, [pairs]) == {"value": second.value, "visible": True}
-    assert filled(second, [unknown]) == {"value": "", "visible": True}
-    assert text_or_pair(single, "a", "b") == {"text": "a"}
-    assert text_or_pair(unknown, "a", "b") == {"text": "a", "text_pair": "b"}
+    second = QUESTIONS["classification"].page_boxes[1]
+    assert fill(second, [single]) == {"value": "", "visible": False}
+    assert fill(second, [pairs]) == {"value": second.value, "visible": True}
+    assert fill(second, [unknown]) == {"value": "", "visible": True}
+    assert single.task.question.read_boxes(single.task, ("a", "b")) == {"text": "a"}
+    assert unknown.task.question.read_boxes(unknown.task, ("a", "b")) == {"text": "a", "text_pair": "b"}
     with pytest.raises(ValueError, match="'text_pair' is empty"):
         list(VIEWS["classification"].ask(pairs, "the cat", ""))
     (tmp_path / "in.jsonl").write_text('{"text": "the cat", "text_pair": "a dog"}\n')
@@ -102,6 +103,6 @@ def test_no_answer_is_said_where_predict_gives_none(made, tmp_path, launch_progr
     ended = launch_program(predict, tmp_path, folder, "in.jsonl", "--out", "out.jsonl")
     assert ended.status == 0, ended.said
     said = json.loads((tmp_path / "out.jsonl").read_text())["prediction"]
-    (shown,) = VIEWS["span"].ask(*guests([folder]), *asked.values())
+    (shown,) = VIEWS["span"].ask(*load_models([folder]), *asked.values())
     assert ("No answer." in shown) == (said == "") == (threshold < 0)
     assert ("<mark>" in shown) == (said != "")

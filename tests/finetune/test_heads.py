@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from finetune.batches import batch_of, padded
-from finetune.questions import HEADS
+from finetune.batches import make_batch, pad_examples
+from finetune.questions import QUESTIONS
 from finetune.tasks.task import find_task
 
 LENGTHS = (7, 12, 9)
@@ -37,7 +37,7 @@ def kind(request):
 
 @pytest.fixture
 def model(kind, small_model):
-    head = HEADS[kind]
+    head = QUESTIONS[kind]
     config = AutoConfig.from_pretrained(small_model)
     config.update(head.config(find_task(TASKS[kind])))
     torch.manual_seed(0)
@@ -47,9 +47,9 @@ def model(kind, small_model):
 @pytest.fixture
 def batch(kind):
     index = np.arange(3)
-    x = padded(COLUMNS, index, 0, longest=max(LENGTHS))
-    y = HEADS[kind].target({**COLUMNS, "label": LABEL.get(kind)}, index.tolist(), x["input_ids"].shape[1])
-    return batch_of(x, y, HEADS[kind].counts(x, y))
+    x = pad_examples(COLUMNS, index, 0, longest=max(LENGTHS))
+    y = QUESTIONS[kind].target({**COLUMNS, "label": LABEL.get(kind)}, index.tolist(), x["input_ids"].shape[1])
+    return make_batch(x, y, QUESTIONS[kind].counts(x, y))
 
 
 def unpadded(batch):
@@ -58,7 +58,7 @@ def unpadded(batch):
 
 
 def test_sum_over_count_is_the_loss_of_transformers(kind, model, batch):
-    (ours,) = HEADS[kind].loss(model, batch).values()
+    (ours,) = QUESTIONS[kind].loss(model, batch).values()
     theirs = model(**batch.x, **THEIRS[kind](batch.y)).loss
     if kind == "span":  # with padding theirs is another one: it takes padding for a candidate
         alone = [(x, {name: value[[row]] for name, value in batch.y.items()}) for row, x in enumerate(unpadded(batch))]
@@ -71,15 +71,15 @@ def test_an_example_in_company_is_judged_and_read_as_alone(kind, model, batch):
     columns = {**COLUMNS, "label": LABEL.get(kind)}
     alone = []
     for row in range(3):
-        x = padded(columns, np.array([row]), 0, longest=LENGTHS[row])
-        y = HEADS[kind].target(columns, [row], LENGTHS[row])
-        alone.append(batch_of(x, y, HEADS[kind].counts(x, y)))
+        x = pad_examples(columns, np.array([row]), 0, longest=LENGTHS[row])
+        y = QUESTIONS[kind].target(columns, [row], LENGTHS[row])
+        alone.append(make_batch(x, y, QUESTIONS[kind].counts(x, y)))
     with torch.inference_mode():
-        together = HEADS[kind].loss(model, batch)["loss"].item()
-        apart = sum(HEADS[kind].loss(model, one)["loss"].item() for one in alone)
+        together = QUESTIONS[kind].loss(model, batch)["loss"].item()
+        apart = sum(QUESTIONS[kind].loss(model, one)["loss"].item() for one in alone)
         assert together == pytest.approx(apart, rel=1e-5)
-        answers = HEADS[kind].read(model, batch)
-        singles = [HEADS[kind].read(model, one)[0] for one in alone]
+        answers = QUESTIONS[kind].predict(model, batch)
+        singles = [QUESTIONS[kind].predict(model, one)[0] for one in alone]
     for answer, single, length in zip(answers, singles, LENGTHS, strict=True):
         cut = [part[:length] for part in answer] if kind == "span" else answer[:length] if kind == "tagging" else answer
         np.testing.assert_allclose(cut, single, atol=1e-5)
@@ -95,7 +95,7 @@ def test_an_example_in_company_is_judged_and_read_as_alone(kind, model, batch):
 )
 def test_the_config_names_the_labels(task, names, problem):
     found = find_task(task)
-    config = HEADS[found.head].config(found)
+    config = found.question.config(found)
     assert list(config["id2label"].values()) == names
     assert [config["id2label"][number] for number in config["label2id"].values()] == names
     assert config.get("problem_type") == problem

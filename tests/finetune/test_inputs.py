@@ -7,11 +7,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from finetune.ask.predict import Question, Questions
-from finetune.questions.asked import ASKED
-from finetune.tasks import own
-from finetune.tasks.files import opened
-from finetune.tasks.task import DataSource
+from finetune.ask.predict import Example, Examples
+from finetune.questions import QUESTIONS
+from finetune.tasks.files import open_file
+from finetune.tasks.task import DataSource, find_task
 
 BAD_LINES = [
     ('{"text": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
@@ -23,8 +22,8 @@ BAD_LINES = [
 ]
 
 
-def questions(path: Path, skip: bool, id_column: str = "") -> Questions:
-    return Questions(opened(str(path)).rows, ASKED["classification"], {"text": "text"}, id_column, skip)
+def examples(path: Path, skip: bool, id_column: str = "") -> Examples:
+    return Examples(open_file(str(path)).rows, QUESTIONS["classification"], {"text": "text"}, id_column, skip)
 
 
 @pytest.mark.parametrize(("line", "message"), BAD_LINES, ids=[message for _, message in BAD_LINES])
@@ -32,9 +31,9 @@ def test_a_bad_line_is_named_or_left_out_where_answers_are_asked_for(tmp_path, l
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "One."}\n' + line + '\n{"text": "Three."}\n')
     with pytest.raises(ValueError, match=rf"in\.jsonl:2: .*{message}.*--skip_broken True"):
-        list(questions(path, skip=False))
-    found = questions(path, skip=True)
-    assert list(found) == [Question(0, {"text": "One."}), Question(2, {"text": "Three."})]
+        list(examples(path, skip=False))
+    found = examples(path, skip=True)
+    assert list(found) == [Example(0, {"text": "One."}), Example(2, {"text": "Three."})]
     assert "1 broken rows left out, the first: " in found.report
 
 
@@ -50,8 +49,8 @@ def test_a_bad_line_is_named_or_left_out_where_rows_are_learnt(tmp_path, line, m
         "columns": {"text": "text", "label": "label"},
     }
     with pytest.raises(ValueError, match=r"train\.jsonl:2: .*data.skip_broken_rows: true"):
-        own.load(own.KINDS[0], DataSource(**asked))
-    rows = own.load(own.KINDS[0], DataSource(**asked, skip_broken_rows=True))
+        find_task("own/classification").load(DataSource(**asked))
+    rows = find_task("own/classification").load(DataSource(**asked, skip_broken_rows=True))
     assert rows["train"]["text"][:] == [f"Number {n}." for n in range(4)]
 
 
@@ -62,9 +61,9 @@ def test_a_column_of_bytes_is_read_as_utf8_row_by_row(tmp_path, is_text):
         column = pyarrow.Array.from_buffers(pyarrow.string(), 3, column.buffers())
     pyarrow.parquet.write_table(pyarrow.table({"text": column}), tmp_path / "in.parquet")
     with pytest.raises(ValueError, match=r"in\.parquet, row 1: 'text' is not UTF-8 at byte 3; --skip_broken True"):
-        list(questions(tmp_path / "in.parquet", skip=False))
-    found = list(questions(tmp_path / "in.parquet", skip=True))
-    assert found == [Question(0, {"text": "Ä one."}), Question(2, {"text": "Three."})]
+        list(examples(tmp_path / "in.parquet", skip=False))
+    found = list(examples(tmp_path / "in.parquet", skip=True))
+    assert found == [Example(0, {"text": "Ä one."}), Example(2, {"text": "Three."})]
 
 
 def test_rows_before_the_damage_of_a_table_are_kept(tmp_path):
@@ -76,13 +75,13 @@ def test_rows_before_the_damage_of_a_table_are_kept(tmp_path):
     damaged[place : place + 400] = bytes(400)
     path.write_bytes(damaged)
     with pytest.raises(ValueError, match=r"in\.parquet, row 2000: the file is damaged from here on: .*--skip_broken"):
-        list(questions(path, skip=False))
-    assert [question.given["text"] for question in questions(path, skip=True)] == texts[:2000]
+        list(examples(path, skip=False))
+    assert [example.fields["text"] for example in examples(path, skip=True)] == texts[:2000]
 
 
 def test_an_id_that_an_answer_cannot_repeat_is_refused(tmp_path):
     path = tmp_path / "in.jsonl"
     path.write_text('{"id": "a\\ud800", "text": "One."}\n{"id": NaN, "text": "Two."}\n{"id": "c", "text": "Three."}\n')
     with pytest.raises(ValueError, match=r"in\.jsonl:1: 'id' is 'a\\ud800', which JSON in UTF-8 cannot say"):
-        list(questions(path, skip=False, id_column="id"))
-    assert list(questions(path, skip=True, id_column="id")) == [Question("c", {"text": "Three."})]
+        list(examples(path, skip=False, id_column="id"))
+    assert list(examples(path, skip=True, id_column="id")) == [Example("c", {"text": "Three."})]

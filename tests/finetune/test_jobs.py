@@ -15,11 +15,10 @@ import yaml
 from safetensors.torch import load_file
 
 from engine.run.recipe import load
-from finetune.jobs import jobs
+from finetune.jobs import list_jobs
 from finetune.questions.encoding import Predictions
 from finetune.recipe import FinetuneRecipe
 from finetune.run import main
-from finetune.table.predictions import degenerate
 from finetune.tasks.task import find_task
 from tests.shards import SHARDS
 
@@ -38,7 +37,7 @@ def results(folder):
 @pytest.fixture
 def listed(tmp_path, write_finetune_recipe):
     """The jobs of a recipe with these changes."""
-    return lambda **changes: jobs(load(FinetuneRecipe, write_finetune_recipe(tmp_path, **changes)))
+    return lambda **changes: list_jobs(load(FinetuneRecipe, write_finetune_recipe(tmp_path, **changes)))
 
 
 class TestWhatIsAskedFor:
@@ -259,7 +258,7 @@ class TestDegenerate:
         ],
     )
     def test_one_answer_to_everything_is_named(self, task, answers, words):
-        assert degenerate(find_task(task), Predictions(answers)) == words
+        assert find_task(task).question.describe_collapse(find_task(task), Predictions(answers)) == words
 
 
 def test_a_changed_recipe_does_not_touch_a_finished_job(done, tmp_path, launch):

@@ -13,7 +13,6 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from finetune.model import open_model
-from finetune.questions import HEADS
 from finetune.tasks.task import find_task
 from tests.finetune.test_families import FAMILIES, USUAL
 from tokenizer.load import load_tokenizer
@@ -52,14 +51,14 @@ def masked(encoder):
 
 def opened(folder, name):
     task = find_task(name)
-    return open_model(folder, HEADS[task.head], task, load_tokenizer(folder), {}, fresh=False)
+    return open_model(folder, task.question, task, load_tokenizer(folder), {}, fresh=False)
 
 
 def plain(folder, name):
     """The model as transformers opens it, and what it starts at random."""
     task = find_task(name)
-    labels = {"num_labels": len(task.labels) or 1} if task.head not in ("span", "choice") else {}
-    model, info = HEADS[task.head].auto_class.from_pretrained(
+    labels = {"num_labels": len(task.labels) or 1} if task.question.name not in ("span", "choice") else {}
+    model, info = task.question.auto_class.from_pretrained(
         folder, output_loading_info=True, ignore_mismatched_sizes=True, **labels
     )
     return model, {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}

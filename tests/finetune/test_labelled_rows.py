@@ -13,12 +13,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMultipleChoice
 
-from finetune.ask.playground.guests import guests
+from finetune.ask.playground.models import load_models
 from finetune.ask.predict import main as predict
 from finetune.ask.predict_split import encode
-from finetune.batches import batch_of, padded
-from finetune.questions import HEADS
-from finetune.tasks.task import DataSource, find_task, opened
+from finetune.batches import make_batch, pad_examples
+from finetune.questions import QUESTIONS
+from finetune.tasks.task import DataSource, find_task, open_task
 from tokenizer.load import load_tokenizer
 
 SUFFIXES = ("csv", "tsv", "jsonl", "parquet")
@@ -52,7 +52,7 @@ def load(tmp_path):
             "tags": {"words": "words", "tags": "tags"},
         }.get(kind, {"text": "text", "label": "label"})
         fields = {"files": files, "columns": columns} | more
-        return opened(find_task(f"own/{kind}"), DataSource("folder", str(tmp_path), **fields))
+        return open_task(find_task(f"own/{kind}"), DataSource("folder", str(tmp_path), **fields))
 
     return read
 
@@ -83,7 +83,7 @@ class TestOrder:
             "'tags']), ('entities', 'words', ['words', 'tags'])):\n"
             "    source = DataSource('folder', sys.argv[1], files={'train': file + '.jsonl'}, hold_out=0.3, "
             "columns={name: name for name in columns})\n"
-            "    task, rows = opened(find_task('own/' + kind), source)\n"
+            "    task, rows = open_task(find_task('own/' + kind), source)\n"
             "    print(task.labels, [part.to_list() for part in rows.values()], repeat_lines(task, rows))\n"
             "print('seed', os.environ['PYTHONHASHSEED'], hash('a'), file=sys.stderr)"
         )
@@ -302,15 +302,15 @@ class TestChoices:
 
     def test_company_changes_neither_loss_nor_answer(self, load, small_model):
         task, rows = load("choice", choosing(2, 4, 3), choosing(2))
-        head, tokenizer = HEADS["choice"], load_tokenizer(str(small_model))
+        head, tokenizer = QUESTIONS["choice"], load_tokenizer(str(small_model))
         torch.manual_seed(0)
         model = AutoModelForMultipleChoice.from_config(AutoConfig.from_pretrained(small_model)).eval()
         encoded = encode(task, rows["train"], tokenizer, 48)
 
         def batch(index):
-            x = padded(encoded.columns, index, tokenizer.pad_token_id, longest=48)
+            x = pad_examples(encoded.columns, index, tokenizer.pad_token_id, longest=48)
             y = head.target(encoded.columns, index, x["input_ids"].shape[-1])
-            return batch_of(x, y, head.counts(x, y))
+            return make_batch(x, y, head.counts(x, y))
 
         with torch.inference_mode():
             alone = [batch([row]) for row in range(3)]
@@ -320,7 +320,7 @@ class TestChoices:
             assert together == pytest.approx(sum(losses), rel=1e-5)
             for one, loss in zip(alone, losses, strict=True):  # transformers' own
                 assert loss == pytest.approx(model(**one.x, labels=one.y["label"]).loss.item(), rel=1e-5)
-            found = encoded.decode(head.read(model, batch([0, 1, 2])))
+            found = encoded.decode(head.predict(model, batch([0, 1, 2])))
             for row, one in enumerate(alone):
                 shares = model(**one.x).logits[0].softmax(-1).tolist()
                 shares += [0.0] * (4 - len(shares))
@@ -344,7 +344,7 @@ class TestChoices:
         assert [len(line["probabilities"]) for line in told] == [3, 2] * 9
         of_run = [json.loads(line) for line in (job / "own-choice-dev.jsonl").read_text().splitlines()]
         assert [line["prediction"] for line in told] == [line["prediction"] for line in of_run]
-        (guest,) = guests([str(job / "model")])
+        (guest,) = load_models([str(job / "model")])
         for number in (2, 4):
             (row,) = choosing(number)
-            assert len(guest.told(text=row["text"], choices=row["choices"])["probabilities"]) == number
+            assert len(guest.answer({"text": row["text"], "choices": row["choices"]})["probabilities"]) == number

@@ -18,9 +18,9 @@ from transformers import (
 )
 
 from finetune.ask.predict import main as predict
-from finetune.decoder import with_padding
+from finetune.decoder import add_padding_token
 from finetune.model import open_model
-from finetune.questions import HEADS
+from finetune.questions import QUESTIONS
 from finetune.tasks.task import find_task
 from tests.finetune.conftest import EVERY_WORD
 from tokenizer.learn import BytePairs
@@ -103,8 +103,8 @@ def test_a_language_models_weights_are_the_question_models_and_open_in_transform
     """Llama's class for questions calls the encoder `transformer`, all others call it `model`."""
     folder, task = decoder("llama"), find_task("squad/v1.1")
     held = load_file(folder / "model.safetensors")
-    tokenizer = with_padding(load_tokenizer(folder))
-    model, random = open_model(str(folder), HEADS["span"], task, tokenizer, {}, fresh=False)
+    tokenizer = add_padding_token(load_tokenizer(folder))
+    model, random = open_model(str(folder), QUESTIONS["span"], task, tokenizer, {}, fresh=False)
     assert random == ["qa_outputs.bias", "qa_outputs.weight"]
     for name, weight in model.transformer.state_dict().items():
         assert torch.equal(weight, held[f"model.{name}"]), name
@@ -115,7 +115,7 @@ def test_a_language_models_weights_are_the_question_models_and_open_in_transform
     assert not info["unexpected_keys"]
     assert all(torch.equal(weight, model.state_dict()[name]) for name, weight in again.state_dict().items())
     rte = find_task("glue/rte")
-    classifier, random = open_model(str(tmp_path), HEADS["classification"], rte, tokenizer, {}, fresh=False)
+    classifier, random = open_model(str(tmp_path), QUESTIONS["classification"], rte, tokenizer, {}, fresh=False)
     assert random == ["score.weight"]
     assert torch.equal(classifier.model.layers[0].mlp.up_proj.weight, held["model.layers.0.mlp.up_proj.weight"])
 
@@ -123,7 +123,7 @@ def test_a_language_models_weights_are_the_question_models_and_open_in_transform
 @pytest.mark.parametrize("end", [False, True])
 def test_a_label_is_read_at_the_last_token_of_the_text(decoder, end):
     """What pads is not what ends a text, else the end would be read as padding."""
-    tokenizer = with_padding(beginning(end))
+    tokenizer = add_padding_token(beginning(end))
     assert tokenizer.pad_token == ("<s>" if end else tokenizer.eos_token)
     assert tokenizer("the cat")["input_ids"][-1] != tokenizer.pad_token_id
 
@@ -132,11 +132,11 @@ def test_a_tokenizer_without_any_special_token_is_told_what_it_lacks():
     tokenizer = beginning()
     tokenizer.bos_token = tokenizer.eos_token = tokenizer.unk_token = None
     with pytest.raises(ValueError, match="has no padding token, and no other special token"):
-        with_padding(tokenizer)
+        add_padding_token(tokenizer)
 
 
 def test_choices_need_an_encoder(decoder):
     folder = decoder("llama")
-    tokenizer = with_padding(load_tokenizer(folder))
+    tokenizer = add_padding_token(load_tokenizer(folder))
     with pytest.raises(ValueError, match="no MultipleChoice class for a llama model; take an encoder"):
-        open_model(str(folder), HEADS["choice"], find_task("swag"), tokenizer, {}, fresh=False)
+        open_model(str(folder), QUESTIONS["choice"], find_task("swag"), tokenizer, {}, fresh=False)

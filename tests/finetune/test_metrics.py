@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
-from finetune.tasks.metrics import metric, score
+from finetune.tasks.metrics import load_metric, score
 from finetune.tasks.task import find_task
 
 
 def compute(name, references, predictions):
-    return metric(name).compute(predictions=predictions, references=references)
+    return load_metric(name).compute(predictions=predictions, references=references)
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def no_network(monkeypatch):
         raise AssertionError("a metric reached for the network")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
-    metric.cache_clear()
+    load_metric.cache_clear()
 
 
 class TestGlue:
@@ -34,36 +34,34 @@ class TestGlue:
 
     def test_matthews(self):
         expected = (3 * 2 - 2 * 1) / math.sqrt((3 + 2) * (3 + 1) * (2 + 2) * (2 + 1))
-        assert compute("glue_scores/matthews", self.right, self.guess) == {
-            "matthews_correlation": pytest.approx(expected)
-        }
+        assert compute("matthews", self.right, self.guess) == {"matthews_correlation": pytest.approx(expected)}
 
     def test_f1_and_accuracy(self):
-        assert compute("glue_scores/f1_and_accuracy", self.right, self.guess) == {
+        assert compute("f1_and_accuracy", self.right, self.guess) == {
             "f1": pytest.approx(2 * 3 / (2 * 3 + 2 + 1)), "accuracy": 5 / 8
         }  # fmt: skip
-        assert compute("glue_scores/accuracy", self.right, self.guess) == {"accuracy": 5 / 8}
+        assert compute("accuracy", self.right, self.guess) == {"accuracy": 5 / 8}
 
     def test_f1_is_of_label_1(self):
-        scores = compute("glue_scores/f1_and_accuracy", [0, 0, 0, 1], [0, 0, 0, 0])
+        scores = compute("f1_and_accuracy", [0, 0, 0, 1], [0, 0, 0, 0])
         assert scores == {"f1": 0.0, "accuracy": 0.75}
 
     def test_pearson_of_anscombes_first_set(self):
         """Anscombe 1973: r = 0.816."""
         x = [10, 8, 13, 9, 11, 14, 6, 4, 12, 7, 5]
         y = [8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68]
-        assert compute("glue_scores/correlations", x, y)["pearson"] == pytest.approx(0.81642, abs=1e-5)
+        assert compute("correlations", x, y)["pearson"] == pytest.approx(0.81642, abs=1e-5)
 
     def test_spearman_is_of_ranks_and_shares_ties(self):
         # Squared rank differences of these sum to 194: rho = 1 - 6 * 194 / (10 * 99) = -29/165.
         iq = [106, 100, 86, 101, 99, 103, 97, 113, 112, 110]
         hours = [7, 27, 2, 50, 28, 29, 20, 12, 6, 17]
-        assert compute("glue_scores/correlations", iq, hours)["spearmanr"] == pytest.approx(-29 / 165)
-        tied = compute("glue_scores/correlations", [1, 2, 3, 4], [1, 2, 2, 3])["spearmanr"]
+        assert compute("correlations", iq, hours)["spearmanr"] == pytest.approx(-29 / 165)
+        tied = compute("correlations", [1, 2, 3, 4], [1, 2, 2, 3])["spearmanr"]
         assert tied == pytest.approx(4.5 / math.sqrt(5 * 4.5))
 
     def test_a_monotone_curve_has_rho_1_and_a_smaller_r(self):
-        scores = compute("glue_scores/correlations", [0, 1, 2, 3], [1, 10, 100, 1000])
+        scores = compute("correlations", [0, 1, 2, 3], [1, 10, 100, 1000])
         assert scores["spearmanr"] == pytest.approx(1)
         assert scores["pearson"] < 0.9
 
@@ -71,21 +69,21 @@ class TestGlue:
     def test_an_undefined_correlation_is_zero_and_says_so(self, right, guess):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            scores = compute("glue_scores/correlations", right, guess)
+            scores = compute("correlations", right, guess)
         assert scores == {"pearson": 0.0, "spearmanr": 0.0, "undefined": 1.0}
 
     @pytest.mark.parametrize(("right", "guess"), [([0, 1, 1], [1, 1, 1]), ([1, 1], [0, 1])])
     def test_an_undefined_matthews_is_zero_and_says_so(self, right, guess):
-        assert compute("glue_scores/matthews", right, guess) == {"matthews_correlation": 0.0, "undefined": 1.0}
+        assert compute("matthews", right, guess) == {"matthews_correlation": 0.0, "undefined": 1.0}
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
     def test_a_spoiled_prediction_is_an_error(self, value):
         with pytest.raises(ValueError, match="NaN or infinite"):
-            compute("glue_scores/correlations", [1, 2], [1, value])
+            compute("correlations", [1, 2], [1, value])
 
     def test_an_unknown_configuration_is_an_error(self):
         with pytest.raises(ValueError, match="no configuration 'bleu'; there are matthews, accuracy"):
-            metric("glue_scores/bleu")
+            load_metric("bleu")
 
 
 class TestSquad:
@@ -104,22 +102,22 @@ class TestSquad:
         ],
     )
     def test_exact_match_after_normalising(self, guess, right):
-        assert compute("squad_scores/v1.1", [[right]], [guess])["exact_match"] == 1.0
+        assert compute("squad_v1.1", [[right]], [guess])["exact_match"] == 1.0
 
     def test_f1_is_over_bags_of_words(self):
         # "cat sat down down" and "cat down": two words shared, precision 2/4, recall 2/2.
-        scores = compute("squad_scores/v1.1", [["cat down"]], ["the cat sat down down"])
+        scores = compute("squad_v1.1", [["cat down"]], ["the cat sat down down"])
         assert scores == {"exact_match": 0.0, "f1": pytest.approx(2 * (2 / 4) * 1 / (2 / 4 + 1))}
 
     def test_the_best_reference_counts_and_questions_weigh_the_same(self):
-        scores = compute("squad_scores/v1.1", [["dog", "a black cat", "cat"], ["x"]], ["the cat", "y"])
+        scores = compute("squad_v1.1", [["dog", "a black cat", "cat"], ["x"]], ["the cat", "y"])
         assert scores == {"exact_match": 0.5, "f1": 0.5}
-        partial = compute("squad_scores/v1.1", [["dog", "a black cat"]], ["the cat"])
+        partial = compute("squad_v1.1", [["dog", "a black cat"]], ["the cat"])
         assert partial == {"exact_match": 0.0, "f1": pytest.approx(2 / 3)}
 
     def test_an_empty_answer_shares_no_word(self):
-        assert compute("squad_scores/v1.1", [["cat"]], [""]) == {"exact_match": 0.0, "f1": 0.0}
-        assert compute("squad_scores/v1.1", [["the"]], ["a"]) == {"exact_match": 1.0, "f1": 0.0}
+        assert compute("squad_v1.1", [["cat"]], [""]) == {"exact_match": 0.0, "f1": 0.0}
+        assert compute("squad_v1.1", [["the"]], ["a"]) == {"exact_match": 1.0, "f1": 0.0}
 
 
 IOB = st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "I-A-B"])
@@ -174,7 +172,7 @@ class TestEntities:
     def test_seqevals_published_example(self):
         right = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
         guess = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
-        scores = compute("entity_scores", right, guess)
+        scores = compute("entities", right, guess)
         assert scores == {
             "precision": 0.5, "recall": 0.5, "f1": 0.5, "strict_f1": 0.5,
             "precision_MISC": 0.0, "recall_MISC": 0.0, "f1_MISC": 0.0,
@@ -185,7 +183,7 @@ class TestEntities:
         # Four entities; three are predicted: one right, one with a wrong end, one of a wrong type.
         right = [["B-PER", "I-PER", "O", "B-LOC"], ["B-ORG", "B-ORG", "O"]]
         guess = [["B-PER", "O", "O", "B-ORG"], ["B-ORG", "O", "O"]]
-        scores = compute("entity_scores", right, guess)
+        scores = compute("entities", right, guess)
         assert scores["precision"] == pytest.approx(1 / 3)
         assert scores["recall"] == pytest.approx(1 / 4)
         assert scores["f1"] == pytest.approx(2 * 1 / (3 + 4))
@@ -198,7 +196,7 @@ class TestEntities:
          (["B-LOC", "B-PER"], ["B-LOC", "I-PER"])],
     )  # fmt: skip
     def test_a_stray_inside_begins_an_entity_that_is_not_strict(self, right, stray):
-        scores = compute("entity_scores", [right], [stray])
+        scores = compute("entities", [right], [stray])
         assert (scores["f1"], scores["f1_PER"]) == (1.0, 1.0)
         assert scores["strict_f1"] < 1.0
 
@@ -206,7 +204,7 @@ class TestEntities:
     @given(pairs=st.lists(st.lists(st.tuples(IOB, IOB), min_size=1, max_size=8), min_size=1, max_size=4))
     def test_scores_are_those_of_the_shared_tasks_script(self, pairs):
         right, guess = ([[pair[side] for pair in row] for row in pairs] for side in (0, 1))
-        scores = metric("entity_scores")._compute(guess, right)
+        scores = load_metric("entities")._compute(guess, right)
         expected = conlleval(right, guess)
         assert {name: scores[name] for name in expected} == pytest.approx(expected)
         assert scores.keys() == expected.keys() | {"strict_f1"}
@@ -218,17 +216,17 @@ class TestEntities:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             strict = f1_score(right, guess, mode="strict", scheme=IOB2, zero_division=0)
-        assert metric("entity_scores")._compute(guess, right)["strict_f1"] == pytest.approx(strict)
+        assert load_metric("entities")._compute(guess, right)["strict_f1"] == pytest.approx(strict)
 
     def test_two_adjacent_entities_of_a_type_are_two(self):
-        scores = compute("entity_scores", [["B-PER", "B-PER"]], [["B-PER", "I-PER"]])
+        scores = compute("entities", [["B-PER", "B-PER"]], [["B-PER", "I-PER"]])
         assert scores["recall"] == 0.0
 
     @pytest.mark.parametrize("right", [["O", "O"], ["B-PER", "I-PER"]])
     def test_without_a_prediction_every_number_is_zero(self, right):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            scores = compute("entity_scores", [right], [["O", "O"]])
+            scores = compute("entities", [right], [["O", "O"]])
         assert set(scores.values()) == {0.0}
 
 

@@ -7,18 +7,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from finetune.ask.playground.guests import guests
+from finetune.ask.playground.models import load_models
 from finetune.model import open_model
-from finetune.questions import HEADS
+from finetune.questions import QUESTIONS
 from finetune.tasks.task import find_task
 from tokenizer.load import load_tokenizer
 
-RTE, HEAD = find_task("glue/rte"), HEADS["classification"]
+RTE, HEAD = find_task("glue/rte"), QUESTIONS["classification"]
 NEW_HEAD = ["classifier.bias", "classifier.weight"]
 
 
 def opened(folder, task=RTE, changes=None, fresh=False):
-    return open_model(str(folder), HEADS[task.head], task, load_tokenizer(folder), changes or {}, fresh)
+    return open_model(str(folder), task.question, task, load_tokenizer(folder), changes or {}, fresh)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_an_id_beyond_the_embeddings_is_refused_though_the_count_is_right(folder
     with pytest.raises(ValueError, match=wanted):
         opened(folder)
     with pytest.raises(ValueError, match=wanted):
-        guests([str(folder)])
+        load_models([str(folder)])
 
 
 def test_a_tokenizer_of_another_model_is_refused(folder):

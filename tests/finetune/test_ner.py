@@ -7,7 +7,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from finetune.ask.predict_split import encode
-from finetune.tasks.ner import TAGS, from_hub, iob2
+from finetune.questions.tags import to_iob2
+from finetune.tasks.ner import TAGS, convert_hub
 from finetune.tasks.task import DataSource, find_task
 from tokenizer.load import load_tokenizer
 
@@ -55,8 +56,8 @@ def test_real_files(data):
     ],
 )
 def test_iob2(tags, expected):
-    assert iob2(tags.split()) == expected.split()
-    assert iob2(expected.split()) == expected.split()
+    assert to_iob2(tags.split()) == expected.split()
+    assert to_iob2(expected.split()) == expected.split()
 
 
 def test_an_empty_line_ends_a_sentence(load):
@@ -93,13 +94,13 @@ def hub_rows(names):
 
 
 def test_the_hubs_tags_are_told_by_name():
-    assert from_hub(hub_rows(list(TAGS)))[0]["label"] == [TAGS.index("B-ORG"), 0]
-    assert from_hub(hub_rows(list(reversed(TAGS))))[0]["label"] == [TAGS.index(TAGS[-4]), len(TAGS) - 1]
+    assert convert_hub(hub_rows(list(TAGS)))[0]["label"] == [TAGS.index("B-ORG"), 0]
+    assert convert_hub(hub_rows(list(reversed(TAGS))))[0]["label"] == [TAGS.index(TAGS[-4]), len(TAGS) - 1]
 
 
 def test_unknown_hub_tags_are_an_error():
     with pytest.raises(ValueError, match="expected O, B-PER"):
-        from_hub(hub_rows(["O", "B-X", "I-X", "B-Y"]))
+        convert_hub(hub_rows(["O", "B-X", "I-X", "B-Y"]))
 
 
 class TestDocuments:

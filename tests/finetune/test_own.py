@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 from transformers import AutoModelForMultipleChoice, pipeline
 
-from finetune.tasks.task import DataSource, find_task, opened
+from finetune.tasks.task import DataSource, find_task, open_task
 
 WORDS = {"0": "bad", "5": "good", "10": "high"}
 FILLERS = ["the", "cat", "dog", "sat", "on", "old", "red"]
@@ -69,7 +69,7 @@ def load(tmp_path):
                 write(path, rows(split, number))
         files = {split: f"{split}.{suffix}" for split in ("train", "dev")}
         fields = {"files": files, "columns": COLUMNS[kind]} | changes
-        return opened(find_task(f"own/{kind}"), DataSource("folder", str(tmp_path), **fields))
+        return open_task(find_task(f"own/{kind}"), DataSource("folder", str(tmp_path), **fields))
 
     return read
 

@@ -24,8 +24,8 @@ from transformers import (
 
 from finetune.ask.playground import inside
 from finetune.ask.playground.__main__ import main
-from finetune.ask.playground.guests import guests, short
-from finetune.ask.playground.views import VIEWS, made_up
+from finetune.ask.playground.models import load_models, shorten_names
+from finetune.ask.playground.views import VIEWS, generate
 
 ROOT = Path(__file__).parents[2]
 LABELS, TAGS = {0: "never", 1: "maybe", 2: "so"}, dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))
@@ -57,7 +57,7 @@ def folders(tmp_path_factory, small_model, small_gpt):
 @pytest.fixture(scope="module")
 def guest(folders):
     """`guest(name)`: the model of a run."""
-    opened = {one.name: one for one in guests([str(path) for path in sorted(folders.iterdir())])}
+    opened = {one.name: one for one in load_models([str(path) for path in sorted(folders.iterdir())])}
     return opened.__getitem__
 
 
@@ -97,7 +97,7 @@ class TestLanguageModels:
         expected = GPT2LMHeadModel.from_pretrained(folders / "gpt/model").generate(
             start, attention_mask=torch.ones_like(start), max_new_tokens=12, do_sample=False
         )
-        grown = list(made_up(gpt, SENTENCE, 0, 1, 12, chance))
+        grown = list(generate(gpt, SENTENCE, 0, 1, 12, chance))
         assert grown[-1] == expected[0, : len(grown[-1])].tolist()
         assert [ids[:-1] for ids in grown[1:]] == grown[:-1]  # a token at a time
 
@@ -109,7 +109,7 @@ class TestLanguageModels:
             likeliest, order = shares.sort(descending=True)
             kept = order[likeliest.cumsum(0) - likeliest < 0.6]
             chance = torch.Generator().manual_seed(0)
-            drawn = [next(made_up(gpt, SENTENCE, 0.7, 0.6, 1, chance), [0])[-1] for _ in range(1500)]
+            drawn = [next(generate(gpt, SENTENCE, 0.7, 0.6, 1, chance), [0])[-1] for _ in range(1500)]
         assert set(drawn) <= set(kept.tolist())
         most = int(kept[0])
         assert drawn.count(most) / 1500 == pytest.approx(float(shares[most] / shares[kept].sum()), abs=0.04)
@@ -119,7 +119,7 @@ class TestLanguageModels:
         assert texts[0] == texts[1] != texts[2]
 
     def test_it_ends_where_the_models_positions_end(self, guest):
-        assert len(list(made_up(guest("gpt"), SENTENCE, 1.0, 1.0, 400, torch.Generator().manual_seed(1)))[-1]) <= 64
+        assert len(list(generate(guest("gpt"), SENTENCE, 1.0, 1.0, 400, torch.Generator().manual_seed(1)))[-1]) <= 64
 
 
 class TestFineTuned:
@@ -188,7 +188,7 @@ class TestInside:
         gpt = guest("gpt")
         (*_, last) = rows(inside.by_layer(gpt, SENTENCE))
         with torch.inference_mode():
-            best = gpt.model(**gpt.encoded(SENTENCE)).logits[0, -1].softmax(-1).max()
+            best = gpt.model(**gpt.encode(SENTENCE)).logits[0, -1].softmax(-1).max()
         assert f"{100 * float(best):.1f} %" in last[1]
 
 
@@ -233,11 +233,11 @@ class TestMistakes:
             assert said in ended.said.splitlines()[-1]
 
     def test_names_are_as_short_as_they_differ(self):
-        assert short(["a/model"]) == ["a"]
-        assert short(["runs/x/model", "runs/x/model/"]) == ["x", "x"]
-        assert short(["/a/b/x", "/a/c/y"]) == ["b/x", "c/y"]
-        assert short(["/a/x"]) == ["/a/x"]
-        assert short(["runs/x", "user/name"]) == ["runs/x", "user/name"]
+        assert shorten_names(["a/model"]) == ["a"]
+        assert shorten_names(["runs/x/model", "runs/x/model/"]) == ["x", "x"]
+        assert shorten_names(["/a/b/x", "/a/c/y"]) == ["b/x", "c/y"]
+        assert shorten_names(["/a/x"]) == ["/a/x"]
+        assert shorten_names(["runs/x", "user/name"]) == ["runs/x", "user/name"]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from transformers import (
 
 from finetune.ask import predict
 from finetune.ask.predict import main
-from finetune.tasks.metrics.entity_scores.entity_scores import entities
+from finetune.tasks.metrics.entities import find_entities
 
 WORDS = [
     "the",
@@ -209,7 +209,7 @@ class TestTags:
         ],
     )
     def test_entities_are_read_as_the_pipeline_does(self, tags, found):
-        assert entities(tags.split()) == found
+        assert find_entities(tags.split()) == found
 
 
 class TestSpans:
@@ -401,8 +401,8 @@ class TestStreams:
             assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
 
     def test_a_part_of_long_texts_is_short(self):
-        questions = [predict.Question(number, {"text": "a" * 1_500_000}) for number in range(4)]
-        assert [len(part) for part in predict.parts(questions)] == [3, 1]
+        questions = [predict.Example(number, {"text": "a" * 1_500_000}) for number in range(4)]
+        assert [len(part) for part in predict.split_examples(questions)] == [3, 1]
 
     def test_the_rows_before_a_broken_one_are_answered(self, tmp_path, classifier, launch_program, monkeypatch):
         write(tmp_path / "in.txt", [["the cat"]] * 10 + [[""]] + [["a dog"]], ["text"])

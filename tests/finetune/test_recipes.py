@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.run.recipe import load
-from finetune.jobs import jobs
+from finetune.jobs import list_jobs
 from finetune.recipe import FinetuneRecipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes/finetune").glob("*.yaml"))
@@ -18,7 +18,7 @@ TRIED = {
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_it_is_read_and_its_head_says_how_it_is_launched(path):
     recipe = load(FinetuneRecipe, path)
-    found = jobs(recipe)
+    found = list_jobs(recipe)
     assert len(found) >= len(recipe.task) * len(recipe.seeds)
     assert all(job.recipe.plan.global_batch_size % job.recipe.plan.per_device_train_batch_size == 0 for job in found)
     head = path.read_text().split("\nname:")[0]

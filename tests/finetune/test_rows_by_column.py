@@ -8,8 +8,8 @@ import pyarrow
 import pytest
 from pyarrow.parquet import write_table
 
-from finetune.tasks.files import opened as opened_inputs
-from finetune.tasks.task import DataSource, Rows, find_task, opened
+from finetune.tasks.files import open_file
+from finetune.tasks.task import DataSource, Rows, find_task, open_task
 
 COLUMNS = {"text": "review", "label": "stars"}
 ROWS = "".join(f"word {number},{'ab'[number % 2]}\n" for number in range(8))
@@ -17,7 +17,7 @@ ROWS = "".join(f"word {number},{'ab'[number % 2]}\n" for number in range(8))
 
 def load(path: Path, task: str = "own/classification", columns: dict[str, Any] = COLUMNS) -> Rows:
     source = DataSource("folder", str(path.parent), files={"train": path.name}, columns=columns, hold_out=0.3)
-    return opened(find_task(task), source)[1]
+    return open_task(find_task(task), source)[1]
 
 
 def texts(rows: Rows) -> list[str]:
@@ -98,13 +98,13 @@ class TestColumnsAreNamed:
         path = tmp_path / "rows.parquet"
         write_table(pyarrow.Table.from_arrays([pyarrow.array(["x", "y"])] * 2, names=["review", "review"]), path)
         with pytest.raises(ValueError, match=r"rows\.parquet has the column 'review' twice"):
-            opened_inputs(str(path))
+            open_file(str(path))
 
     def test_a_file_of_which_no_row_can_be_read(self, tmp_path):
         path = tmp_path / "rows.jsonl"
         path.write_text("[1]\n[2]\n")
         with pytest.raises(ValueError, match=r"rows\.jsonl:1: JSON, but not an object .*; no row of the file can be"):
-            opened_inputs(str(path))
+            open_file(str(path))
 
 
 class TestOfficialFiles:
@@ -121,11 +121,11 @@ class TestOfficialFiles:
         for split in ("train", "dev"):
             (tmp_path / f"{split}-v1.1.json").write_text(layout)
         with pytest.raises(ValueError, match=rf"train-v1\.1\.json: question 'q1': {message}"):
-            opened(find_task("squad/v1.1"), DataSource("folder", str(tmp_path)))
+            open_task(find_task("squad/v1.1"), DataSource("folder", str(tmp_path)))
 
     def test_swag_names_the_line_and_the_column(self, tmp_path):
         head = "sent1,sent2,ending0,ending1,ending2,ending3,label\n"
         for name in ("train.csv", "val.csv"):
             (tmp_path / name).write_bytes(f"{head}a,b,c,d,e,f,0\n".encode() + "caf\xe9,b,c,d,e,f,0\n".encode("latin-1"))
         with pytest.raises(ValueError, match=r"train\.csv:3: sent1 is not UTF-8"):
-            opened(find_task("swag"), DataSource("folder", str(tmp_path)))
+            open_task(find_task("swag"), DataSource("folder", str(tmp_path)))

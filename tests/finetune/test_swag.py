@@ -8,8 +8,8 @@ import torch
 from transformers import AutoConfig, AutoModelForMultipleChoice
 
 from finetune.ask.predict_split import encode
-from finetune.batches import batch_of, padded
-from finetune.questions import HEADS
+from finetune.batches import make_batch, pad_examples
+from finetune.questions import QUESTIONS
 from finetune.tasks.task import DataSource, find_task
 from tokenizer.load import load_tokenizer
 
@@ -81,15 +81,15 @@ def test_a_bad_row_is_named(load, rows, complaint):
 
 def test_the_loss_is_that_of_transformers_and_company_changes_nothing(load, small_model):
     found = load(row("1"), row("3", "It was on the old red dog and it"), row("0"))["train"]
-    head, tokenizer = HEADS["choice"], load_tokenizer(str(small_model))
+    head, tokenizer = QUESTIONS["choice"], load_tokenizer(str(small_model))
     torch.manual_seed(0)
     model = AutoModelForMultipleChoice.from_config(AutoConfig.from_pretrained(small_model)).eval()
     columns = encode(find_task("swag"), found, tokenizer, 48).columns
 
     def batch(index):
-        x = padded(columns, np.array(index), tokenizer.pad_token_id, longest=48)
+        x = pad_examples(columns, np.array(index), tokenizer.pad_token_id, longest=48)
         y = head.target(columns, index, x["input_ids"].shape[-1])
-        return batch_of(x, y, head.counts(x, y))
+        return make_batch(x, y, head.counts(x, y))
 
     whole = batch([0, 1, 2])
     assert whole.x["input_ids"].ndim == 3
@@ -98,5 +98,5 @@ def test_the_loss_is_that_of_transformers_and_company_changes_nothing(load, smal
         ours = head.loss(model, whole)["loss"]
         assert (ours / 3).item() == pytest.approx(model(**whole.x, labels=whole.y["label"]).loss.item(), rel=1e-5)
         for place in range(3):
-            alone = head.read(model, batch([place]))[0]
-            np.testing.assert_allclose(head.read(model, whole)[place], alone, atol=1e-5)
+            alone = head.predict(model, batch([place]))[0]
+            np.testing.assert_allclose(head.predict(model, whole)[place], alone, atol=1e-5)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from finetune.table.__main__ import main
-from finetune.table.pages import FORMATS, shown, shown_average
+from finetune.table.pages import FORMATS, format_average, format_cell
 from finetune.table.results import parse, read_all
-from finetune.table.standings import GLUE, tables
+from finetune.table.standings import GLUE, make_tables
 
 NINE = {
     "glue/mnli": {"dev_matched": {"accuracy": 0.70}, "dev_mismatched": {"accuracy": 0.72}},
@@ -58,7 +58,7 @@ def run(tmp_path):
 
 
 def glue(folder):
-    (table,) = tables(read_all([folder]))
+    (table,) = make_tables(read_all([folder]))
     return table
 
 
@@ -87,7 +87,7 @@ def command(monkeypatch, capsys):
 
 def test_published_averages_are_those_of_the_lecture(run):
     table = glue(run(line()))
-    averages = {row.system: shown_average(row, table) for row in table.rows if row.kind == "published"}
+    averages = {row.system: format_average(row, table) for row in table.rows if row.kind == "published"}
     assert averages == {
         "Pre-OpenAI SOTA": "74.0",
         "BiLSTM+ELMo+Attn": "71.0",
@@ -105,7 +105,7 @@ def test_columns_stand_in_the_papers_order(run):
 
 
 def test_markdown_has_the_same_cells_in_every_line(run):
-    both = tables(read_all([run(line(), line("docs/pair|odd", label="a|b"))]))
+    both = make_tables(read_all([run(line(), line("docs/pair|odd", label="a|b"))]))
     for block in FORMATS["markdown"](both).split("\n\n"):
         rows = [text for text in block.splitlines() if text.startswith("|")]
         assert len({len(re.findall(r"(?<!\\)\|", text)) for text in rows}) <= 1
@@ -123,7 +123,7 @@ def test_published_and_ours_are_told_apart(run):
 def test_nine_columns_make_an_average(run):
     table = glue(run(*(line(task, metrics, majority={}) for task, metrics in NINE.items())))
     mini = row(table, "mini")
-    assert " ".join(shown(mini, column) for column in GLUE) == "70.0/72.0 60.0 80.0 90.0 30.0 75.0 85.0 55.0"
+    assert " ".join(format_cell(mini, column) for column in GLUE) == "70.0/72.0 60.0 80.0 90.0 30.0 75.0 85.0 55.0"
     assert mini.average(GLUE) == pytest.approx((70 + 72 + 60 + 80 + 90 + 30 + 75 + 85 + 55) / 9)
     assert not any("no average" in note for note in table.notes)
 
@@ -132,13 +132,13 @@ def test_a_missing_task_is_a_dash_and_leaves_no_average(run):
     kept = {task: metrics for task, metrics in NINE.items() if task not in ("glue/mnli", "glue/qqp")}
     table = glue(run(*(line(task, metrics, majority={}) for task, metrics in kept.items())))
     mini = row(table, "mini")
-    assert [shown(mini, column) for column in GLUE[:3]] == ["–", "–", "80.0"]
-    assert shown_average(mini, table) == "–"
+    assert [format_cell(mini, column) for column in GLUE[:3]] == ["–", "–", "80.0"]
+    assert format_average(mini, table) == "–"
     assert "mini has no average: MNLI-(m/mm), QQP not run." in table.notes
 
 
 def test_wnli_is_not_of_the_nine(run):
-    first, second = tables(read_all([run(line(), line("glue/wnli"))]))
+    first, second = make_tables(read_all([run(line(), line("glue/wnli"))]))
     assert [column.title for column in second.columns] == ["glue/wnli"]
     assert {cell.measure.task for cell in row(first, "mini").cells.values()} == {"glue/rte"}
 
@@ -149,7 +149,7 @@ def test_wnli_is_not_of_the_nine(run):
 def test_a_cell_is_the_median_over_seeds(run, values, expected):
     jobs = [line(metrics={"dev": {"accuracy": value}}, seed=seed) for seed, value in enumerate(values)]
     table = glue(run(*jobs))
-    assert shown(row(table, "mini"), GLUE[-1]) == expected
+    assert format_cell(row(table, "mini"), GLUE[-1]) == expected
     assert any(note.startswith(f"mini: {len(values)} seed") for note in table.notes)
 
 
@@ -160,8 +160,8 @@ def test_random_init_stands_above_its_pretrained_twin_and_labels_keep_their_orde
 
 def test_majority_comes_from_the_results_lines(run):
     table = glue(run(line()))
-    assert shown(row(table, "Majority class"), GLUE[-1]) == "52.7"
-    assert shown(row(table, "Majority class"), GLUE[0]) == "–"
+    assert format_cell(row(table, "Majority class"), GLUE[-1]) == "52.7"
+    assert format_cell(row(table, "Majority class"), GLUE[0]) == "–"
 
 
 def test_the_best_setting_counts_by_its_median_and_the_choice_is_said(run):
@@ -171,16 +171,16 @@ def test_the_best_setting_counts_by_its_median_and_the_choice_is_said(run):
         for s, v in enumerate((0.6, 0.7, 0.6))
     ]
     table = glue(run(*lucky, *steady))
-    assert shown(row(table, "mini"), GLUE[-1]) == "60.0"
+    assert format_cell(row(table, "mini"), GLUE[-1]) == "60.0"
     assert any("the best of up to 2 settings, chosen on the same rows" in note for note in table.notes)
 
 
 def test_beyond_glue_shows_squad_as_em_and_f1_and_other_tasks_by_their_headline(run):
     squad = line("squad/v1.1", {"dev": {"f1": 0.8, "exact_match": 0.7}}, majority={})
     ner = line("conll2003", {"dev": {"f1": 0.91}, "test": {"f1": 0.88}}, majority={})
-    (table,) = tables(read_all([run(squad, ner)]))
+    (table,) = make_tables(read_all([run(squad, ner)]))
     assert table.title == "Beyond GLUE"
-    assert [(c.title, c.subtitle, shown(row(table, "mini"), c)) for c in table.columns] == [
+    assert [(c.title, c.subtitle, format_cell(row(table, "mini"), c)) for c in table.columns] == [
         ("squad/v1.1", "dev EM/F1", "70.0/80.0"),
         ("conll2003", "dev/test F1", "91.0/88.0"),
     ]
@@ -244,7 +244,7 @@ def test_a_missing_field_is_named(name):
 
 def test_a_metric_that_the_table_needs_is_missed_by_name(run):
     with pytest.raises(ValueError, match=r"results.jsonl:1: glue/mrpc has no dev f1"):
-        tables(read_all([run(line("glue/mrpc", {"dev": {"accuracy": 0.7}}))]))
+        make_tables(read_all([run(line("glue/mrpc", {"dev": {"accuracy": 0.7}}))]))
 
 
 # The program
@@ -333,7 +333,7 @@ def test_degenerate_runs_are_named_and_counted_and_those_without_a_score_are_nam
         failed(seed=2),
     )
     table = glue(folder)
-    assert shown(row(table, "mini"), GLUE[-1]) == "55.0"
+    assert format_cell(row(table, "mini"), GLUE[-1]) == "55.0"
     first, second = table.failures
     assert first.startswith("glue/rte, mini, seed 1: answers 'entailment' to every row")
     assert "counts in the median" in first
@@ -343,13 +343,13 @@ def test_degenerate_runs_are_named_and_counted_and_those_without_a_score_are_nam
 
 
 def test_a_run_in_which_everything_failed_has_no_row_and_says_why(run):
-    (table,) = tables(read_all([run(failed())]))
+    (table,) = make_tables(read_all([run(failed())]))
     assert all(row.kind != "pretrained" for row in table.rows)
     assert table.failures
 
 
 def test_where_everything_beyond_glue_failed_there_is_no_table_of_nothing(run):
-    found = tables(read_all([run(failed(task="squad/v1.1"))]))
+    found = make_tables(read_all([run(failed(task="squad/v1.1"))]))
     assert "| System |" not in FORMATS["markdown"](found)
     assert '<th scope="col">System</th>' not in FORMATS["html"](found)
     for render in FORMATS.values():
@@ -360,7 +360,7 @@ def test_where_everything_beyond_glue_failed_there_is_no_table_of_nothing(run):
 def test_a_part_of_the_training_rows_is_marked(run):
     job = line("glue/mnli", NINE["glue/mnli"], sizes={"train": 10_000, "dev_matched": 4_908})
     table = glue(run(job | {"majority": {}}))
-    assert shown(row(table, "mini"), GLUE[0]) == "70.0/72.0†"
+    assert format_cell(row(table, "mini"), GLUE[0]) == "70.0/72.0†"
     assert any("glue/mnli on 10,000 of 392,702 rows" in note for note in table.notes)
 
 
@@ -380,22 +380,22 @@ def notes_of(table, mark):
     ],
 )  # fmt: skip
 def test_a_part_of_any_kind_is_marked_wherever_it_counts(run, fields, said):
-    (table,) = tables(read_all([run(line(**fields))]))
-    assert shown(row(table, "mini"), table.columns[-1]).endswith("†")
+    (table,) = make_tables(read_all([run(line(**fields))]))
+    assert format_cell(row(table, "mini"), table.columns[-1]).endswith("†")
     assert said in " ".join(notes_of(table, "†"))
 
 
 @pytest.mark.parametrize("passes", [1.0, 1.003, 2.5])
 def test_whole_epochs_of_all_rows_are_not_marked(run, passes):
     table = glue(run(line(passes=passes, sizes={"train": 2490, "dev": 277}, held_out=0.0)))
-    assert shown(row(table, "mini"), GLUE[-1]) == "61.0"
+    assert format_cell(row(table, "mini"), GLUE[-1]) == "61.0"
     assert not notes_of(table, "†")
 
 
 def test_an_average_over_a_part_is_marked_too(run):
     jobs = [line(task, metrics, majority={}) for task, metrics in NINE.items()]
     table = glue(run(*jobs[:-1], jobs[-1] | {"passes": 0.5}))
-    assert shown_average(row(table, "mini"), table) == "68.6†"
+    assert format_average(row(table, "mini"), table) == "68.6†"
 
 
 def test_only_the_system_that_is_partial_is_named(run):
@@ -440,10 +440,10 @@ def test_entity_scores_of_older_versions_are_shown_as_strict_ones(run):
     constant = {"dev": {"f1": 0.0, "precision": 0.0, "recall": 0.0}}
     old = ner("old") | {"majority": constant}
     new = ner("new", strict_f1=0.89) | {"majority": {"dev": constant["dev"] | {"strict_f1": 0.0}}}
-    (table,) = tables(read_all([run(old, new)]))
+    (table,) = make_tables(read_all([run(old, new)]))
     (column,) = table.columns
     assert column.subtitle == "dev F1/strict F1"
-    assert [shown(row(table, name), column) for name in ("BERT-base", "old", "new")] == [
+    assert [format_cell(row(table, name), column) for name in ("BERT-base", "old", "new")] == [
         "96.4/–",
         "–/90.0",
         "90.0/89.0",
@@ -453,7 +453,7 @@ def test_entity_scores_of_older_versions_are_shown_as_strict_ones(run):
 @pytest.mark.parametrize("task", ["conll2003", "own/x"])
 def test_the_plots_legend_names_only_what_is_drawn(run, task):
     metrics = {"dev": {"f1": 0.9}}
-    html = FORMATS["html"](tables(read_all([run(line(task, metrics, majority={}))])))
+    html = FORMATS["html"](make_tables(read_all([run(line(task, metrics, majority={}))])))
     assert ("published" in re.findall(r"<text[^>]*>([^<]*)", html)[-1]) == (task == "conll2003")
     assert ">majority<" not in html
     assert ">mini<" in html
@@ -547,6 +547,6 @@ def test_what_was_tried_stands_in_the_json(run, command):
 def test_squad_has_the_papers_rows_beside_ours(run):
     metrics = {"dev": {"exact_match": 0.2, "f1": 0.3}}
     ours = line("squad/v1.1", metrics, majority={}, headline={"name": "f1", "value": 0.3})
-    (table,) = tables(read_all([run(ours)]))
-    assert shown(row(table, "BERT-base"), table.columns[0]) == "80.8/88.5"
-    assert shown(row(table, "mini"), table.columns[0]) == "20.0/30.0"
+    (table,) = make_tables(read_all([run(ours)]))
+    assert format_cell(row(table, "BERT-base"), table.columns[0]) == "80.8/88.5"
+    assert format_cell(row(table, "mini"), table.columns[0]) == "20.0/30.0"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.tasks.task import DataSource, find_task, opened
+from finetune.tasks.task import DataSource, find_task, open_task
 from finetune.tasks.word_lines import read_sentences
 
 
@@ -19,7 +19,7 @@ def load(tmp_path):
         (tmp_path / name).write_text(text, encoding="utf-8", newline="")
         columns = {"words": words, "tags": tags}
         source = DataSource("folder", str(tmp_path), files={"train": name, "dev": name}, columns=columns, **more)
-        return opened(find_task(f"own/{kind}"), source)
+        return open_task(find_task(f"own/{kind}"), source)
 
     return read
 
@@ -126,5 +126,5 @@ class TestBlanks:
         (tmp_path / "train.csv").write_text('words,tags\n"10\u00a0000  men",O B-X\n', encoding="utf-8")
         files = {"train": "train.csv", "dev": "train.csv"}
         source = DataSource("folder", str(tmp_path), files=files, columns={"words": "words", "tags": "tags"})
-        _, rows = opened(find_task("own/entities"), source)
+        _, rows = open_task(find_task("own/entities"), source)
         assert rows["train"]["words"][:] == [["10\u00a0000", "men"]]

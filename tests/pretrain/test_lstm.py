@@ -22,9 +22,9 @@ from engine.run.saved import opened
 from engine.train.batch import Batch
 from engine.train.flops import count_flops, shape_of
 from engine.train.window import PACE
-from finetune.ask.playground.guests import guests
 from finetune.ask.playground.inside import attention, by_layer
-from finetune.ask.playground.views import go_on
+from finetune.ask.playground.models import load_models
+from finetune.ask.playground.views import continue_text
 from finetune.ask.predict import main as predict
 from finetune.run import main as finetune
 from pretrain.objectives.causal_lm import CausalLM
@@ -183,8 +183,8 @@ def test_a_saved_one_is_opened_converted_and_played_with(uninterrupted, tmp_path
     copy = tmp_path / "half"
     ended = launch_program(convert, tmp_path, str(run), "--to", "safetensors", "--dtype", "bf16", "--out", str(copy))
     assert ended.status == 0, ended.said
-    (guest,) = guests([str(copy)])
-    *_, last = go_on(guest, "Kala", 0, 1.0, 5, 0)
+    (guest,) = load_models([str(copy)])
+    *_, last = continue_text(guest, "Kala", 0, 1.0, 5, 0)
     assert "Kala" in last
     with pytest.raises(ValueError, match="does not tell its attention"):
         attention(guest, "Kala mo", "", 1, 0)
@@ -194,10 +194,10 @@ def test_a_saved_one_is_opened_converted_and_played_with(uninterrupted, tmp_path
 
 def test_the_page_writes_what_generate_writes(uninterrupted):
     source = str(uninterrupted / "runs/small/model")
-    (guest,) = guests([source])
-    from finetune.ask.playground.views import made_up
+    (guest,) = load_models([source])
+    from finetune.ask.playground.views import generate
 
-    *_, said = made_up(guest, "Kala", 0, 1.0, 8, torch.Generator())
+    *_, said = generate(guest, "Kala", 0, 1.0, 8, torch.Generator())
     tokenizer, model = AutoTokenizer.from_pretrained(source), AutoModelForCausalLM.from_pretrained(source)
     ids = torch.tensor([[tokenizer.eos_token_id, *tokenizer.encode("Kala")]])
     mask = torch.ones_like(ids)

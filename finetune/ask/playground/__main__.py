@@ -24,8 +24,7 @@ class Options:
     """Open a page to play with models."""
 
     models: Annotated[
-        tyro.conf.Positional[tuple[str, ...]],
-        tyro.conf.arg(metavar="MODEL...", help="runs, models' folders, Hub ids"),
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL...", help="runs, models' folders, Hub ids")
     ]
     port: int = 0  # 0: the first free one from 7860
     browser: bool = False  # open the page in this machine's browser
@@ -39,10 +38,10 @@ def main(argv: list[str]) -> None:
     if importlib.util.find_spec("gradio") is None:
         raise ValueError('gradio is not installed: say  pip install "cloze[pages]"  or install requirements.txt')
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
-    from finetune.ask.playground.guests import guests
+    from finetune.ask.playground.models import load_models
     from finetune.ask.playground.page import page, show
 
-    show(page(guests(options.models)), options.port, options.browser)
+    show(page(load_models(options.models)), options.port, options.browser)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ class Guard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            said = trouble.encode()
-            headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(said)).encode())]
+            body = trouble.encode()
+            headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": said})
+            await send({"type": "http.response.body", "body": body})
 
 
 def refusal(path: str, headers: list[tuple[bytes, bytes]]) -> str:

@@ -36,7 +36,7 @@ def bars(shares: Shares) -> str:
     return f"<div class='guesses'>{rows}</div>"
 
 
-def running(text: str, marks: Iterable[tuple[int, int, str]] = ()) -> str:
+def highlight(text: str, marks: Iterable[tuple[int, int, str]] = ()) -> str:
     """A text with pieces of it marked: (start, end, what it is called), in order and apart from each other."""
     pieces, done = [], 0
     for start, end, name in marks:
@@ -47,7 +47,6 @@ def running(text: str, marks: Iterable[tuple[int, int, str]] = ()) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of texts."""
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
     return f"<div class='scroll'><table><tr>{names}</tr>{body}</table></div>"
@@ -73,11 +72,9 @@ def heat(names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
     return f"<div class='scroll'><table class='heat'><thead><tr><th></th>{columns}</tr></thead>{rows}</table></div>"
 
 
-def titled(title: str, content: str) -> str:
-    """Content under a small heading."""
+def with_title(title: str, content: str) -> str:
     return f"<h4>{escape(title)}</h4>{content}"
 
 
 def percent(share: float) -> str:
-    """A share as people read it."""
     return f"{100 * share:.1f} %"

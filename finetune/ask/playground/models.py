@@ -11,9 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.run.runtime import make_accelerator
 from engine.run.saved import architecture, located, opened
-from finetune.ask.model import KINDS, Answering, fine_tuned
-from finetune.model import max_tokens
-from finetune.questions.asked import ASKED, Fields, refuse_other_texts
+from finetune.ask.model import ARCHITECTURES, Answerer, load_fine_tuned
+from finetune.model import count_positions
+from finetune.tasks.fields import Fields
 from finetune.tasks.task import Task
 from tokenizer.load import load_tokenizer, refuse_strange_ids
 
@@ -31,7 +31,7 @@ PRETRAINED = {
 
 
 @dataclass
-class Guest:
+class LoadedModel:
     """A model on the page: its name there, what it can be asked, and its tokenizer."""
 
     name: str
@@ -43,15 +43,14 @@ class Guest:
 
     @property
     def most_tokens(self) -> int:
-        """How many tokens the model reads."""
-        return max_tokens(self.model)
+        return count_positions(self.model)
 
     @property
     def reads_pairs(self) -> bool | None:
         """Whether it was fine-tuned for pairs of texts; None if its folder does not say."""
         return len(self.task.columns) == 2 if self.task and self.task.columns else None
 
-    def encoded(self, text: str, pair: str | None = None) -> dict[str, Tensor]:
+    def encode(self, text: str, pair: str | None = None) -> dict[str, Tensor]:
         """A text, or a pair, as the model reads it: (1, T) each. Errors: ValueError for none, and for a long one."""
         if not text.strip() or (pair is not None and not pair.strip()):
             raise ValueError("There is no text yet: write one")
@@ -61,7 +60,7 @@ class Guest:
             raise ValueError(f"This is {length} tokens, and {self.name} reads {self.most_tokens}: shorten the text")
         return dict(x)
 
-    def gaps(self, ids: Tensor) -> list[int]:
+    def find_gaps(self, ids: Tensor) -> list[int]:
         """The places of the masks among ids (T,). Errors: ValueError if there is none."""
         mask = self.tokenizer.mask_token
         places = [place for place, token in enumerate(ids.tolist()) if token == self.tokenizer.mask_token_id]
@@ -75,58 +74,58 @@ class Guest:
             return [str(self.tokenizer.decode([token])).replace("\n", "⏎") for token in ids]
         return [str(token) for token in self.tokenizer.convert_ids_to_tokens(list(ids))]
 
-    def told(self, **given: str) -> Fields:
-        """What a fine-tuned model says to one question, as `finetune.predict` tells it, beside the question.
+    def answer(self, given: Fields) -> Fields:
+        """What a fine-tuned model answers to one row, as a line of `finetune.predict`, beside the row's fields.
 
         Errors: ValueError for a text that says nothing.
         """
         assert self.task is not None
-        asked, way = ASKED[self.task.head], {name: name for name in given}
-        refuse_other_texts(self.task, way)
-        fields = asked.given(given, way)
-        task = replace(self.task, columns=asked.columns(way))
-        (told,) = Answering(self.model, task, self.tokenizer, self.accelerator).told([fields])
-        return fields | told
+        question, layout = self.task.question, {name: name for name in given}
+        question.check_layout(self.task, layout)
+        fields = question.read_fields(given, layout)
+        task = replace(self.task, columns=question.columns(layout))
+        (line,) = Answerer(self.model, task, self.tokenizer, self.accelerator).answer([fields])
+        return fields | line
 
 
-def guests(names: Sequence[str]) -> list[Guest]:
+def load_models(names: Sequence[str]) -> list[LoadedModel]:
     """Open models: runs, folders and Hub ids, these perhaps with a revision, as user/name@step-10000.
 
     Errors: FileNotFoundError, ValueError for one that cannot be opened.
     """
-    sources = [source(name) for name in names]
+    sources = [parse_source(name) for name in names]
     if twice := [name for (name, _), times in Counter(sources).items() if times > 1]:
         raise ValueError(f"{twice[0]} is named twice: name every model once")
     accelerator = make_accelerator(seed=0)
-    return [guest(name, *where, accelerator) for name, where in zip(short(names), sources, strict=True)]
+    return [load_model(name, *where, accelerator) for name, where in zip(shorten_names(names), sources, strict=True)]
 
 
-def source(name: str) -> tuple[str, str]:
+def parse_source(name: str) -> tuple[str, str]:
     """(folder or Hub id, revision): what follows an @ is a revision, unless a folder has that name."""
     model, at, revision = name.rpartition("@")
     return (located(model), revision) if at and not Path(name).exists() else (located(name), "main")
 
 
-def guest(name: str, source: str, revision: str, accelerator: "Accelerator") -> Guest:
-    """Open one model. Errors: as for `guests`."""
+def load_model(name: str, source: str, revision: str, accelerator: "Accelerator") -> LoadedModel:
+    """Open one model. Errors: as for `load_models`."""
     saved_from = architecture(source, revision)
-    if any(saved_from.endswith(suffix) for suffix in KINDS):
-        model, task, tokenizer = fine_tuned(source, revision)
-        made = Guest(name, model, tokenizer, (task.head,), accelerator, task)
+    if any(saved_from.endswith(suffix) for suffix in ARCHITECTURES):
+        model, task, tokenizer = load_fine_tuned(source, revision)
+        made = LoadedModel(name, model, tokenizer, (task.question.name,), accelerator, task)
     else:
         able = next((abilities for suffix, abilities in PRETRAINED.items() if saved_from.endswith(suffix)), ())
         model, tokenizer = opened(source, revision), load_tokenizer(source, revision)
         refuse_strange_ids(tokenizer, model.config.vocab_size, source)
-        made = Guest(name, model, tokenizer, able, accelerator)
+        made = LoadedModel(name, model, tokenizer, able, accelerator)
     made.model.set_attn_implementation("eager")  # the one that tells how much each token looks at each other
     made.model.to(accelerator.device).eval()
     return made
 
 
-def short(names: Sequence[str]) -> list[str]:
+def shorten_names(names: Sequence[str]) -> list[str]:
     """The names without the folders that they all begin with, and without a last /model.
 
-    >>> short(["runs/glue/glue-rte/seed-0/model", "runs/glue/glue-mrpc/seed-0/model"])
+    >>> shorten_names(["runs/glue/glue-rte/seed-0/model", "runs/glue/glue-mrpc/seed-0/model"])
     ['glue-rte/seed-0', 'glue-mrpc/seed-0']
     """
     parts = [Path(name.removesuffix("/")).parts for name in names]

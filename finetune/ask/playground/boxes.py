@@ -1,0 +1,27 @@
+"""What does a person fill in on the page?  The boxes for texts and numbers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that a person writes."""
+
+    label: str
+    value: str
+    lines: int = 2
+    for_pairs: bool = False  # shown where a model may read pairs, filled where one does
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that a person slides."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    step: float
+
+
+Box = Text | Number
