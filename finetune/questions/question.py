@@ -120,7 +120,7 @@ class Question(ABC):
 
     layouts: ClassVar[tuple[Layout, ...]]  # as files usually have it
     window: ClassVar[int] = 0  # tokens that are read at a time, where a text may be longer; 0: all
-    cut: ClassVar[str] = "cut at max_length {max_length}"  # in words, of rows that are too long
+    cut: ClassVar[str] = "cut at max_seq_length {max_length}"  # in words, of rows that are too long
 
     def columns(self, layout: Layout) -> tuple[str, ...]:
         """The columns of the task, in the order in which the model reads them."""
