@@ -481,7 +481,7 @@ class TestRefused:
                 "in.csv:3: 3 fields, but the header names 2 (text, n); a field",
             ),
             ("in.jsonl", b'{"text": "the cat"}\n{"text": "a\n', "in.jsonl:2: not JSON"),
-            ("in.jsonl", b'{"text": "the cat"}\n["a dog"]\n', "in.jsonl:2: JSON, but not an object"),
+            ("in.jsonl", b'{"text": "the cat"}\n["a dog"]\n', "in.jsonl:2: a JSON array, not an object {...}"),
             ("in.jsonl", b'{"text": "the cat"}\n{"txt": "a dog"}\n', "in.jsonl:2: no 'text' here"),
             ("in.jsonl", b'{"text": "the cat"}\n{"text": ["a"]}\n', "in.jsonl:2: 'text': found ['a']; expected a text"),
             ("in.jsonl", b'{"text": "the cat"}\n{"text": NaN}\n', "in.jsonl:2: 'text' is empty"),

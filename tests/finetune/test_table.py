@@ -36,7 +36,7 @@ def line(task="glue/rte", metrics=None, **fields):
         "metrics": metrics,
         "headline": {"name": name, "value": value},
         "majority": {"dev": {"accuracy": 0.527}},
-        "hyperparameters": {"lr": 3e-5},
+        "hyperparameters": {"learning_rate": 3e-5},
         "commit": "0123456789abcdef",
         "hardware": "2 threads of x86_64 CPU",
         "data": "folder glue",
@@ -167,7 +167,7 @@ def test_majority_comes_from_the_results_lines(run):
 def test_the_best_setting_counts_by_its_median_and_the_choice_is_said(run):
     lucky = [line(metrics={"dev": {"accuracy": v}}, seed=s) for s, v in enumerate((0.9, 0.5, 0.5))]
     steady = [
-        line(metrics={"dev": {"accuracy": v}}, seed=s, hyperparameters={"lr": 5e-5})
+        line(metrics={"dev": {"accuracy": v}}, seed=s, hyperparameters={"learning_rate": 5e-5})
         for s, v in enumerate((0.6, 0.7, 0.6))
     ]
     table = glue(run(*lucky, *steady))
@@ -529,7 +529,7 @@ def test_what_was_tried_stands_in_the_json(run, command):
         line(
             metrics={"dev": {"accuracy": v}},
             setting={"optimizer.learning_rate": lr},
-            hyperparameters={"lr": lr},
+            hyperparameters={"learning_rate": lr},
             **taken,
         )
         for lr, v in ((1e-5, 0.5), (3e-5, 0.6))
@@ -538,7 +538,7 @@ def test_what_was_tried_stands_in_the_json(run, command):
     (table,) = json.loads(out)["tables"]
     (ours,) = [row for row in table["rows"] if row["system"] == "mini"]
     tried = [(one["setting"], one["value"]) for one in ours["scores"][0]["tried"]]
-    assert tried == [("lr 1e-05", 50.0), ("lr 3e-05", 60.0)]
+    assert tried == [("learning_rate 1e-05", 50.0), ("learning_rate 3e-05", 60.0)]
     (detail,) = table["runs"]
     assert (detail["setting"], detail["num_settings"]) == ("lr 3e-05", 2)
     assert (detail["minutes"], detail["total_minutes"], detail["memory"]) == (2.0, 4.0, 1.5)
