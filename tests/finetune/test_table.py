@@ -540,7 +540,7 @@ def test_what_was_tried_stands_in_the_json(run, command):
     tried = [(one["setting"], one["value"]) for one in ours["scores"][0]["tried"]]
     assert tried == [("learning_rate 1e-05", 50.0), ("learning_rate 3e-05", 60.0)]
     (detail,) = table["runs"]
-    assert (detail["setting"], detail["num_settings"]) == ("lr 3e-05", 2)
+    assert (detail["setting"], detail["num_settings"]) == ("learning_rate 3e-05", 2)
     assert (detail["minutes"], detail["total_minutes"], detail["memory"]) == (2.0, 4.0, 1.5)
 
 
