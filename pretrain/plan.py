@@ -40,8 +40,7 @@ PACKED = {".gz": 2.9, ".zst": 2.9, ".parquet": 1.8}  # bytes of English text in 
 
 @dataclass(frozen=True)
 class Options:
-    """Foresee what a recipe needs: RECIPE.yaml [--key value ...] stands beside these options. `python -m
-    pretrain.run RECIPE.yaml --help` shows the keys."""
+    """Foresee what RECIPE.yaml needs; its keys, which `python -m pretrain.run RECIPE.yaml --help` shows, may follow."""
 
     hardware: str = "cpu"  # cpu (this machine), or a card such as a100
     processes: int = 1  # how many train together, each with a card
@@ -81,10 +80,8 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
     model = stages[0].outline()
     memory = max((stage.memory for stage in stages), key=lambda found: found.peak)
     held = on_the_device(memory, gpu, options.processes)
-    how: str = "unknown: it does not fit"
-    seconds: list[float] | None = None
-    if held["fits"]:
-        how, seconds = speed(stages, gpu, bf16, options.utilisation)
+    fits = held["fits"]
+    how, seconds = speed(stages, gpu, bf16, options.utilisation) if fits else ("unknown: it does not fit", None)
     steps = steps_of(recipe, stages, seconds)
     return {
         "name": recipe.name,
