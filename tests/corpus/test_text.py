@@ -294,7 +294,7 @@ def test_a_nul_is_dropped_and_counted(tmp_path):
     ("line", "message", "reason"),
     [
         ('{"text": "cut', r"a\.jsonl:2: not JSON: .*column", "rows not JSON"),
-        ('["text"]', r"a\.jsonl:2: JSON, but not an object", "rows not JSON"),
+        ('["text"]', r"a\.jsonl:2: a JSON array, not an object", "rows not JSON"),
         ('{"body": "b", "id": 3}', r"a\.jsonl:2: no key 'text'; the row has body, id", "rows without text"),
         ('{"text": null}', r"a\.jsonl:2: 'text' is null, not text; the row has text", "rows without text"),
         (r'{"text": "\ud83d"}', r"a\.jsonl:2: 'text' holds '\\ud83d', half a character", "rows with half a character"),

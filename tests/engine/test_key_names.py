@@ -168,11 +168,11 @@ def test_a_key_in_the_wrong_section_or_with_a_slip_is_sent_to_its_place(tmp_path
 
 
 def test_a_grid_over_an_old_key_is_answered_too():
-    from finetune.jobs import jobs
+    from finetune.jobs import list_jobs
 
     recipe = read(class_of(GLUE), [str(GLUE)])
     object.__setattr__(recipe, "grid", {"optimizer.lr": [1e-4]})
-    assert "grid: unknown key 'optimizer.lr'; say 'learning_rate' instead" in refused(lambda: jobs(recipe))
+    assert "grid: unknown key 'optimizer.lr'; say 'learning_rate' instead" in refused(lambda: list_jobs(recipe))
 
 
 def test_no_alias_leads_nowhere():
