@@ -218,6 +218,7 @@ def test_what_was_fine_tuned_answers_with_its_labels(run, tuned, tmp_path):
     assert set(ended.stdout.split()) <= {"entailment", "not_entailment"}
 
 
+@pytest.mark.slow
 def test_its_card_names_data_and_score(hub, tuned):
     text = hub.files("alice/rte")["README.md"].decode()
     card = ModelCard(text)

@@ -246,7 +246,7 @@ def test_a_source_without_a_document_is_an_error(tmp_path):
         read("jsonl", tmp_path)
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("suffix", [pytest.param(".gz", marks=pytest.mark.slow), ".zst"])
 def test_a_truncated_archive_is_named(tmp_path, suffix):
     rows = [{"text": f"{number} {number * 7919 % 10007} is a number."} for number in range(200_000)]
     file = write_rows(tmp_path / f"a.jsonl{suffix}", rows)

@@ -307,6 +307,7 @@ def sharded() -> dict:
     return json.loads(ended.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_two_processes_really_share_every_parameter(sharded):
     assert sharded["processes"] == 2
     assert sharded["cut"]

@@ -149,6 +149,7 @@ class TestNamed:
         )  # fmt: skip
         assert [(line["step"], line["loss"]) for line in json.loads(printed)] == [(2, 3.5), (4, 3.25)]
 
+    @pytest.mark.slow
     def test_tensorboard_is_told_each_value_and_forgets_what_is_taken_again(self, tmp_path):
         pytest.importorskip("tensorboard")
         in_python(tmp_path, TELL.format(name="tensorboard"))

@@ -160,6 +160,7 @@ def started(folder, *argv, launcher=()):
 
 
 class TestKilled:
+    @pytest.mark.slow
     def test_between_training_and_the_end_nothing_is_trained_again(self, tmp_path, write_finetune_recipe, launch):
         (tmp_path / "other").mkdir()
         write_finetune_recipe(tmp_path, plan={"num_train_epochs": 2})

@@ -71,6 +71,7 @@ class TestOrder:
         turned = tuple(reversed(self.NAMES))
         assert load("classification", labelled(*turned), labelled(*turned))[0].labels == expected
 
+    @pytest.mark.slow
     def test_processes_agree_whatever_their_hash_seeds(self, tmp_path):
         """All that is read off the rows: labels, tags, what is held out, and the report's counts."""
         write(tmp_path / "rows.jsonl", labelled(*self.NAMES, number=5))

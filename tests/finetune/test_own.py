@@ -180,6 +180,7 @@ def model(folder, kind):
     return folder / f"runs/{kind}/own-{kind}/seed-0/model"
 
 
+@pytest.mark.slow
 def test_what_decides_is_learnt(learnt):
     for kind in ("classification", "choice", "entities"):
         line = json.loads((model(learnt, kind).parent / "finished.json").read_text())

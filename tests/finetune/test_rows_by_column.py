@@ -103,7 +103,9 @@ class TestColumnsAreNamed:
     def test_a_file_of_which_no_row_can_be_read(self, tmp_path):
         path = tmp_path / "rows.jsonl"
         path.write_text("[1]\n[2]\n")
-        with pytest.raises(ValueError, match=r"rows\.jsonl:1: a JSON array, not an object .*; no row of the file can be"):
+        with pytest.raises(
+            ValueError, match=r"rows\.jsonl:1: a JSON array, not an object .*; no row of the file can be"
+        ):
             open_file(str(path))
 
 

@@ -4,9 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +16,6 @@ from finetune.table.__main__ import main as print_table
 from finetune.table.results import read_all
 from tests.shards import SHARDS
 
-CONFIGS = Path(__file__).parents[2] / "accelerate_configs"
 ALL = ["glue/cola", "glue/rte", "glue/stsb", "glue/mnli", "squad/v1.1", "conll2003"]
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # each process draws its own
 ONE_PASS = {"num_train_epochs": 1}
@@ -118,6 +114,7 @@ class TestAgain:
         assert launch(trained, "recipe.yaml").status == 0
         assert what_is_there(trained) == before
 
+    @pytest.mark.slow
     def test_seeds_and_tasks_may_be_added(self, copied, launch):
         path = copied / "runs/small/results.jsonl"
         before = path.read_text()
@@ -223,6 +220,7 @@ class TestOpenedByTransformers:
         assert results(tmp_path)["glue/rte"]["label"] == "seed-0"
 
 
+@pytest.mark.slow
 def test_a_gpt_is_fine_tuned_and_opened(tmp_path, launch, write_finetune_recipe, labelled, small_gpt):
     """It has neither padding nor special tokens of its own; what was judged is what the pipeline says."""
     tasks = ["glue/rte", "glue/cola", "squad/v1.1"]
@@ -252,17 +250,16 @@ def one(tmp_path_factory, launch, write_finetune_recipe):
 
 
 @pytest.fixture(scope="module", params=[{}, pytest.param(SHARDS, marks=pytest.mark.slow)], ids=["copies", "shards"])
-def one_and_two(request, one, tmp_path_factory, write_finetune_recipe):
+def one_and_two(request, one, tmp_path_factory, write_finetune_recipe, launch_together):
     """What one process and what two make of it, the model whole on each of them or in shards."""
+    from finetune.run import main  # not before the environment is set
+
     folder = tmp_path_factory.mktemp("two")
     write_finetune_recipe(folder, **TOGETHER)
-    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu_2.yaml")]
-    command = [sys.executable, *launcher, "--main_process_port", "0", "-m", "finetune.run", "recipe.yaml"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", **request.param}
-    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "2 process(es)" in ended.stdout
-    assert ("the model in shards" in ended.stdout) == bool(request.param)
+    first, other = launch_together(main, folder, "recipe.yaml", **request.param)
+    assert (first.status, other.status) == (0, 0), first.said + other.said
+    assert "2 process(es)" in first.said
+    assert ("the model in shards" in first.said) == bool(request.param)
     return one, folder
 
 

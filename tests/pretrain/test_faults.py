@@ -122,7 +122,7 @@ def test_stopped_on_two_processes_it_goes_on_bit_by_bit(on_two, prepared, launch
     assert_bit_equal(folder, on_two)
 
 
-@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(("first", "then"), [pytest.param(2, 1, marks=pytest.mark.slow), (1, 2)])
 def test_a_state_goes_on_on_another_number_of_processes(on_two, prepared, launch_together, first, then):
     folder = prepared("moved")
     stop = once_at(folder, 7, send(signal.SIGTERM, 0))

@@ -79,6 +79,7 @@ def test_a_run_takes_the_memory_that_was_foreseen(run_and_forecast):
     assert 0.7 < taken / forecast["memory"]["peak"] < 1.4
 
 
+@pytest.mark.slow
 def test_a_step_takes_the_time_that_was_foreseen(run_and_forecast):
     # The machine may be busy with other things in one of the two, so the factor is generous.
     run, forecast, _ = run_and_forecast

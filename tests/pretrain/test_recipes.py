@@ -54,7 +54,15 @@ def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
     return small
 
 
-SIZES_ALONE = ("bert-tiny", "bert-small", "bert-medium", "bert-large", "gpt2-medium")  # differ from one that is tried
+SIZES_ALONE = (
+    "bert-base",
+    "gpt2-small",
+    "bert-tiny",
+    "bert-small",
+    "bert-medium",
+    "bert-large",
+    "gpt2-medium",
+)  # differ from one that is tried
 
 
 @pytest.mark.parametrize(

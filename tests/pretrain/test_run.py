@@ -183,6 +183,7 @@ def test_accumulation_gives_the_same_run(tmp_path, on_one_process, launch, write
     assert_equal_up_to_rounding(tmp_path, on_one_process)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_run(tmp_path, on_one_process, write_recipe):
     write_recipe(tmp_path, model=NO_DROPOUT, plan={**SLICED, "per_device_train_batch_size": 2})
     process = two_processes(tmp_path)
@@ -240,7 +241,8 @@ def test_a_stream_leaves_a_model_and_no_text(streamed):
     assert {path.name for path in (streamed / "runs/small").iterdir()} >= {"model", "data_report.md"}
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.slow
 def test_a_stopped_stream_goes_on_bit_by_bit(tmp_path, streamed, launch, write_recipe, workers):
     run_through(tmp_path, launch, write_recipe, stops=(6, 18), corpus=STREAM, plan={"dataloader_num_workers": workers})
     assert metrics(tmp_path) == metrics(streamed)

@@ -79,7 +79,7 @@ def test_the_ties_of_wordpiece_are_decided_by_rule(tmp_path, corpus, size):
     assert len(hashes) == 1
 
 
-@pytest.mark.parametrize("vocabulary", [WORDPIECE], indirect=True)
+@pytest.mark.slow
 def test_another_process_learns_the_same_files(tmp_path, corpus, vocabulary):
     recipe, found = write_recipe(tmp_path, corpus, vocabulary), []
     for threads in ("1", "2"):
@@ -169,6 +169,7 @@ def test_an_overwritten_tokenizer_is_not_overwritten_by_its_own_recipe(tmp_path,
     assert "nothing to do" in capsys.readouterr().out.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path, corpus):
     recipe = write_recipe(tmp_path, corpus, WORDPIECE)
     report = learn(recipe) / "report.json"
