@@ -98,7 +98,12 @@ def test_the_head_of_a_config_says_how_it_is_launched(path):
             {"processes": 2, "kind": "DistributedDataParallel", "precision": "bf16"},
             marks=pytest.mark.slow,
         ),
-        ("fsdp2.yaml", [*TWO, "--mixed_precision", "no"], {"processes": 2, "kind": "FSDPNet", "rows": [3, 3, 3]}),
+        pytest.param(
+            "fsdp2.yaml",
+            [*TWO, "--mixed_precision", "no"],
+            {"processes": 2, "kind": "FSDPNet", "rows": [3, 3, 3]},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "zero2.yaml",
             TWO,

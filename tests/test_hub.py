@@ -50,6 +50,9 @@ for guest in load_models(sys.argv[1:]):
 """
 
 
+pytestmark = pytest.mark.slow  # real runs that push, and real processes that open what was pushed
+
+
 @pytest.fixture(scope="module")
 def hub(corpus):
     with HubServer() as server:
@@ -126,13 +129,11 @@ def test_each_saved_step_is_a_commit_with_a_tag(hub, published):
     assert json.loads((published / "runs/small/hub.json").read_text())["commits"]["step-10"] == repo.tags["step-10"]
 
 
-@pytest.mark.slow
 def test_another_process_opens_a_step_by_its_tag(run, published, tmp_path):
     ended = run(tmp_path, "-c", FILL, "step-10", "best", "main")
     assert ended.stdout.split() == ["5"] * 3, ended.stderr
 
 
-@pytest.mark.slow
 def test_two_steps_play_side_by_side(run, published, tmp_path):
     ended = run(tmp_path, "-c", PLAY, "alice/mini@step-10", "alice/mini@step-30", "alice/mini")
     assert ended.returncode == 0, ended.stderr
@@ -159,7 +160,6 @@ def test_the_card_says_what_it_is(published):
     assert (published / "runs/small/model/curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
 def test_a_token_without_the_right_stops_the_run_before_training(run, tmp_path, write_recipe, published):
     write_recipe(tmp_path)
     ended = run(tmp_path, "-m", "pretrain.run", "recipe.yaml", "--hub.repo", "alice/mini", token="hf_reader")
@@ -176,7 +176,6 @@ def test_the_corpus_of_a_run_is_a_commit(hub, published):
     assert card.data.datasets == ["alice/books"]
 
 
-@pytest.mark.slow
 def test_a_corpus_is_streamed_from_it_too(hub, run, tmp_path, write_recipe):
     sources = [{"kind": "hub", "path": "alice/books", "weight": 1.0}]
     write_recipe(tmp_path, corpus={"sources": sources, "mode": "stream"}, plan={"max_steps": 4, "eval_steps": 0})
@@ -203,14 +202,12 @@ def tuned(hub, run, published, tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_a_fine_tuning_says_which_commits_it_began_with(hub, tuned):
     (line,) = map(json.loads, (tuned / "runs/rte/results.jsonl").read_text().splitlines())
     assert line["model_commit"] == hub.repos["model", "alice/mini"].tags["step-20"]
     assert f"train: hub alice/glue@{hub.repos['dataset', 'alice/glue'].branches['main']} rte train" in line["data"]
 
 
-@pytest.mark.slow
 def test_what_was_fine_tuned_answers_with_its_labels(run, tuned, tmp_path):
     ended = run(tmp_path, "-c", CLASSIFY)
     assert ended.returncode == 0, ended.stderr
@@ -218,7 +215,6 @@ def test_what_was_fine_tuned_answers_with_its_labels(run, tuned, tmp_path):
     assert set(ended.stdout.split()) <= {"entailment", "not_entailment"}
 
 
-@pytest.mark.slow
 def test_its_card_names_data_and_score(hub, tuned):
     text = hub.files("alice/rte")["README.md"].decode()
     card = ModelCard(text)

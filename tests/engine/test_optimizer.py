@@ -315,11 +315,13 @@ def test_two_processes_really_share_every_parameter(sharded):
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("adamw", 1e-4), ("lamb", 1e-4), ("muon", 0.05), ("sgd", 1e-4)])
+@pytest.mark.slow
 def test_shards_move_as_the_whole_does(sharded, name, tolerance):
     """The distance between the two ends, over the length of the way. Muon computes in bfloat16 (8 bits)."""
     assert sharded["distance"][name] < tolerance
 
 
+@pytest.mark.slow
 def test_the_average_of_shards_is_the_average(sharded):
     assert sharded["distance"]["average"] < 1e-4
     assert sharded["swapped"] == {"inside": "average", "after": "own"}

@@ -187,6 +187,7 @@ def test_what_decides_is_learnt(learnt):
         assert line["headline"]["value"] > 0.8, kind
 
 
+@pytest.mark.slow
 def test_the_pipeline_answers_with_the_files_labels(learnt):
     judge = pipeline("text-classification", str(model(learnt, "classification")))
     answer = judge({"text": "the dog sat good", "text_pair": 'it was, "so" old'})
@@ -195,10 +196,12 @@ def test_the_pipeline_answers_with_the_files_labels(learnt):
     assert [entity["entity_group"] for entity in find("the good cat")] == ["GOOD"]
 
 
+@pytest.mark.slow
 def test_a_model_of_choices_opens(learnt):
     assert AutoModelForMultipleChoice.from_pretrained(model(learnt, "choice")).classifier.out_features == 1
 
 
+@pytest.mark.slow
 def test_a_decoder_has_no_head_for_choices(learnt, launch, small_gpt):
     folder = learnt
     data = {"path": str(folder), "files": {"train": "train.jsonl", "dev": "dev.jsonl"}, "columns": COLUMNS["choice"]}

@@ -93,6 +93,7 @@ def test_it_has_the_papers_sizes_and_start():
 # To disk and back
 
 
+@pytest.mark.slow
 def test_one_line_opens_a_saved_one_and_nothing_else_does(model, ids, tmp_path):
     model.save_pretrained(tmp_path)
     torch.save(model(ids).logits, tmp_path / "logits")

@@ -88,6 +88,7 @@ def test_a_step_takes_the_time_that_was_foreseen(run_and_forecast):
     assert 1 / 3 < speed / forecast["time"]["tokens_per_second"] < 3
 
 
+@pytest.mark.slow
 def test_the_operations_are_the_count_done_by_hand(run_and_forecast):
     _, forecast, _ = run_and_forecast
     tokens, vocabulary, width, inner = 64 * 64, 500, 256, 1024

@@ -110,6 +110,7 @@ def test_killed_and_damaged_it_goes_on_from_what_is_whole(tmp_path, uninterrupte
     assert_same_run(tmp_path, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_gives_the_same_run_and_overwrite_makes_it_anew(tmp_path, uninterrupted, write_recipe):
     write_recipe(tmp_path)
     junk = tmp_path / "runs/small"
@@ -231,6 +232,7 @@ def streamed(tmp_path_factory, launch, write_recipe) -> Path:
     return run_through(tmp_path_factory.mktemp("streamed"), launch, write_recipe, corpus=STREAM)
 
 
+@pytest.mark.slow
 def test_a_stream_leaves_a_model_and_no_text(streamed):
     lines = metrics(streamed)
     assert lines[-2]["epoch"] >= 1  # so that what follows also crosses epochs, and chapters

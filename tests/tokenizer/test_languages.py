@@ -108,6 +108,7 @@ def test_ids_with_a_gap_are_counted_up_to_the_largest(tmp_path):
     assert num_ids(tokenizer) == 5001
 
 
+@pytest.mark.slow
 def test_two_that_learn_one_name_do_not_meet(tmp_path):
     learn(tmp_path, TEXTS["english"])
     command = [sys.executable, "-m", "tokenizer.train", str(tmp_path / "recipe.yaml")]
