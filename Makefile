@@ -23,7 +23,7 @@ test: $(READY) ## run the quick tests, on two cores
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(READY) ## run every test, the slow ones too
-	$(BIN)/python -m pytest -q -m "slow or not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow or not slow"
 
 test-scale: $(READY) ## install what preparing at scale needs (datatrove, ray), and test it: Ray, deduplication
 	$(BIN)/python -m pip install --quiet --requirement requirements-scale.txt
