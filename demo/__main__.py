@@ -67,7 +67,7 @@ def run(command: tuple[str, ...]) -> dict[str, float]:
     began = time.perf_counter()
     status, peak = measured_call([sys.executable, *command])
     if status in (STOPPED, INTERRUPTED):
-        print("stopped; `make demo` goes on from here", flush=True)
+        print("stopped; `make demo` resumes from here", flush=True)
     if status:
         sys.exit(status)  # the step has said why
     return {"seconds": round(time.perf_counter() - began, 1), "peak_rss_mb": round(peak)}

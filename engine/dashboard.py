@@ -3,7 +3,7 @@
     python -m engine.dashboard [RUNS] [--port N]
 
 What is shown is read from each run's metrics.jsonl, which stays the only record: so runs of another machine are here
-once their folder is, a run that goes on from a state is shown as it is now, and no run starts slower or fails because
+once their folder is, a run that resumes from a state is shown as it is now, and no run starts slower or fails because
 of a tracker. trackio's store is made anew by each start and removed at the end.
 """
 

@@ -2,7 +2,7 @@
 
     accelerate launch --config_file accelerate_configs/cpu.yaml -m finetune.run RECIPE.yaml --model M --task glue/rte
 
-A job is a task with a seed and a point of the grid. Finished jobs are not done again: the same command goes on where it
+A job is a task with a seed and a point of the grid. Finished jobs are not done again: the same command resumes where it
 was stopped, within a job and between jobs. It ends in the table, runs/NAME/table.md, .html and .json.
 """
 
@@ -169,7 +169,7 @@ def run_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Acce
 def clear_up(job: Job) -> None:
     """Delete what a finished job has no use for: its states, and a model that is not wanted or that failed.
 
-    Not before it is finished: a job that is killed goes on from its model. It is called again for jobs of earlier
+    Not before it is finished: a job that is killed resumes from its model. It is called again for jobs of earlier
     launches, which may have been killed before it.
     """
     drop_states(job.folder)

@@ -2,7 +2,7 @@
 
     python -m pretrain.prepare RECIPE.yaml --executor local|ray|slurm --tasks N [--workers W] [--key value ...]
 
-Whoever trains with the recipe finds the store. The same command goes on where an interrupted one was: shards that are
+Whoever trains with the recipe finds the store. The same command resumes where an interrupted one was: shards that are
 finished are kept. The store's bytes depend on neither the executor nor the number of tasks; only under `deduplicate`
 does another number of tasks keep other documents of those that resemble each other.
 """

@@ -2,7 +2,7 @@
 
     accelerate launch --config_file accelerate_configs/cpu.yaml -m pretrain.run RECIPE.yaml [--key value ...]
 
-The same command goes on from the newest complete state; a finished run is left as it is.
+The same command resumes from the newest complete state; a finished run is left as it is.
 """
 
 from pathlib import Path

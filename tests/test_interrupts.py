@@ -66,5 +66,5 @@ def test_while_a_store_is_written(tmp_path, rows, write_recipe):
     status, said = interrupted(
         tmp_path, "pretrain.run", "recipe.yaml", when=lambda: bool([*stores.glob(".*.writing/train/*.bin")])
     )
-    assert (status, said) == (130, ["stopped; the same command goes on from what is on disk"])
+    assert (status, said) == (130, ["stopped; the same command resumes from what is on disk"])
     assert not [*stores.glob(".*.writing")]

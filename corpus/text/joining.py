@@ -80,7 +80,7 @@ def check(files: list[Path], about: dict[Path, dict[str, Any]], dtype: str) -> N
 
 
 def join_tables(shards: list[Path], name: str, folder: Path) -> None:
-    """A shard's table begins with 0 and ends with the number of what it counts: the next one goes on from there."""
+    """A shard's table begins with 0 and ends with the number of what it counts: the next one continues from there."""
     before = 0
     with (folder / name).open("wb") as joined:
         joined.write(numpy.zeros(1, numpy.int64).tobytes())

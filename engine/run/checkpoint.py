@@ -78,7 +78,7 @@ class Processor(Protocol):
 
 
 class Run:
-    """The one place that touches a run's disk. The same recipe goes on; another recipe in its folder is refused."""
+    """The one place that touches a run's disk. The same recipe resumes; another recipe in its folder is refused."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Run:
         shared: bool = False,
         kind: str = RUN,
     ):
-        """Claim `folder`, for as long as this process lives. `state` names the state to go on from, such as step-200;
+        """Claim `folder`, for as long as this process lives. `state` names the state to resume from, such as step-200;
         `shared` lets others claim it too, who say the same; `kind` says what the folder is, see `engine.run.folders`.
 
         What the recipe's classes mark as `operational` may differ from launch to launch. `overwrite` deletes what a run
@@ -224,7 +224,7 @@ class Run:
         if self.accelerator.is_main_process:
             _cut_metrics(self.folder / "metrics.jsonl", position.step)
             if folder is not None:
-                print(f"going on from step {position.step} ({folder})")
+                print(f"resuming from step {position.step} ({folder})")
         return position, extra
 
     def export(
@@ -257,7 +257,7 @@ class Run:
         return Journey(self.folder, self.seconds / 3600, processes, hardware(), commit())
 
     def _choose(self, average: bool) -> Path | None:
-        """The folder of the state to go on from."""
+        """The folder of the state to resume from."""
         home = self.folder / "state"
         there = states(home)
         if self._asked_for:

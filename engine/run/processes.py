@@ -5,7 +5,7 @@ its launcher ends the others; one whose launcher is gone is asked to stop.
 
 Exit statuses of every program, see `engine.run.runtime.program`: 0 done; 1 our mistake, with its traceback; 2 the
 user's, said in one line; 3 stopped by a signal with the state saved; 4 another process died or hangs; 130 ended by
-Ctrl-C where there is no state to save. After 3, 4 and 130 the same command goes on. A launcher of several processes
+Ctrl-C where there is no state to save. After 3, 4 and 130 the same command resumes. A launcher of several processes
 shows the first status that is not 0 and ends with 1 itself.
 """
 
@@ -76,7 +76,7 @@ def as_lost(error: BaseException, where: str = "") -> Lost | None:
     said = str(error).partition(". ")[0]
     if not isinstance(error, dist.DistError) and not (isinstance(error, RuntimeError) and "gloo" in said):
         return None
-    goes_on = "The state saved last is whole: once no process of this run is left, the same command goes on from it"
+    goes_on = "The state saved last is whole: once no process of this run is left, the same command resumes from it"
     who = f"process {dist.get_rank()}" if dist.is_initialized() else "a process"
     if "timed out" in said.lower() or "timeout" in said.lower():
         return Lost(
@@ -172,7 +172,7 @@ class StopSignal:
                 if heard[0] in _SIGNALS and not self._left.wait(STOPPING.total_seconds()) and not self.agreed:
                     print(
                         f"error: process {dist.get_rank()} was asked to stop, but not all processes agreed within "
-                        f"{STOPPING.seconds} s; the state saved last is whole, and the same command goes on from it",
+                        f"{STOPPING.seconds} s; the state saved last is whole, and the same command resumes from it",
                         file=sys.stderr, flush=True,
                     )  # fmt: skip
                     os._exit(LOST)

@@ -48,7 +48,7 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
         try:
             main(sys.argv[1:])
         except KeyboardInterrupt:
-            print("stopped; the same command goes on from what is on disk", file=sys.stderr)
+            print("stopped; the same command resumes from what is on disk", file=sys.stderr)
             leave(INTERRUPTED)
         except Exception as error:
             status, line = _status_of(error)

@@ -103,7 +103,7 @@ class Tracker:
         self._others.clear()
 
     def _open_others(self) -> None:
-        """Open the named trackers, once what metrics.jsonl holds is what the run goes on from."""
+        """Open the named trackers, once what metrics.jsonl holds is what the run resumes from."""
         if self._speaks and self._named and not self._others:
             self._others = [OPENED[name](self._path.parent) for name in self._named]
             for other in self._others:

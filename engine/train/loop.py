@@ -128,7 +128,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
                     hooks.publish(step)
             trace.step()
             if signal.agreed:
-                raise Stopped(f"stopped at step {step}, state saved; the same command goes on from here")
+                raise Stopped(f"stopped at step {step}, state saved; the same command resumes from here")
             if is_last:
                 break
     if average:

@@ -66,7 +66,7 @@ class Watch:
         ]:
             raise FloatingPointError(
                 f"at the last step, {step}, {strange[0]} is {evaluated[strange[0]]}, so the run is not done. Lower "
-                "optimizer.learning_rate, or go on from an earlier state, if there is one"
+                "optimizer.learning_rate, or resume from an earlier state, if there is one"
             )
 
     def _refuse_weights(self, model: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Which of several choices goes on from a text?  Zellers et al. 2018; Devlin et al. 2019, section 4.4.
+"""Which of several choices continues a text?  Zellers et al. 2018; Devlin et al. 2019, section 4.4.
 
 Multiple choice. Each choice is read with the text, as a pair; one vector gives each a score, and a softmax over the
 choices decides.

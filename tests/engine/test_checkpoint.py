@@ -112,7 +112,7 @@ def save(run, step, keep=2):
 
 
 def resumed(run):
-    """The step that a launch goes on from, after a check that all that was saved is that step's."""
+    """The step that a launch resumes from, after a check that all that was saved is that step's."""
     model, optimizers, shadow = trained(0, seed=9)
     position, extra = run.resume(model, optimizers, shadow)
     if position.step:

@@ -162,12 +162,12 @@ def call_for_stop(_):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stops", [(1,), (2,), (3, 1), (1, 1, 2), (7,)], ids=str)
-def test_after_a_stop_the_same_command_goes_on_as_if_nothing_had_been(tmp_path, stops, workers):
+def test_after_a_stop_the_same_command_resumes_as_if_nothing_had_been(tmp_path, stops, workers):
     # A signal that comes in a step is heeded after the next one. An epoch is three steps, and so is a line of the log.
     plan = {"dropout": 0.5, "dataloader_num_workers": workers, "per_device_train_batch_size": 4, "logging_steps": 3}
     whole = trained(tmp_path / "whole", **plan)
     for steps in stops:
-        with pytest.raises(Stopped, match="state saved; the same command goes on"):
+        with pytest.raises(Stopped, match="state saved; the same command resumes"):
             trained(tmp_path / "stopped", Nth((2 * steps,), call_for_stop), **plan)
     assert_equal(whole, trained(tmp_path / "stopped", **plan))
     assert lines(tmp_path / "stopped") == lines(tmp_path / "whole")

@@ -136,7 +136,7 @@ def test_two_processes_hold_half_of_each_tensor_and_learn_the_same(tmp_path, lau
 
 
 @pytest.mark.parametrize("name", ["adamw", "lamb", "muon", "sgd"])
-def test_a_state_goes_on_with_and_without_shards(tmp_path, launched, name):
+def test_a_state_resumes_with_and_without_shards(tmp_path, launched, name):
     expected = losses(launched(tmp_path / "one", name=name, ranks=1))
     tolerance = 5e-3 if name == "muon" else 1e-5  # it works in bfloat16
     for first, then in (((2, SHARDS), (1, {})), ((1, {}), (2, SHARDS))):

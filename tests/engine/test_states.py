@@ -46,7 +46,7 @@ def save(run: Run, step: int, keep: int = 2) -> None:
 
 
 def resumed(run: Run) -> int:
-    """The step that the next launch goes on from; the weights must be that step's."""
+    """The step that the next launch resumes from; the weights must be that step's."""
     model, optimizers = trained(0)
     position, _ = run.resume(model, optimizers)
     assert torch.equal(model.weight, trained(position.step)[0].weight)

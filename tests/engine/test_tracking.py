@@ -154,7 +154,7 @@ class TestNamed:
         pytest.importorskip("tensorboard")
         in_python(tmp_path, TELL.format(name="tensorboard"))
         metrics = tmp_path / "runs/small/metrics.jsonl"
-        metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])  # the state that it goes on from
+        metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])  # the state that it resumes from
         in_python(tmp_path, TELL.format(name="tensorboard").replace("(2, loss=3.5)", "(3, loss=3.0)"))
         printed = in_python(
             tmp_path, "from tensorboard.backend.event_processing.event_accumulator import EventAccumulator\n"
@@ -249,7 +249,7 @@ def test_the_dashboard_lays_all_runs_over_each_other_and_follows_them(runs, tmp_
         with (runs / "bert/metrics.jsonl").open("a") as metrics:
             metrics.write('{"step": 30, "loss": 5.0}\n{"step": 4')
         eventually(lambda: curve("bert", "loss"), [(10, 7.0), (20, 6.0), (30, 5.0)])
-        # The run goes on from the state of step 10.
+        # The run resumes from the state of step 10.
         (runs / "bert/metrics.jsonl").write_text('{"step": 10, "loss": 7.0}\n{"step": 20, "loss": 6.5}\n')
         eventually(lambda: curve("bert", "loss"), [(10, 7.0), (20, 6.5)])
     finally:

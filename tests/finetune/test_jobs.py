@@ -184,7 +184,7 @@ class TestKilled:
         assert results(tmp_path)[0]["metrics"] == results(tmp_path / "other")[0]["metrics"]
 
     @pytest.mark.slow
-    def test_in_the_middle_of_a_job_it_goes_on_from_the_last_state(self, tmp_path, write_finetune_recipe, launch):
+    def test_in_the_middle_of_a_job_it_resumes_from_the_last_state(self, tmp_path, write_finetune_recipe, launch):
         write_finetune_recipe(tmp_path, plan={"num_train_epochs": 4, "save_steps": 5}, seeds=[0, 1])
         job = tmp_path / "runs/small/glue-rte/seed-1"
         killed = []
@@ -197,7 +197,7 @@ class TestKilled:
         assert [line["seed"] for line in results(tmp_path)] == [0]
         ended = launch(tmp_path, "recipe.yaml")
         assert ended.status == 0, ended.said
-        assert "going on from step" in ended.said
+        assert "resuming from step" in ended.said
         assert [line["seed"] for line in results(tmp_path)] == [0, 1]
 
 

@@ -149,7 +149,7 @@ class TestAgain:
         begun = load_file(job(copied, "glue/cola") / "model/model.safetensors")
         assert not any(torch.equal(fresh[name], begun[name]) for name in fresh if name.endswith("dense.weight"))
 
-    def test_stopped_by_a_signal_the_same_command_goes_on(self, trained, tmp_path, launch, write_finetune_recipe):
+    def test_stopped_by_a_signal_the_same_command_resumes(self, trained, tmp_path, launch, write_finetune_recipe):
         """In the third of ten passes, with dropout: the rest is as if nothing had happened."""
         write_finetune_recipe(tmp_path)
         reports, sent = job(tmp_path, "glue/rte") / "metrics.jsonl", []
@@ -160,11 +160,11 @@ class TestAgain:
 
         ended = launch(tmp_path, "recipe.yaml", watch=stop)
         assert ended.status == 3, ended.said
-        assert "state saved; the same command goes on from here" in ended.said.splitlines()[-1]
+        assert "state saved; the same command resumes from here" in ended.said.splitlines()[-1]
         assert not (tmp_path / "runs/small/results.jsonl").exists()
         ended = launch(tmp_path, "recipe.yaml")
         assert ended.status == 0, ended.said
-        assert "going on from step" in ended.said
+        assert "resuming from step" in ended.said
         assert curve(tmp_path, "glue/rte") == curve(trained, "glue/rte")
         assert results(tmp_path)["glue/rte"]["metrics"] == results(trained)["glue/rte"]["metrics"]
 

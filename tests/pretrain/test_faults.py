@@ -110,7 +110,7 @@ def assert_both(ended: list[Any], status: int) -> None:
     assert ended[0].said.startswith("2 process(es)")
 
 
-def test_stopped_on_two_processes_it_goes_on_bit_by_bit(on_two, prepared, launch_together):
+def test_stopped_on_two_processes_it_resumes_bit_by_bit(on_two, prepared, launch_together):
     """Only one of them gets the signal; both stop at one step."""
     folder = prepared("stopped")
     for step, rank, number in ((4, 0, signal.SIGTERM), (17, 1, signal.SIGINT)):
@@ -123,7 +123,7 @@ def test_stopped_on_two_processes_it_goes_on_bit_by_bit(on_two, prepared, launch
 
 
 @pytest.mark.parametrize(("first", "then"), [pytest.param(2, 1, marks=pytest.mark.slow), (1, 2)])
-def test_a_state_goes_on_on_another_number_of_processes(on_two, prepared, launch_together, first, then):
+def test_a_state_resumes_on_another_number_of_processes(on_two, prepared, launch_together, first, then):
     folder = prepared("moved")
     stop = once_at(folder, 7, send(signal.SIGTERM, 0))
     ended = launch_together(main, folder, "recipe.yaml", ranks=first, watch=stop)
@@ -131,12 +131,12 @@ def test_a_state_goes_on_on_another_number_of_processes(on_two, prepared, launch
     ended = launch_together(main, folder, "recipe.yaml", ranks=then)
     assert [one.status for one in ended] == [0] * then
     assert ended[0].said.startswith(f"{then} process(es)")
-    assert "going on from step" in ended[0].said
+    assert "resuming from step" in ended[0].said
     assert_equal_up_to_rounding(folder, on_two)
 
 
 @pytest.mark.slow
-def test_in_shards_the_run_is_the_same_and_its_state_goes_on_without_them(on_two, prepared, launch_together):
+def test_in_shards_the_run_is_the_same_and_its_state_resumes_without_them(on_two, prepared, launch_together):
     folder = prepared("shards")
     assert_both(launch_together(main, folder, "recipe.yaml", **SHARDS), 0)
     assert "the model in shards" in (folder / "log-0.txt").read_text()
@@ -302,12 +302,12 @@ def test_a_launcher_that_is_told_to_stop_leaves_a_state(on_two, prepared, number
 
 
 @pytest.mark.slow
-def test_a_rank_that_is_killed_ends_the_run_and_the_same_command_goes_on(on_two, prepared):
+def test_a_rank_that_is_killed_ends_the_run_and_the_same_command_resumes(on_two, prepared):
     folder = prepared("killed", plan={**PLAN, "save_steps": 3})
     launch = two(folder).at(5, lambda launch: launch.ranks()[1].kill())
     assert (launch.world, launch.status) == (2, 1)
     assert launch.seconds < 30
-    assert re.search(r"error: process 0 lost another one in step \d+.*the same command goes on", launch.said)
+    assert re.search(r"error: process 0 lost another one in step \d+.*the same command resumes", launch.said)
     cause = launch.said.split("Root Cause")[1]
     assert "rank      : 1" in cause
     assert "SIGKILL" in cause
@@ -343,7 +343,7 @@ def test_a_launcher_that_is_killed_leaves_no_training_behind(prepared):
         folder = prepared("orphans")
         launch = Launch(folder, config, *options).at(5, lambda launch: launch.process.kill())
         assert launch.seconds < 25
-        assert "state saved; the same command goes on" in launch.said
+        assert "state saved; the same command resumes" in launch.said
         assert states(folder)
 
 
@@ -359,7 +359,7 @@ def test_killed_five_times_the_same_command_reaches_the_same_end(on_two, prepare
         assert two(folder).at(step, kill).status == -signal.SIGKILL
     launch = two(folder).end()
     assert launch.status == 0, launch.said
-    assert "going on from step" in launch.said
+    assert "resuming from step" in launch.said
     assert_bit_equal(folder, on_two)
 
 
@@ -375,4 +375,4 @@ def test_a_state_that_is_asked_for_and_damaged_is_named_and_no_other_is_taken(pr
     assert "step-6, the state asked for, is damaged: weights.safetensors has changed" in ended.said.splitlines()[-1]
     ended = launch(folder, "recipe.yaml", "--resume_from_checkpoint", "step-3")
     assert ended.status == 0, ended.said
-    assert "going on from step 3" in ended.said
+    assert "resuming from step 3" in ended.said

@@ -55,11 +55,11 @@ def written(tmp_path, write_recipe):
 
 
 @pytest.mark.slow
-def test_the_old_state_is_kept_and_once_there_is_room_it_goes_on(written):
+def test_the_old_state_is_kept_and_once_there_is_room_it_resumes(written):
     what, left, then = on_a_full_disk(written(model=SIZES, plan={**PLAN, "save_steps": 2}), "50m")
     assert what == "runs/small/state/step-4"
     assert [name for name in left if "/state/step-" in name and name.count("/") == 3] == ["runs/small/state/step-2"]
-    assert "going on from step 2" in then
+    assert "resuming from step 2" in then
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_a_model_that_does_not_fit_is_written_once_there_is_room(written):
     what, left, then = on_a_full_disk(written(model=SIZES, plan={**PLAN, "save_steps": 4}), "40m")
     assert what == "runs/small/model"
     assert "runs/small/state/step-4" in left
-    assert "going on from step 4" in then
+    assert "resuming from step 4" in then
 
 
 @pytest.mark.slow

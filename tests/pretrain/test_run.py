@@ -85,18 +85,18 @@ def test_a_finished_run_is_left_alone_and_another_recipe_is_refused(uninterrupte
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_stopped_by_a_signal_the_same_command_goes_on(tmp_path, uninterrupted, launch, write_recipe, workers):
+def test_stopped_by_a_signal_the_same_command_resumes(tmp_path, uninterrupted, launch, write_recipe, workers):
     write_recipe(tmp_path, plan={"dataloader_num_workers": workers})
     for step, number in ((4, signal.SIGTERM), (14, signal.SIGINT)):
         ended = launch(tmp_path, "recipe.yaml", watch=once_at(tmp_path, step, number))
         assert ended.status == 3, ended.said
-        assert ended.said.splitlines()[-1].endswith("state saved; the same command goes on from here")
+        assert ended.said.splitlines()[-1].endswith("state saved; the same command resumes from here")
     assert launch(tmp_path, "recipe.yaml").status == 0
     assert_same_run(tmp_path, uninterrupted)
 
 
 @pytest.mark.slow
-def test_killed_and_damaged_it_goes_on_from_what_is_whole(tmp_path, uninterrupted, launch, write_recipe):
+def test_killed_and_damaged_it_resumes_from_what_is_whole(tmp_path, uninterrupted, launch, write_recipe):
     write_recipe(tmp_path, plan={"save_steps": 3})
     state = tmp_path / "runs/small/state"
     for step in (2, 8, 12, 20):
@@ -206,7 +206,7 @@ def test_two_processes_stop_together_and_one_goes_on(tmp_path, on_one_process, l
     (state,) = (tmp_path / "runs/small/state").glob("step-*")
     assert 5 <= int(state.name[5:]) < 30
     ended = launch(tmp_path, "recipe.yaml")
-    assert f"going on from {state.name.replace('-', ' ')}" in ended.said
+    assert f"resuming from {state.name.replace('-', ' ')}" in ended.said
     assert_equal_up_to_rounding(tmp_path, on_one_process)
 
 
@@ -245,7 +245,7 @@ def test_a_stream_leaves_a_model_and_no_text(streamed):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.slow
-def test_a_stopped_stream_goes_on_bit_by_bit(tmp_path, streamed, launch, write_recipe, workers):
+def test_a_stopped_stream_resumes_bit_by_bit(tmp_path, streamed, launch, write_recipe, workers):
     run_through(tmp_path, launch, write_recipe, stops=(6, 18), corpus=STREAM, plan={"dataloader_num_workers": workers})
     assert metrics(tmp_path) == metrics(streamed)
     assert weights(tmp_path) == weights(streamed)
