@@ -13,7 +13,7 @@ help: ## show this list
 demo: $(READY) ## pretrain and fine-tune a small BERT on the text that ships with Python: minutes, no network
 	$(BIN)/python -m demo
 
-dashboard: $(READY) ## show every run's curves over each other in a browser, while they go on
+dashboard: $(READY) ## show every run's curves over each other in a browser, while they train
 	$(BIN)/python -m engine.dashboard runs
 
 docs: $(READY) ## build the documentation as a site: runs/docs/index.html

@@ -1,4 +1,4 @@
-"""How do all runs compare, while they go on?  Every run's curves over each other, in trackio, on this machine alone.
+"""How do all runs compare, while they train?  Every run's curves over each other, in trackio, on this machine alone.
 
     python -m engine.dashboard [RUNS] [--port N]
 
