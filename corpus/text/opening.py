@@ -20,7 +20,7 @@ from corpus.text.report import hub_ids, remarks, report
 from corpus.text.source import Source
 from corpus.text.store import Deduplicate, Filter, Store, is_prepared, origin_of, prepare
 from corpus.text.stream import HELD_OUT_TOKENS, StreamedText
-from engine.run.agreement import agree
+from engine.run.agreement import agree, name_launch
 from engine.run.folders import STORE, refuse_inside
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def open_corpus(
         processes=max(1, len(os.sched_getaffinity(0)) // 4),  # the others train and prepare batches
         builds=accelerator.is_local_main_process,
         held_out_tokens=held_out_tokens,
+        launch=f"-{name_launch()}",
     )
     try:
         agree(accelerator, corpus=stream.fingerprint)

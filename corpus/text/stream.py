@@ -43,7 +43,8 @@ class StreamedText:
     `held_out` is the share of documents kept from training. `folder` is this run's own, on a disk of this machine; it
     takes about ten bytes for each token of a chapter. `processes` tokenize. On each machine exactly one process says
     `builds`, and calls `consumed` and `close`; the others, and DataLoader workers, to whom this is pickled or forked,
-    open what it has made. Errors: those of `corpus.text.source.pinned`.
+    open what it has made. `launch`, the same on all of them and on no other launch, keeps apart what the writer of a
+    killed launch still writes or deletes. Errors: those of `corpus.text.source.pinned`.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class StreamedText:
         processes: int,
         builds: bool,
         held_out_tokens: int = HELD_OUT_TOKENS,
+        launch: str = "",
     ) -> None:
         job = Job(
             name="held_out",
@@ -73,7 +75,7 @@ class StreamedText:
         )
         # All processes agree on this name, and what another run has left behind bears another one.
         self._stamp = hashlib.sha256(job.to_json().encode()).hexdigest()[:16]
-        home = folder.absolute() / self._stamp
+        home = folder.absolute() / f"{self._stamp}{launch}"
         self._job = replace(job, folder=home, processes=processes, parent=os.getpid())
         self._num_ids = vocabulary_size(tokenizer)
         self._owner = os.getpid() if builds else None
@@ -81,7 +83,8 @@ class StreamedText:
         self._coming: tuple[int, int] | None = None  # the writer's next chapter that was not opened here
         self._reached = ""  # the name of the chapter in training
         if builds:
-            shutil.rmtree(home, ignore_errors=True)
+            for left in folder.glob(f"{self._stamp}*"):
+                shutil.rmtree(left, ignore_errors=True)
             home.mkdir(parents=True)
             self._start(self._job)
 

@@ -6,6 +6,7 @@ notice: gradients of different experiments can be averaged as well.
 
 import fcntl
 import json
+import uuid
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import xxhash
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from transformers import PreTrainedModel
 
 from engine.run.disk import whole_file
@@ -29,6 +30,12 @@ MOST_NAMED = 4  # differences; a wrong model differs in all of its weights
 LONGEST = 60  # characters of a value
 
 Facts = Mapping[str, Any]
+
+
+def name_launch() -> str:
+    """A name that all processes of this launch share, and no other launch has. Every process calls it."""
+    name: str = broadcast_object_list([uuid.uuid4().hex[:8]])[0]
+    return name
 
 
 def agree(accelerator: Accelerator, **facts: Any) -> None:

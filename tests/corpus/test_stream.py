@@ -550,6 +550,19 @@ def test_no_process_and_no_file_outlives_training(run_training, how):
     assert wait_until(lambda: not list(run.folder.iterdir()), seconds=30)
 
 
+def test_what_a_killed_launch_still_does_does_not_touch_the_next_one(open_text, tmp_path):
+    """Its writer notices later that it is alone, and deletes its folder then."""
+    killed = open_text(folder=tmp_path / "stream", launch="-1")
+    killed.chapter(0, 0, {})
+    text = open_text(folder=tmp_path / "stream", launch="-2")
+    expected = numbers(text.chapter(0, 0, {}))
+    killed.close()
+    assert numbers(text.chapter(0, 0, {})) == expected
+    assert len(text.chapter(0, 1, {}).store) > 0
+    text.close()
+    assert not (tmp_path / "stream").exists()
+
+
 def test_close_ends_the_writer_and_removes_its_folder(open_text, tmp_path):
     text = open_text(processes=2)
     text.chapter(0, 0, {})
