@@ -236,7 +236,7 @@ def two_processes(setting: Setting, home: Path, asked: Options) -> dict[str, Any
         launcher = ["-m", "accelerate.commands.launch", "--config_file", str(config), "--mixed_precision", "bf16"]
         command = [sys.executable, *launcher, "-m", "pretrain.run", str(recipe), "--overwrite", "True"]
         said = spent(command, folder, OMP_NUM_THREADS="1", ACCELERATE_USE_CPU="true").output
-        if f"{processes} process(es) on 1 threads" not in said:
+        if f"{processes} process(es) on 1 thread " not in said:
             raise RuntimeError(f"{processes} process(es) of one thread were asked for; the run says\n{said[:500]}")
         return median(logged_speed(folder / "runs" / "processes")[1:])
 
