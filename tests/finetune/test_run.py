@@ -249,7 +249,7 @@ def one(tmp_path_factory, launch, write_finetune_recipe):
     return folder
 
 
-@pytest.fixture(scope="module", params=[{}, pytest.param(SHARDS, marks=pytest.mark.slow)], ids=["copies", "shards"])
+@pytest.fixture(scope="module", params=[{}, SHARDS], ids=["copies", "shards"])
 def one_and_two(request, one, tmp_path_factory, write_finetune_recipe, launch_together):
     """What one process and what two make of it, the model whole on each of them or in shards."""
     from finetune.run import main  # not before the environment is set
@@ -263,6 +263,7 @@ def one_and_two(request, one, tmp_path_factory, write_finetune_recipe, launch_to
     return one, folder
 
 
+@pytest.mark.slow
 class TestTwoProcesses:
     @pytest.mark.parametrize("task", SHARED)
     def test_they_learn_and_answer_the_same(self, one_and_two, task):
