@@ -43,8 +43,9 @@ class StreamedText:
     `held_out` is the share of documents kept from training. `folder` is this run's own, on a disk of this machine; it
     takes about ten bytes for each token of a chapter. `processes` tokenize. On each machine exactly one process says
     `builds`, and calls `consumed` and `close`; the others, and DataLoader workers, to whom this is pickled or forked,
-    open what it has made. `launch`, the same on all of them and on no other launch, keeps apart what the writer of a
-    killed launch still writes or deletes. Errors: those of `corpus.text.source.pinned`.
+    open what it has made. `launch` names this launch, alike in all its processes: the writer of a launch that was
+    killed may still write or delete for a moment, and does so in another folder. Errors: those of
+    `corpus.text.source.pinned`.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class StreamedText:
             processes=0,
             parent=0,
         )
-        # All processes agree on this name, and what another run has left behind bears another one.
+        # All processes of a launch compute this name, and what another run has left behind has another one.
         self._stamp = hashlib.sha256(job.to_json().encode()).hexdigest()[:16]
         home = folder.absolute() / f"{self._stamp}{launch}"
         self._job = replace(job, folder=home, processes=processes, parent=os.getpid())

@@ -76,14 +76,14 @@ def as_lost(error: BaseException, where: str = "") -> Lost | None:
     said = str(error).partition(". ")[0]
     if not isinstance(error, dist.DistError) and not (isinstance(error, RuntimeError) and "gloo" in said):
         return None
-    goes_on = "The state saved last is whole: once no process of this run is left, the same command resumes from it"
+    resumes = "The state saved last is whole: once no process of this run is left, the same command resumes from it"
     who = f"process {dist.get_rank()}" if dist.is_initialized() else "a process"
     if "timed out" in said.lower() or "timeout" in said.lower():
         return Lost(
-            f"{who} waited in vain for another one{where}: that one hangs, or is as slow as that. {goes_on}. If a "
+            f"{who} waited in vain for another one{where}: that one hangs, or is as slow as that. {resumes}. If a "
             f"step, an evaluation or a saving may take that long, raise plan.timeout. torch says: {said}"
         )
-    return Lost(f"{who} lost another one{where}, whose own last words say why. {goes_on}. torch says: {said}")
+    return Lost(f"{who} lost another one{where}, whose own last words say why. {resumes}. torch says: {said}")
 
 
 class Waiting:
