@@ -139,14 +139,14 @@ def plain(task: str, seed: int, asked: Options, bf16: bool) -> Found:
         set_seed,
     )
 
+    from engine.run.precision import Precision, choose_precision, use_matmul
     from engine.run.recipe import data_path
-    from engine.run.runtime import choose_cpu_matmul
     from finetune.tasks.metrics import score
     from finetune.tasks.task import DataSource, find_task
 
     torch.set_num_threads(1)
     if bf16:
-        choose_cpu_matmul()
+        use_matmul(choose_precision(Precision(), torch.device("cpu"))[0].matmul)
     glue = find_task(f"glue/{task}")
     rows = glue.load(DataSource("folder", asked.data))
     folder = str(data_path(asked.model))

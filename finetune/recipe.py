@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from engine.publish.hub import NOWHERE, Hub
 from engine.run.architecture import check_sizes
+from engine.run.precision import Matmul, MixedPrecision
 from engine.run.recipe import check_least, check_name, check_seed, operational
 from engine.run.tracking import TrackerName
 from engine.train.optimizer import Optimizer
@@ -69,6 +70,8 @@ class FinetuneRecipe:
     auxiliary_lm: float = 0.0  # weight of a language-model loss beside the task's, for decoders; Radford et al.: 0.5
     predict_test: bool = False  # also write predictions for the test splits
     save_model: bool = True  # keep each job's fine-tuned model
+    mixed_precision: MixedPrecision = operational("auto")  # bf16, no: fp32; auto: what is faster, or the run began with
+    matmul: Matmul = operational("auto")  # a CPU's fp32 kernels; auto: what is faster, or the run began with
     share: Literal["batches", "jobs"] = operational("batches")  # processes do each job together, or jobs of their own
     overwrite: bool = operational(False)  # delete what the run's folder holds
     hub: Hub = operational(NOWHERE)  # where a job's model is published, if anywhere

@@ -12,7 +12,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from engine.run.checkpoint import Run
 from engine.run.disk import read_json, whole_file
 from engine.run.finite import not_finite_in, strict_json
 from engine.run.folders import JOB, Taken, check_folder
+from engine.run.precision import Precision, precision_of
 from engine.run.recipe import read, resolved
 from engine.run.runtime import alone, commit, forget_peak, hardware, make_accelerator, program, seed_weights
 from engine.run.saved import located
@@ -59,15 +60,17 @@ PATIENCE = 5  # seconds between two looks at a job that waits for another proces
 @program
 def main(argv: list[str]) -> None:
     recipe = read(FinetuneRecipe, argv)
-    found = list_jobs(recipe)
     if recipe.share == "jobs":
         alone()
-    accelerator = make_accelerator(seed=0)
+    folder = RUNS / recipe.name
+    accelerator = make_accelerator(0, Precision.asked_by(recipe, folder))
     # Tasks, seeds and values to try may be added to a run; all else is what makes its results comparable.
     free = ("task", "seeds", "grid", "settings", "report_to")
     shared = {name: value for name, value in vars(recipe).items() if name not in free}
     compare = check_agreement(recipe, shared, accelerator)
-    run = Run(RUNS / recipe.name, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
+    found = list_jobs(replace(recipe, **precision_of(accelerator)))
+    shared |= precision_of(accelerator)
+    run = Run(folder, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
     if accelerator.is_main_process:
         write_job_list(run.folder, found)
     run_jobs(found, compare, accelerator)

@@ -19,8 +19,9 @@ from corpus.text.medium import SENTENCE
 from corpus.text.source import Source, parts
 from engine.run.finite import strict_json
 from engine.run.options import read_own_options
+from engine.run.precision import Precision, choose_precision, use_matmul
 from engine.run.recipe import check_least, read
-from engine.run.runtime import choose_cpu_matmul, hardware, peak_rss_mb, program, speak_plainly
+from engine.run.runtime import hardware, peak_rss_mb, program, speak_plainly
 from engine.train.flops import CARDS, Card, card, measured_peak
 from engine.train.forecast import Memory
 from engine.train.plan import divide_batches
@@ -44,7 +45,6 @@ class Options:
 
     hardware: str = "cpu"  # cpu (this machine), or a card such as a100
     processes: int = 1  # how many train together, each with a card
-    precision: Literal["bf16", "no"] | None = None  # None: bf16 on cards that have it, else no
     utilisation: float = UTILISATION  # share of a card's peak that is reached
     dollars: float | None = None  # what an hour of a card costs; None: as clouds asked in 2025
     format: Literal["table", "json"] = "table"
@@ -73,7 +73,7 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
     Errors: ValueError for an unknown card, for batches that do not divide, and for what the objective refuses.
     """
     gpu = known_card(options.hardware)
-    bf16 = options.precision == "bf16" if options.precision else bool(gpu and gpu.bf16)
+    bf16 = trains_in_bf16(recipe, gpu)
     text = text_of(recipe)
     phases = divide_batches(recipe.phases, recipe.plan.global_batch_size, options.processes)
     stages = [Stage(recipe, phase, text, options.processes, bf16, gpu is not None) for phase in phases]
@@ -181,11 +181,19 @@ def known_card(name: str) -> Card | None:
     raise ValueError(f"--hardware is {name!r}; it is cpu (this machine) or one of the cards {there}")
 
 
+def trains_in_bf16(recipe: PretrainRecipe, gpu: Card | None) -> bool:
+    """As the run would choose; this machine's matrix kernels are chosen, too."""
+    if gpu:
+        return recipe.mixed_precision == "bf16" or (recipe.mixed_precision == "auto" and gpu.bf16 is not None)
+    chosen, _ = choose_precision(Precision(recipe.mixed_precision, recipe.matmul), torch.device("cpu"))
+    use_matmul(chosen.matmul)
+    return chosen.mixed_precision == "bf16"
+
+
 def speed(stages: list[Stage], gpu: Card | None, bf16: bool, utilisation: float) -> tuple[str, list[float]]:
     """How the seconds of a step are known, and these, by phase."""
     precision = "bf16" if bf16 else "fp32"
     if gpu is None:
-        choose_cpu_matmul()
         peak = measured_peak(torch.bfloat16 if bf16 else torch.float32)
         return f"tried here, a few seconds, {precision}", [stage.tried_seconds(peak) for stage in stages]
     peak = 1e12 * ((gpu.bf16 if bf16 else gpu.tf32) or gpu.fp32)

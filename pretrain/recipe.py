@@ -6,6 +6,7 @@ from typing import Any
 from corpus.text.opening import Corpus
 from engine.publish.hub import NOWHERE, Hub
 from engine.run.architecture import check_sizes
+from engine.run.precision import Matmul, MixedPrecision
 from engine.run.recipe import check_least, check_name, check_seed, operational
 from engine.run.tracking import TrackerName
 from engine.train.optimizer import Optimizer
@@ -58,6 +59,8 @@ class PretrainRecipe:
     plan: Plan
     last_phase: LastPhase | None = None
     seed: int = 0  # of weights, order, masks and dropout
+    mixed_precision: MixedPrecision = operational("auto")  # bf16, no: fp32; auto: what is faster, or the run began with
+    matmul: Matmul = operational("auto")  # a CPU's fp32 kernels; auto: what is faster, or the run began with
     max_eval_samples: int = 2048  # held-out examples that are evaluated, always the same ones, at most
     overwrite: bool = operational(False)  # delete what the run's folder holds
     resume_from_checkpoint: str | None = operational(None)  # such as step-200; None: the newest state of the run

@@ -5,6 +5,7 @@
 The same command resumes from the newest complete state; a finished run is left as it is.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from corpus.text.medium import Text
@@ -12,6 +13,7 @@ from corpus.text.opening import open_corpus
 from engine.publish.hub import Publisher
 from engine.run.agreement import agree, surroundings, weights
 from engine.run.checkpoint import Run
+from engine.run.precision import Precision, precision_of
 from engine.run.recipe import read
 from engine.run.runtime import make_accelerator, program
 from engine.run.tracking import Tracker
@@ -23,9 +25,11 @@ from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 @program
 def main(argv: list[str]) -> None:
     recipe = read(PretrainRecipe, argv)
-    accelerator = make_accelerator(recipe.seed)
+    folder = Path("runs") / recipe.name
+    accelerator = make_accelerator(recipe.seed, Precision.asked_by(recipe, folder))
     agree(accelerator, **vars(recipe), **surroundings(accelerator))
-    run = Run(Path("runs") / recipe.name, recipe, accelerator, recipe.overwrite, recipe.resume_from_checkpoint)
+    recipe = replace(recipe, **precision_of(accelerator))
+    run = Run(folder, recipe, accelerator, recipe.overwrite, recipe.resume_from_checkpoint)
     tracker = Tracker(run.folder, accelerator, recipe.report_to)
     publisher = Publisher(recipe.hub, run.folder, accelerator, tracker.note)
     if run.finished:

@@ -6,6 +6,7 @@ notice: gradients of different experiments can be averaged as well.
 
 import fcntl
 import json
+import os
 import uuid
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -18,6 +19,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import PreTrainedModel
 
 from engine.run.disk import whole_file
+from engine.run.precision import precision_of
 from engine.run.processes import as_lost
 from engine.run.recipe import resolved
 from engine.run.runtime import commit
@@ -102,8 +104,8 @@ def surroundings(accelerator: Accelerator) -> dict[str, Any]:
     return {
         "code": f"{commit() or 'no commit'}, files {_code()}",
         "packages": {name: version(name) for name in PACKAGES},
-        "precision": accelerator.mixed_precision,
-        "launcher": settings(),
+        "precision": precision_of(accelerator),
+        "launcher": {**settings(), "mixed_precision": os.environ.get("ACCELERATE_MIXED_PRECISION")},
     }
 
 

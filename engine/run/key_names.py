@@ -82,6 +82,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "grad_clip": ("plan.max_grad_norm",),
     "warmup_iters": ("schedule.warmup_ratio",),
     "min_lr": ("schedule.min_lr_ratio",),
+    "dtype": ("mixed_precision",),
     "beta1": ("optimizer.betas",),
     "beta2": ("optimizer.betas",),
     "log_interval": ("plan.logging_steps",),
@@ -94,11 +95,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 
 # What no key here is for.
-PRECISION = "the launcher sets the precision: accelerate launch --mixed_precision bf16"
 DEVICES = "the launch config says where it runs: accelerate launch --config_file accelerate_configs/..."
 ELSEWHERE: dict[str, str] = {
-    **dict.fromkeys(("bf16", "dtype", "mixed_precision"), PRECISION),
-    "fp16": f"{PRECISION}; fp16 is not supported",
+    "bf16": "say mixed_precision: bf16 (--mixed_precision bf16), or leave it out: what is faster here is taken",
+    "fp16": "fp16 is not supported; leave it out: of bf16 and fp32 what is faster here is taken",
     **dict.fromkeys(("use_cpu", "no_cuda", "device", "backend", "local_rank", "fsdp", "deepspeed"), DEVICES),
     "do_train": "the program always trains: leave it out",
     "do_eval": "the program always evaluates: leave it out",

@@ -1,4 +1,4 @@
-"""Where does this run, and what becomes of its mistakes?  The commit, the hardware, the matmul kernels."""
+"""Where does this run, and what becomes of its mistakes?  The processes, the hardware, the commit."""
 
 import ctypes
 import functools
@@ -12,14 +12,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import set_seed
+from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
+from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
 from transformers.utils import logging as transformers_logging
 
 from engine.publish.redact import redacted
+from engine.run.precision import MEASURED, Precision, choose_precision, use_matmul
 from engine.run.processes import (
     STARTING,
     STOPPED,
@@ -72,27 +72,27 @@ def _status_of(error: Exception) -> tuple[int, str]:
     return 1, ""
 
 
-def make_accelerator(seed: int) -> Accelerator:
-    """Join the processes that `accelerate launch` started; choose kernels; seed the initial weights.
+def make_accelerator(seed: int, asked: Precision = MEASURED) -> Accelerator:
+    """Join the processes that `accelerate launch` started; choose precision and kernels; seed the initial weights.
 
-    Errors: ValueError for fp16 and for ways of sharding that are not done here; what `engine.run.processes.as_lost`
-    puts into words if a process does not join within five minutes.
+    The main process chooses for all: machines may differ. Errors: ValueError for fp16 and for ways of sharding that are
+    not done here; what `engine.run.processes.as_lost` puts into words if a process does not join within five minutes.
     """
     stop_with_launcher()  # a program that was not started by `python -m`, too
     sharded = shards_asked_for()
-    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=STARTING)])
-    refuse_ranks_apart(accelerator.num_processes)
-    if accelerator.mixed_precision == "fp16":
-        raise ValueError(
-            "mixed precision fp16 needs a loss scale, which is not kept here; say bf16, or no on an older card"
-        )
+    company = InitProcessGroupKwargs(timeout=STARTING)
+    state = PartialState(parse_flag_from_env("ACCELERATE_USE_CPU"), **company.to_kwargs())
+    refuse_ranks_apart(state.num_processes)
+    choice = [choose_precision(asked, state.device)] if state.is_main_process else [None]
+    precision, words = broadcast_object_list(choice)[0]
+    accelerator = Accelerator(mixed_precision=precision.mixed_precision, kwargs_handlers=[company])
     if accelerator.device.type == "cpu":
+        use_matmul(precision.matmul)
         keep_memory()
-    kernel = choose_cpu_matmul() if accelerator.device.type == "cpu" else "torch's default"
     if accelerator.is_main_process:
         print(
             f"{accelerator.num_processes} process(es) on {hardware()}{', the model in shards' if sharded else ''}, "
-            f"precision {accelerator.mixed_precision}, matrix products by {kernel}"
+            f"{words}"
         )
     speak_plainly()
     set_seed(seed)
@@ -225,23 +225,3 @@ def keep_memory() -> None:
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
-
-
-def choose_cpu_matmul() -> str:
-    """Choose the fp32 matmul of a CPU and return its name for the log.
-
-    oneDNN's fp32 kernels are about twice as fast as MKL's on AVX-512 machines, but torch reaches them for linear layers
-    only through a switch that also *permits* bf16 arithmetic where the CPU has it. So oneDNN is kept only where its
-    error is that of fp32 (bf16's would be about 1e4 times larger). Speed is not measured: a stopwatch may choose
-    differently on each launch and process, and then a resumed run would not repeat the uninterrupted one.
-    """
-    if not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return "torch's default"
-    switch: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    left, right = torch.randn(256, 512), torch.randn(512, 256)
-    before, switch.fp32_precision = switch.fp32_precision, "bf16"
-    error = (left @ right - left.double() @ right.double()).abs().max().item()
-    if error < 1e-3:
-        return f"oneDNN fp32 (largest error {error:.0e})"
-    switch.fp32_precision = before
-    return "torch's default"

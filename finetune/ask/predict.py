@@ -28,6 +28,7 @@ import tyro
 from engine.run.disk import written
 from engine.run.finite import strict_json
 from engine.run.options import read_options
+from engine.run.precision import MixedPrecision, Precision
 from engine.run.runtime import make_accelerator, program
 from finetune.ask.columns import choose_layout
 from finetune.ask.model import Answerer, load_fine_tuned
@@ -56,6 +57,7 @@ class Options:
     columns: tuple[str, ...] = ()  # what is read from where: text=review text_pair=reply id=key
     task: str = ""  # such as glue/rte: its columns, and names for the labels of a model that only numbers them
     max_seq_length: int = 0  # tokens; 0: as many as the model takes, for questions windows of 384
+    mixed_precision: MixedPrecision = "auto"  # bf16, no: fp32; auto: what is faster here
     batch_tokens: int = EVALUATION_TOKENS  # of a batch, padding included
     skip_broken: bool = False  # leave out rows that cannot be read, and say how many
     revision: str = ""  # of a Hub id: branch, tag or commit
@@ -65,7 +67,7 @@ class Options:
 def main(argv: list[str]) -> None:
     options = read_options(Options, argv, "python -m finetune.predict")
     with redirect_stdout(sys.stderr):  # standard output is for the answers
-        accelerator = make_accelerator(seed=0)
+        accelerator = make_accelerator(0, Precision(options.mixed_precision))
     if accelerator.num_processes > 1:
         raise ValueError(
             f"{accelerator.num_processes} processes were started, but one answers a file: say --num_processes 1, or "

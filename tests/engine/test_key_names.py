@@ -109,7 +109,7 @@ def test_an_option_of_others_names_ours_which_works(path, option, value, key):
 @pytest.mark.parametrize(
     ("option", "advice"),
     [
-        ("--bf16", "the launcher sets the precision: accelerate launch --mixed_precision bf16"),
+        ("--bf16", "say mixed_precision: bf16 (--mixed_precision bf16)"),
         ("--fp16", "fp16 is not supported"),
         ("--do_train", "the program always trains: leave it out"),
         ("--no_cuda", "the launch config says where it runs"),

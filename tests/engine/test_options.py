@@ -61,7 +61,7 @@ def test_help_shows_every_option_with_its_meaning_and_default(capsys):
             "unknown option --num_task: perhaps you meant --num_tasks; for all options say it --help",
         ),
         (["--num_tasks", "many"], "'many' is no whole number"),
-        (["--fp16"], "the launcher sets the precision"),
+        (["--fp16"], "fp16 is not supported"),
     ],
 )
 def test_a_mistake_is_one_line(argv, expected):
