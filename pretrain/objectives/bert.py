@@ -22,6 +22,7 @@ from engine.train import draws
 from engine.train.batch import Batch
 from engine.train.cross_entropy import projected_cross_entropy
 from pretrain.initialisation import start_locally
+from pretrain.last_layer import columns_to_read, read_selectively
 from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum
 from pretrain.terms import Term
 
@@ -102,7 +103,13 @@ class Bert(Objective[Text]):
             "token_type_ids": torch.from_numpy(segment),  # (B, T) 0 for [CLS] A [SEP], 1 for B [SEP]
             "attention_mask": torch.from_numpy(real.astype(np.int64)),  # (B, T)
         }
-        y = {"positions": torch.from_numpy(hidden), "tokens": torch.from_numpy(ids.ravel()[hidden])}  # (M,) (M,)
+        read, slots = columns_to_read(hidden, ids.shape, first=self.next_sentence)
+        y = {
+            "positions": torch.from_numpy(hidden),  # (M,)
+            "tokens": torch.from_numpy(ids.ravel()[hidden]),  # (M,)
+            "read": torch.from_numpy(read),  # (B, R) columns of which the last layer's states are asked for
+            "slots": torch.from_numpy(slots),  # (M,) of (B * R)
+        }
         counts = {"masked_lm": len(y["tokens"])}
         if isinstance(t, Segments):
             y["is_random_next"] = torch.from_numpy(t.is_random_next)  # (B,)
@@ -115,12 +122,12 @@ class Bert(Objective[Text]):
         bert = architecture(configuration(settings, self.name, ("bert",), text.vocabulary))
         if self.start == "local":
             start_locally(bert.bert)
-        return bert
+        return read_selectively(bert)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        encoded, head = model.bert(**batch.x), model.cls.predictions
-        states = encoded.last_hidden_state.flatten(0, 1)  # (B * T, H)
-        masked = head.transform(states.index_select(0, batch.y["positions"]))  # (M, H): only what is asked
+        encoded, head = model.bert(**batch.x, read=batch.y["read"]), model.cls.predictions
+        states = encoded.last_hidden_state.flatten(0, 1)  # (B * R, H): only what is asked
+        masked = head.transform(states.index_select(0, batch.y["slots"]))  # (M, H)
         total, correct = projected_cross_entropy(masked, head.decoder.weight, head.decoder.bias, batch.y["tokens"])
         sums = {"masked_lm": total} if model.training else {"masked_lm": total, "masked_lm_correct": correct}
         if self.next_sentence:

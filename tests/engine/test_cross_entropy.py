@@ -17,6 +17,7 @@ N, H, V = 20, 8, 50
 @pytest.fixture
 def small_chunks(monkeypatch):
     monkeypatch.setattr(cross_entropy, "CHUNK_BYTES_CPU", 4 * V * 7)  # 20 rows in chunks of 7, 7 and 6
+    monkeypatch.setattr(cross_entropy, "TILE_CPU", 16)  # 50 columns in tiles of 16, 16, 16 and 2
 
 
 def factors(dtype=torch.float32, size=(N, H, V), spread=1.0):
