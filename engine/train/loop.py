@@ -21,6 +21,7 @@ from engine.run.checkpoint import Run
 from engine.run.processes import Stopped, StopSignal, Waiting
 from engine.run.tracking import Tracker
 from engine.train import draws
+from engine.train.activations import fuse_gelu
 from engine.train.average import Average
 from engine.train.batch import Batch, Loss
 from engine.train.batches import Batches
@@ -142,6 +143,7 @@ def wrap_model(model: nn.Module, loss: Loss, plan: Plan, accelerator: Accelerato
     """The model and its loss as one module, spread over the processes as the launcher's config says."""
     if plan.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # type: ignore[operator]
+    fuse_gelu(model)
     wrapped = LossModule(model, loss)
     if plan.torch_compile:
         wrapped.compile()
