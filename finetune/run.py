@@ -33,6 +33,7 @@ from engine.run.saved import located
 from engine.run.states import drop_states
 from engine.run.tracking import Tracker
 from engine.train.batches import Batches
+from engine.train.last_layer import read_first
 from engine.train.loop import Training, train
 from finetune.ask.predict_split import Encodings, predict_encoded, predict_rows
 from finetune.batches import make_epochs
@@ -194,7 +195,7 @@ def train_job(
         tracker.note(f"{job.words}: trained by an earlier launch")
         if accelerator.is_main_process:
             drop_evaluation(job.folder / "metrics.jsonl")
-        return model.to(accelerator.device), tokenizer, read_training_facts(job)
+        return read_first(model).to(accelerator.device), tokenizer, read_training_facts(job)
     source = located(str(before.folder / "model") if before else recipe.model)
     pinned = find_commit(source, recipe.revision)
     tokenizer = add_frame(load_tokenizer(source, pinned or recipe.revision))
@@ -206,6 +207,7 @@ def train_job(
     check_length(recipe.max_seq_length, model)
     if recipe.auxiliary_lm:
         refuse_encoder(model)
+    read_first(model)
     tracker.note(f"{job.words}: starting random: {', '.join(fresh)}")
     encoded = encodings.of(task.train_split, tokenizer, recipe.max_seq_length)
     report_data(job, encodings, encoded, tokenizer, tracker, accelerator)

@@ -30,6 +30,7 @@ from engine.run.finite import strict_json
 from engine.run.options import read_options
 from engine.run.precision import MixedPrecision, Precision
 from engine.run.runtime import make_accelerator, program
+from engine.train.last_layer import read_first
 from finetune.ask.columns import choose_layout
 from finetune.ask.model import Answerer, load_fine_tuned
 from finetune.batches import EVALUATION_TOKENS
@@ -81,7 +82,7 @@ def main(argv: list[str]) -> None:
     left_out = f"; {inputs.left_out}" if inputs.left_out else ""
     say(f"{inputs.name}: reading {', '.join(f'{name} from {column!r}' for name, column in layout.items())}{left_out}")
     task = replace(task, columns=task.question.columns(layout))
-    model = model.to(accelerator.device).eval()
+    model = read_first(model).to(accelerator.device).eval()
     answerer = Answerer(model, task, tokenizer, accelerator, options.max_seq_length, options.batch_tokens)
     examples = Examples(inputs.rows, task.question, layout, id_column, options.skip_broken)
     began = time.perf_counter()

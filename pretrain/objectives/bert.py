@@ -21,8 +21,8 @@ from engine.publish.exhibits import Exhibit
 from engine.train import draws
 from engine.train.batch import Batch
 from engine.train.cross_entropy import projected_cross_entropy
+from engine.train.last_layer import columns_to_read, read_selectively
 from pretrain.initialisation import start_locally
-from pretrain.last_layer import columns_to_read, read_selectively
 from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum
 from pretrain.terms import Term
 

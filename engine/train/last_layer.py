@@ -1,7 +1,8 @@
-"""What of BERT's last layer does a loss read?  The masked positions and [CLS]; for the rest nothing is computed there.
+"""What of BERT's last layer does a loss read?  The masked positions, or [CLS]; for the rest nothing is computed there.
 
-Of the last layer's output six of seven positions reach no loss. Their keys and values do, through the attention of the
-others; their queries, attention and feed-forward do not. Leaving these out changes neither the loss nor a gradient.
+Of the last layer's output most positions reach no loss: six of seven in masked LM, all but one in classification. Their
+keys and values do, through the attention of the others; their queries, attention and feed-forward do not. Leaving these
+out changes neither the loss nor a gradient.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import BertForMultipleChoice, BertForSequenceClassification, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertLayer, BertSelfAttention
 
 
@@ -22,6 +23,16 @@ def read_selectively(model: PreTrainedModel) -> PreTrainedModel:
     """
     bert: Any = model.base_model
     bert.encoder.layer[-1].__class__ = _LastLayer
+    return model
+
+
+def read_first(model: PreTrainedModel) -> PreTrainedModel:
+    """Have a BERT whose head reads [CLS] alone compute no other position of its last layer. Return the model.
+
+    Any other model stays as it is. What looks into the last layer, such as at its attention, needs the usual one.
+    """
+    if isinstance(model, BertForSequenceClassification | BertForMultipleChoice):
+        read_selectively(model).base_model.encoder.layer[-1].reads_first = True
     return model
 
 
@@ -42,6 +53,8 @@ def columns_to_read(
 
 
 class _LastLayer(BertLayer):
+    reads_first = False  # column 0 alone, where `read` says nothing
+
     def forward(
         self,
         hidden_states: Tensor,
@@ -50,9 +63,12 @@ class _LastLayer(BertLayer):
         read: Tensor | None = None,
         **options: Any,
     ) -> Any:
-        if read is None:
+        if read is not None:
+            asked = hidden_states.gather(1, read[:, :, None].expand(-1, -1, hidden_states.shape[-1]))  # (B, R, H)
+        elif self.reads_first:
+            asked = hidden_states[:, :1]
+        else:
             return super().forward(hidden_states, attention_mask, *arguments, **options)
-        asked = hidden_states.gather(1, read[:, :, None].expand(-1, -1, hidden_states.shape[-1]))  # (B, R, H)
         context = _attend(self.attention.self, asked, hidden_states, attention_mask)
         return self.feed_forward_chunk(self.attention.output(context, asked))
 

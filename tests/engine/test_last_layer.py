@@ -5,10 +5,17 @@ import pytest
 import torch
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForMultipleChoice,
+    BertForPreTraining,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)  # fmt: skip
 
 from engine.train.batch import Batch
-from pretrain.last_layer import columns_to_read, read_selectively
+from engine.train.last_layer import columns_to_read, read_first, read_selectively
 from pretrain.objectives.bert import Bert
 
 B, T, V = 3, 12, 40
@@ -66,6 +73,27 @@ def test_losses_and_gradients_are_those_of_the_whole_layer(pairs, attention):
     ours = torch.autograd.grad(sum(found.values()), list(model.parameters()), allow_unused=True)
     for name, own, right in zip(dict(model.named_parameters()), ours, usual, strict=True):
         torch.testing.assert_close(own, right, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("kind", [BertForSequenceClassification, BertForMultipleChoice])
+def test_a_head_that_reads_the_first_token_needs_no_other(kind, attention):
+    config = model_of(True, attention).config
+    usual, batch = kind(config), batch_of(True)
+    ours = kind(config)
+    ours.load_state_dict(usual.state_dict())
+    shape = (1, B, T) if kind is BertForMultipleChoice else (B, T)
+    x = {name: values.view(shape) for name, values in batch.x.items()}
+    found = [model(**x).logits for model in (usual, read_first(ours))]
+    torch.testing.assert_close(*found)
+    for logits in found:
+        logits.square().sum().backward()
+    for own, right in zip(ours.parameters(), usual.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, right.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_a_head_that_reads_every_token_is_left_alone():
+    model = BertForTokenClassification(model_of(True).config)
+    assert read_first(model)(**batch_of(True).x).logits.shape[:2] == (B, T)
 
 
 def test_activations_that_are_computed_twice_are_the_same():
