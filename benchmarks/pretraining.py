@@ -1,7 +1,8 @@
 """How many tokens a second does pretraining take in, ours beside the plain transformers way?
 
     python -m benchmarks.pretraining                 BERT-, GPT-2 and LSTM-mini on the CPU, two processes beside one
-    python -m benchmarks.pretraining --gpu           bert-base at 128 and 512, gpt2-small at 1,024, on a GPU in bf16
+
+On a GPU `python -m benchmarks.gpu` does the same for bert-base and gpt2-small.
 
 Ours is `engine.train.loop.train` itself, with the objectives that `pretrain.run` takes from a recipe, in bf16. It
 trains beside `BertForMaskedLM`, `GPT2LMHeadModel` or the same LSTM in benchmarks.plain: from the same weights, on the
@@ -39,8 +40,9 @@ from benchmarks import plain, sample
 from benchmarks.measuring import finish, ratio, seconds, spent, turn_by_turn
 from benchmarks.ours import AtEvaluations, assembled, write_recipe
 from benchmarks.plain import Plain
-from benchmarks.settings import CPU, GPU, TINY, Setting
+from benchmarks.settings import CPU, TINY, Setting
 from corpus.text.medium import Text
+from corpus.text.source import Source
 from engine.run.checkpoint import Run
 from engine.run.options import read_options
 from engine.run.runtime import make_accelerator, program, seed_weights
@@ -56,14 +58,12 @@ from pretrain.assembly import Assembly, training_of
 REPOSITORY = Path(__file__).resolve().parents[1]
 PLAIN = ("plain_fp32", "plain_bf16")
 JUDGED = 512  # held-out examples
-NEEDS_A_GPU = "bert-base and gpt2-small need a GPU: python -m benchmarks.pretraining --gpu"
 
 
 @dataclass(frozen=True)
 class Options:
     """Measure pretraining beside the plain transformers way."""
 
-    gpu: bool = False  # bert-base and gpt2-small on a GPU, instead of the mini models on the CPU
     turns: int = 26  # of each way; the first is left out
     steps: int = 4  # of a turn
     megabytes: float = 20.0  # of raw text
@@ -76,33 +76,29 @@ class Options:
 @program
 def main(argv: list[str]) -> None:
     asked = read_options(Options, argv, "python -m benchmarks.pretraining")
-    if asked.gpu and not torch.cuda.is_available():
-        raise ValueError("--gpu needs a CUDA GPU, and torch finds none; without it, the CPU is measured")
-    os.environ |= {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_CPU": str(not asked.gpu).lower()}
-    if asked.only not in (None, *CPU, *GPU):
-        raise ValueError(f"--only is {asked.only!r}; the settings are {', '.join((*CPU, *GPU))}")
-    settings = TINY if asked.tiny else GPU if asked.gpu else CPU
+    os.environ |= {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_CPU": "true"}
+    if asked.only not in (None, *CPU):
+        raise ValueError(f"--only is {asked.only!r}; the settings are {', '.join(CPU)}")
+    settings = TINY if asked.tiny else CPU
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as home:
+        source = sample.raw_text(asked.megabytes, Path(home) / "text.jsonl")
         for name, setting in settings.items():
             if asked.only in (None, name):
-                result[name] = compare(setting, Path(home) / name, asked)
+                result[name] = compare(setting, source, Path(home) / name, asked)
                 print(json.dumps({name: result[name]}), flush=True)
-        if not asked.gpu:
-            result["gpu"] = NEEDS_A_GPU
-            if asked.launches and asked.only is None:
-                result["two_processes"] = two_processes(settings["bert_mini"], Path(home), asked)
+        if asked.launches and asked.only is None:
+            result["two_processes"] = two_processes(settings["bert_mini"], Path(home), asked)
     finish({**result, "compile": asked.compile, "steps": asked.turns * asked.steps, "text": sample.text()[1]})
 
 
-def compare(setting: Setting, folder: Path, asked: Options) -> dict[str, Any]:
-    """Train in all ways, turn by turn, and judge what each has learnt."""
+def compare(setting: Setting, source: Source, folder: Path, asked: Options, workers: int = 0) -> dict[str, Any]:
+    """Train in all ways, turn by turn, and judge what each has learnt. `workers` prepare the batches of each way."""
     folder.mkdir()
-    source = sample.raw_text(asked.megabytes, folder / "text.jsonl")
     plan = Plan(
         max_steps=asked.turns * asked.steps, global_batch_size=setting.batch, per_device_train_batch_size=setting.batch,
         logging_steps=asked.steps, eval_steps=asked.steps, torch_compile=asked.compile,
-        dataloader_num_workers=4 if asked.gpu else 0,
+        dataloader_num_workers=workers,
     )  # fmt: skip
     accelerator = make_accelerator(seed=0)
     seed_weights(0)

@@ -10,6 +10,7 @@ shows the first status that is not 0 and ends with 1 itself.
 """
 
 import atexit
+import functools
 import os
 import signal
 import sys
@@ -107,7 +108,17 @@ class Waiting:
 
 def _limit(longest: timedelta) -> None:
     if is_distributed():
-        _set_pg_timeout(longest)  # torch has no public way to change it
+        for group in {None, between_hosts()}:
+            _set_pg_timeout(longest, group)  # torch has no public way to change it
+
+
+@functools.cache
+def between_hosts() -> dist.ProcessGroup | None:
+    """The group (gloo) for numbers that a CPU knows: they do not queue behind the work of a GPU, as NCCL's do.
+
+    None is the group of all processes, which is gloo's where there is no GPU. Called first by all of them at once.
+    """
+    return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=STARTING)
 
 
 @contextmanager

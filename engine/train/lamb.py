@@ -18,8 +18,11 @@ class Lamb(torch.optim.Optimizer):
 
     A group with `rescale: False` has no factor |x| / |d|; nor has a tensor where one of the two is 0. The state of a
     parameter is `step` (0-d), `exp_avg`, `exp_avg_sq`, as torch's Adam has it. One copy of the parameters is needed
-    during a step. Parameters may be sharded (DTensor): the norms are those of the whole tensors.
+    during a step. Parameters may be sharded (DTensor): the norms are those of the whole tensors. Where `found_inf`
+    (0-d) is 1, a step changes nothing.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(
         self,
@@ -41,10 +44,12 @@ class Lamb(torch.optim.Optimizer):
             x = [local(parameter) for parameter in parameters]
             descent = self._adam_descent(parameters, group)
             torch._foreach_sub_(descent, x, alpha=group["weight_decay"])
+            taken = 1.0 if self.found_inf is None else 1 - self.found_inf
             if group["rescale"]:
-                ratios = trust_ratios(whole_norms(x, parameters), whole_norms(descent, parameters))
+                ratios = taken * trust_ratios(whole_norms(x, parameters), whole_norms(descent, parameters))
                 torch._foreach_addcmul_(x, descent, list(ratios.unbind()), value=group["lr"])
             else:
+                torch._foreach_mul_(descent, taken)
                 torch._foreach_add_(x, descent, alpha=group["lr"])
 
     def _adam_descent(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
@@ -62,7 +67,7 @@ class Lamb(torch.optim.Optimizer):
             [local(state["exp_avg_sq"]) for state in states],
             [],
             [state["step"] for state in states],
-            fused=True, amsgrad=False, maximize=False,
+            fused=True, found_inf=self.found_inf, amsgrad=False, maximize=False,
             lr=1.0, beta1=beta1, beta2=beta2, eps=group["eps"], weight_decay=0.0,
         )  # fmt: skip
         return descent

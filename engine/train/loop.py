@@ -2,7 +2,7 @@
 
 Sums and counts: a loss comes as a sum, its count is added over micro-batches and processes *before* anything is
 divided. So one process with eight accumulation steps is eight processes, and a mean is a mean over answers, never a
-mean of means.
+mean of means. A GPU is given a step without waiting for the one before: see `engine.train.last_step`.
 """
 
 import time
@@ -25,7 +25,9 @@ from engine.train.activations import fuse_gelu
 from engine.train.average import Average
 from engine.train.batch import Batch, Loss
 from engine.train.batches import Batches
-from engine.train.optimizer import Optimizer, build_optimizers, set_rate
+from engine.train.counts import agree_on_counts
+from engine.train.last_step import LastStep
+from engine.train.optimizer import Optimizer, build_optimizers, set_rate, step_unless
 from engine.train.plan import Plan
 from engine.train.profiling import phase, profiled
 from engine.train.schedule import Schedule
@@ -79,6 +81,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
     position, extra = run.resume(model, optimizers, average)
     window = Window(training.unit, accelerator, extra.get("window", {}))
     watch = Watch(plan, tracker, extra.get("watch", {}))
+    last = LastStep(model, watch, window, average)
     clock = Clock(plan, extra.get("seconds", 0.0))
     evaluated: dict[str, float] = {}  # at the last evaluation
     with (
@@ -92,27 +95,28 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
             step = waiting.step = position.step
             wrapped.train()
             torch.manual_seed(int(draws.stream("dropout", training.seed, step, accelerator.process_index) >> 1))
-            counts, size, seconds, signal.agreed = agree_on_counts(seen.micro_batches, clock, signal.came, accelerator)
-            sums = backward(wrapped, seen.micro_batches, counts, accelerator)
+            agreed = agree_on_counts(seen.micro_batches, clock.seconds, signal.came, accelerator.is_main_process)
+            signal.agreed = agreed.stop
+            sums = backward(wrapped, seen.micro_batches, agreed.counts, accelerator)
             refuse_unused(wrapped)
+            last.settle()
             with phase("optimizer"):
                 norm = total_norm(model)
-                done = clock.done(step, seconds)
+                done = clock.done(step, agreed.seconds)
                 rate = training.optimizer.learning_rate * training.schedule.factor(done, clock.whole)
                 set_rate(optimizers, rate)
-                if watch.passes(norm, sums, counts, seen, model, accelerator):
-                    clip(model, norm, plan.max_grad_norm)
-                    for each in optimizers:
-                        each.step()
-                    if average:
-                        average.update()
-                    window.add(sums, counts, size, speed.flops_per_place(seen.micro_batches[0]))
+                decision = watch.decide(norm, sums, agreed.counts, accelerator)
+                clip(model, norm, plan.max_grad_norm)
+                step_unless(decision.skipped, optimizers)
                 for each in optimizers:
                     each.zero_grad()
-            is_last = clock.is_last(step, seconds)
+            last.begin(seen, decision, sums, agreed, speed.flops_per_place(seen.micro_batches[0]))
+            is_last = clock.is_last(step, agreed.seconds)
+            if plan.pauses_at(step) or is_last or signal.agreed:
+                last.settle()
             tracker.reached(done)
             if step % plan.logging_steps == 0 or is_last:
-                rates = {"learning_rate": rate, "grad_norm": float(norm)}
+                rates = {"learning_rate": rate, "grad_norm": last.norm}
                 tracker.log(step, epoch=seen.place[0], **rates, **window.close(speed.peak))
                 window.report_stall(tracker, plan.dataloader_num_workers, training.advice)
             if hooks and (plan.evaluates_at(step) or is_last):
@@ -161,22 +165,8 @@ class LossModule(nn.Module):
         return self.loss(self.model, batch)
 
 
-def agree_on_counts(
-    micro_batches: list[Batch], clock: "Clock", asked_to_stop: bool, accelerator: Accelerator
-) -> tuple[dict[str, Tensor], Tensor, float, bool]:
-    """What all processes know together: the counts; units and room of the step; the main process's clock in
-    seconds; and whether one of them was asked to stop."""
-    terms = list(micro_batches[0].counts)
-    real = [batch for batch in micro_batches if not batch.is_filler]
-    own = [float(sum(batch.counts[term] for batch in micro_batches)) for term in terms]
-    own += [float(sum(batch.num_units for batch in real)), float(sum(batch.room for batch in real))]
-    own += [clock.seconds if accelerator.is_main_process else 0.0, float(asked_to_stop)]
-    total = accelerator.reduce(torch.tensor(own, dtype=torch.float64, device=accelerator.device), "sum")
-    return dict(zip(terms, total, strict=False)), total[-4:-2], float(total[-2]), bool(total[-1])
-
-
 def backward(
-    wrapped: nn.Module, micro_batches: list[Batch], counts: dict[str, Tensor], accelerator: Accelerator
+    wrapped: nn.Module, micro_batches: list[Batch], counts: dict[str, float], accelerator: Accelerator
 ) -> dict[str, Tensor]:
     """Add the gradient of sum / count, each term over the whole global batch. Return this process's sums."""
     totals: dict[str, Tensor] = {}
@@ -187,7 +177,7 @@ def backward(
                 sums = wrapped(batch.to(accelerator.device))
                 if batch.is_filler:
                     sums = {term: 0.0 * value for term, value in sums.items()}
-                mean = torch.stack([sums[term] / counts[term].clamp(min=1).float() for term in counts]).sum()
+                mean = torch.stack([sums[term] / max(1.0, count) for term, count in counts.items()]).sum()
                 # A loss may be infinite where its gradient is not: times 1, or times NaN, which all processes see.
                 mean = mean * (1 + 0 * mean.detach())
             with phase("backward"):
@@ -205,8 +195,8 @@ def total_norm(model: nn.Module) -> Tensor:
 
 
 def clip(model: nn.Module, norm: Tensor, longest: float) -> None:
-    """Shorten a gradient of length `norm` to `longest`; a shorter one is left as it is, not multiplied by 1."""
-    if norm <= longest:
+    """Shorten a gradient of length `norm` to `longest`; a shorter one is multiplied by exactly 1."""
+    if norm.device.type == "cpu" and norm <= longest:  # a look costs nothing here, and saves a pass over the gradient
         return
     torch.nn.utils.clip_grads_with_norm_(model.parameters(), longest, norm)
 

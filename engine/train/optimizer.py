@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine.train.lamb import Lamb
+from engine.train.muon import Muon
+from engine.train.sgd import Sgd
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,16 @@ def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
             group["lr"] = rate
 
 
+def step_unless(skipped: Tensor, optimizers: list[torch.optim.Optimizer]) -> None:
+    """Step with all of them, unless `skipped` (0-d fp32, on the device) is 1: then nothing of theirs changes.
+
+    Which of the two it is, nobody waits for: their kernels look themselves, as they do for a `GradScaler`.
+    """
+    for optimizer in optimizers:
+        optimizer.found_inf = skipped  # type: ignore[attr-defined]
+        optimizer.step()
+
+
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     """The trainable matrices inside the model's stacks of layers (`nn.ModuleList`): from features to features.
 
@@ -101,7 +113,7 @@ def _lamb(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
 
 
 def _muon(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
-    """torch's Muon, and AdamW for the rest.
+    """torch's Muon, which can leave a step out, and AdamW for the rest.
 
     That GPT-2 keeps its matrices transposed (Conv1D) changes nothing: a transposed gradient gives the transposed
     update, and the scale, 0.2 sqrt(max(rows, columns)), has no orientation. torch itself gathers what it needs of
@@ -114,15 +126,13 @@ def _muon(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
             "(nn.ModuleList); take adamw or lamb"
         )
     taken = {id(matrix) for matrix in matrices}
-    muon = torch.optim.Muon(
-        matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = Muon(matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw")
     return [muon, _adamw_of([p for p in _trainable(model) if id(p) not in taken], settings)]
 
 
 def _sgd(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
     groups = _decay_groups(_trainable(model), settings.weight_decay)
-    return [torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)]
+    return [Sgd(groups, lr=settings.learning_rate, momentum=settings.momentum)]
 
 
 BUILDERS: dict[str, Callable[[nn.Module, Optimizer], list[torch.optim.Optimizer]]] = {

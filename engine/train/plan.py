@@ -63,6 +63,10 @@ class Plan:
     def evaluates_at(self, step: int) -> bool:
         return self.eval_steps > 0 and step % self.eval_steps == 0
 
+    def pauses_at(self, step: int) -> bool:
+        """Whether something is said, evaluated or saved after `step`."""
+        return step % self.logging_steps == 0 or self.evaluates_at(step) or self.saves_at(step)
+
     def saves_at(self, step: int) -> bool:
         return self.save_steps > 0 and step % self.save_steps == 0
 

@@ -16,7 +16,8 @@ from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from engine.run.disk import whole_folder
 
-PHASES = ("data", "forward", "backward", "optimizer")  # the names that the loop gives to what it does
+# The names that the loop gives to what it does. `wait` is for the device, once a step.
+PHASES = ("data", "forward", "backward", "wait", "optimizer")
 SKIPPED, WARM_UP = 5, 2  # steps before the trace: caches, compilation; then the profiler's own first steps
 
 

@@ -56,13 +56,16 @@ def settings() -> dict[str, bool]:
 
 
 def parallel(wrapped: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """Move `wrapped` to its device and spread it over the processes, in place where it is sharded.
+    """Move `wrapped` to its device and spread it over the processes, in place where it is sharded."""
+    return shard(wrapped, accelerator) if shards_asked_for() else accelerator.prepare_model(wrapped)
+
+
+def shard(wrapped: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """Move `wrapped` to its device and leave a shard of each of its tensors on each process, in place.
 
     Optimizers are built afterwards: sharding makes new parameters. Each layer of a stack (`nn.ModuleList`) is gathered
     when it is needed, everything else for the whole of a forward and backward pass, and gradients are averaged.
     """
-    if not shards_asked_for():
-        return accelerator.prepare_model(wrapped)
     wrapped.to(accelerator.device)
     autocast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=accelerator.mixed_precision == "bf16")
     wrapped.forward = autocast(wrapped.forward)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from engine.run.tracking import Tracker
 from engine.train.batch import Batch, Loss
 from engine.train.batches import Step
+from engine.train.counts import Agreed
 from engine.train.flops import UncountableError, count_flops, peak_flops, shape_of
 from engine.train.profiling import phase
 
@@ -28,10 +29,11 @@ class Window:
     `carried` is what a state kept of the window that was open when it was saved.
     """
 
-    sums: dict[str, Tensor]  # this process's
-    counts: dict[str, Tensor]  # everybody's
-    size: Tensor  # everybody's units and room for units, since this launch
-    flops: Tensor  # and floating point operations
+    sums: dict[str, Tensor]  # this process's, on its device
+    counts: dict[str, float]  # everybody's
+    units: float  # everybody's, since this launch
+    room: float  # for units, padding included
+    flops: float  # floating point operations
     waited: float  # seconds for data
     began: float
 
@@ -40,8 +42,11 @@ class Window:
         self._stalled = self._reported = False
         self._clear()
         share = float(accelerator.is_main_process)  # one process takes over the sums that were kept
-        self.sums = {term: self._number(share * total) for term, total in carried.get("sums", {}).items()}
-        self.counts = {term: self._number(count) for term, count in carried.get("counts", {}).items()}
+        self.sums = {
+            term: torch.tensor(share * total, dtype=torch.float64, device=accelerator.device)
+            for term, total in carried.get("sums", {}).items()
+        }
+        self.counts = dict(carried.get("counts", {}))
 
     def timed(self, steps: Iterator[Step]) -> Iterator[Step]:
         """Note how long each step waits for its data."""
@@ -51,15 +56,17 @@ class Window:
                 step = next(steps, None)
             if step is None:
                 return
-            self.waited += time.perf_counter() - began
+            if _is_idle(self.accelerator.device):  # what comes while a GPU computes kept nobody waiting
+                self.waited += time.perf_counter() - began
             yield step
 
-    def add(self, sums: dict[str, Tensor], counts: dict[str, Tensor], size: Tensor, flops_per_place: float) -> None:
-        for term, count in counts.items():
-            self.sums[term] = self.sums.get(term, self._number(0.0)) + sums[term].double()
-            self.counts[term] = self.counts.get(term, self._number(0.0)) + count
-        self.size = self.size + size
-        self.flops = self.flops + size[1] * flops_per_place
+    def add(self, sums: dict[str, Tensor], agreed: Agreed, flops_per_place: float) -> None:
+        for term, count in agreed.counts.items():
+            own = sums[term].double()
+            self.sums[term] = self.sums[term] + own if term in self.sums else own
+            self.counts[term] = self.counts.get(term, 0.0) + count
+        self.units, self.room = self.units + agreed.units, self.room + agreed.room
+        self.flops += agreed.room * flops_per_place
 
     def close(self, peak: float | None) -> dict[str, float]:
         """Return `{term}_loss` (a mean, in nats), their sum `loss`, and how fast it went; begin a new window.
@@ -68,10 +75,9 @@ class Window:
         """
         found, seconds = self.carried(), time.perf_counter() - self.began
         means = {f"{term}_loss": total / max(found["counts"][term], 1.0) for term, total in found["sums"].items()}
-        units, room = self.size.tolist()
-        pace = {f"{self.unit}_per_second": units / seconds, "data_wait": self.waited / seconds}
-        pace |= {"padding_rate": 1 - units / room} if room else {}
-        pace |= {"mfu": float(self.flops) / seconds / peak} if peak else {}
+        pace = {f"{self.unit}_per_second": self.units / seconds, "data_wait": self.waited / seconds}
+        pace |= {"padding_rate": 1 - self.units / self.room} if self.room else {}
+        pace |= {"mfu": self.flops / seconds / peak} if peak else {}
         self._stalled = self.waited > STALLED * seconds > 0.2
         self._clear()
         return {"loss": sum(means.values()), **means, **pace} if means else {}
@@ -86,9 +92,11 @@ class Window:
             )
 
     def carried(self) -> dict[str, dict[str, float]]:
-        """The sums over all processes, and the counts, as numbers."""
-        sums = {term: float(self.accelerator.reduce(own, "sum")) for term, own in self.sums.items()}
-        return {"sums": sums, "counts": {term: float(count) for term, count in self.counts.items()}}
+        """The sums over all processes, and the counts, as numbers. Waits for the device."""
+        if not self.sums:
+            return {"sums": {}, "counts": {}}
+        totals = self.accelerator.reduce(torch.stack(list(self.sums.values())), "sum").tolist()
+        return {"sums": dict(zip(self.sums, totals, strict=True)), "counts": dict(self.counts)}
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -97,13 +105,14 @@ class Window:
         yield
         self.began += time.perf_counter() - stopped
 
-    def _number(self, value: float) -> Tensor:
-        return torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
-
     def _clear(self) -> None:
         self.sums, self.counts = {}, {}
-        self.size, self.flops = self._number(0.0).repeat(2), self._number(0.0)
+        self.units, self.room, self.flops = 0.0, 0.0, 0.0
         self.began, self.waited = time.perf_counter(), 0.0
+
+
+def _is_idle(device: torch.device) -> bool:
+    return device.type != "cuda" or torch.cuda.current_stream(device).query()
 
 
 class Speed:

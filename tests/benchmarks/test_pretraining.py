@@ -17,7 +17,6 @@ def check(result):
         assert result[name].keys() >= {"ratio_default", "ratio_equal_precision", "loss_gap"}
         assert result[name]["ratio_default"] > 0
         assert abs(result[name]["loss_gap"]) < 0.01  # after four steps
-    assert "--gpu" in result["gpu"]
     assert result["machine"]["commit"]
     assert result["text"] == "Wikipedia and books"
 
@@ -31,13 +30,6 @@ def test_two_processes_are_launched_for_real(last_line):
     result = last_line(main, *TINY_FORM, "--launches", "1")
     check(result)
     assert result["two_processes"]["ratio"] > 0
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_the_gpu_part_says_what_it_needs(launch_program, workplace):
-    ended = launch_program(main, workplace, "--gpu")
-    assert ended.status == 2
-    assert "needs a CUDA GPU" in ended.said
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from engine.train.average import Average
-from engine.train.optimizer import Optimizer, build_optimizers
+from engine.train.optimizer import Optimizer, build_optimizers, step_unless
 from engine.train.shards import local
 
 STEPS, BATCH = 4, 16
@@ -45,8 +45,12 @@ def trained(model: nn.Module, name: Any, rows: slice) -> Average:
     for step in range(STEPS):
         ids = torch.randint(11, (BATCH,), generator=torch.Generator().manual_seed(step))
         model(ids[rows]).backward()
+        step_unless(torch.zeros(()), optimizers)
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            local(parameter.grad).fill_(torch.nan)
+        step_unless(torch.ones(()), optimizers)  # must change nothing
         for optimizer in optimizers:
-            optimizer.step()
             optimizer.zero_grad()
         average.update()
     return average

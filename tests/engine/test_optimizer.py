@@ -9,13 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
 from engine.run.recipe import read
-from engine.train.optimizer import Optimizer, build_optimizers, hidden_matrices, set_rate
+from engine.run.tracking import Tracker
+from engine.train.loop import clip, total_norm
+from engine.train.optimizer import Optimizer, build_optimizers, hidden_matrices, set_rate, step_unless
+from engine.train.plan import Plan
 from engine.train.schedule import Schedule
+from engine.train.watch import Watch
 
 ROOT = Path(__file__).parents[2]
 
@@ -256,6 +262,62 @@ def test_muon_does_not_care_that_gpt2_transposes_its_matrices():
         )
         optimizer.step()
     torch.testing.assert_close(transposed.weight, linear.weight.t(), rtol=0, atol=1e-3)
+
+
+# --- a step that is left out
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb", "muon", "sgd"])
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_step_that_is_left_out_was_never_there(name, before):
+    settings = Optimizer(name=name, learning_rate=0.01)
+    ended = []
+    for left_out in (False, True):
+        model = Layered()
+        optimizers = build_optimizers(model, settings)
+        for number in range(before):
+            take_step(model, optimizers, number)
+        if left_out:
+            kept = values(model)
+            for parameter in model.parameters():
+                parameter.grad = torch.full_like(parameter, torch.nan)
+            step_unless(torch.ones(()), optimizers)
+            assert all(torch.equal(value, kept[key]) for key, value in values(model).items())
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+                del optimizer.found_inf
+        for number in range(before, before + 2):
+            take_step(model, optimizers, number)
+        ended.append(values(model))
+    for key, value in ended[0].items():
+        assert torch.equal(value, ended[1][key]), key
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb", "muon", "sgd"])
+def test_nobody_looks_at_a_number_while_a_step_is_decided_and_taken(name, tmp_path):
+    """Tensors without numbers refuse every look."""
+    plan = Plan(global_batch_size=1, per_device_train_batch_size=1, max_steps=1, skip_spikes=True)
+    accelerator = Accelerator(cpu=True)
+    watch = Watch(plan, Tracker(tmp_path, accelerator), {"losses": [1.0] * Watch.MEMORY})
+    with FakeTensorMode():
+        model = Layered()
+        optimizers = build_optimizers(model, Optimizer(name=name))
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        decision = watch.decide(total_norm(model), {"term": torch.ones(())}, {"term": 3.0}, accelerator)
+        step_unless(decision.skipped, optimizers)
+        with pytest.raises(DataDependentOutputException):
+            bool(decision.skipped)
+
+
+def test_nobody_looks_at_a_number_while_a_gradient_is_clipped_on_a_device():
+    with torch.device("meta"):
+        model = nn.Linear(3, 4)
+        model.weight.grad, model.bias.grad = torch.ones(4, 3), torch.ones(4)
+        norm = total_norm(model)
+    clip(model, norm, 1.0)
+    with pytest.raises(RuntimeError, match="meta"):
+        bool(norm <= 1.0)
 
 
 # --- stop and go on, and sharding

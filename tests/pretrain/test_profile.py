@@ -10,14 +10,14 @@ from engine.train.profiling import PHASES
 
 
 def test_a_run_leaves_a_trace_of_its_steps(tmp_path, launch, write_recipe):
-    write_recipe(tmp_path, plan={"max_steps": 12, "global_batch_size": 32, "per_device_train_batch_size": 16})
+    write_recipe(tmp_path, plan={"max_steps": 12, "logging_steps": 20, "eval_steps": 0})
     ended = launch(tmp_path, "recipe.yaml", "--profile", "True")
     assert ended.status == 0, ended.said
     assert "open it in ui.perfetto.dev" in ended.said
     profile = tmp_path / "runs/small/profile"
     with gzip.open(profile / "trace.json.gz") as file:
         found = Counter(event["name"] for event in json.load(file)["traceEvents"] if event["name"] in PHASES)
-    assert found == {"data": 3, "forward": 6, "backward": 6, "optimizer": 3}  # two micro-batches a step
+    assert found == {"data": 3, "forward": 6, "backward": 6, "wait": 3, "optimizer": 3}  # two micro-batches a step
     assert "backward" in (profile / "operators.txt").read_text()
 
 
