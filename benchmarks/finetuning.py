@@ -3,8 +3,9 @@
     python -m benchmarks.finetuning [--tasks rte mrpc cola stsb] [--seeds 0 1 2 3 4] [--epochs 3] [--model M]
 
 Both fine-tune the same checkpoint with the same hyper-parameters and seeds; the plain way is `Trainer` with
-`DataCollatorWithPadding`: random batches, padded to the longest of their rows. Its bf16 runs have our matmul kernels
-too; its default, fp32 with torch's own kernels, is run for the first --default_seeds alone. Times are CPU seconds of
+`DataCollatorWithPadding`: random batches, padded to the longest of their rows. Ours computes in the precision and with
+the kernels that it chooses here, `plain` in the same, and `default` in fp32 with torch's own kernels, for the first
+--default_seeds alone. Times are CPU seconds of
 the training loop on one thread, so that what else the machine does takes nothing from either. Each finished fine-tuning
 is a file in --out, and is not done again.
 """
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> None:
     if asked.one:
         way, task, seed = asked.one
         run = ours if way == "ours" else plain
-        print(json.dumps(run(task, int(seed), asked, **({} if way == "ours" else {"bf16": way == "plain"}))))
+        print(json.dumps(run(task, int(seed), asked, **({} if way == "ours" else {"as_ours": way == "plain"}))))
         return
     found: dict[tuple[str, str, int], Found] = {}
     for task in asked.tasks:
@@ -70,8 +71,7 @@ def kept(asked: Options, argv: Sequence[str], way: str, task: str, seed: int) ->
     path = asked.out / f"{task}-{way}-{seed}-{asked.epochs:g}.json"
     if not path.exists():
         asked.out.mkdir(parents=True, exist_ok=True)
-        environment = {"ACCELERATE_USE_CPU": "true", **os.environ, "OMP_NUM_THREADS": "1",
-                       "ACCELERATE_MIXED_PRECISION": "bf16" if way == "ours" else "no"}  # fmt: skip
+        environment = {"ACCELERATE_USE_CPU": "true", **os.environ, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "benchmarks.finetuning", *argv, "--one", way, task, str(seed)]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, cwd=Path.cwd())
         path.write_text(done.stdout.strip().splitlines()[-1])
@@ -140,8 +140,8 @@ def now() -> float:
     return time.perf_counter()
 
 
-def plain(task: str, seed: int, asked: Options, bf16: bool) -> Found:
-    """What transformers' own examples do."""
+def plain(task: str, seed: int, asked: Options, as_ours: bool) -> Found:
+    """What transformers' own examples do; `as_ours`: in the precision and with the kernels of ours."""
     import numpy as np
     import torch
     from transformers import (
@@ -153,14 +153,17 @@ def plain(task: str, seed: int, asked: Options, bf16: bool) -> Found:
         set_seed,
     )
 
-    from engine.run.precision import Precision, choose_precision, use_matmul
+    from engine.run.precision import MEASURED, choose_precision, use_matmul
     from engine.run.recipe import data_path
     from finetune.tasks.metrics import score
     from finetune.tasks.task import DataSource, find_task
 
     torch.set_num_threads(1)
-    if bf16 and on_cpu():
-        use_matmul(choose_precision(Precision(), torch.device("cpu"))[0].matmul)
+    bf16 = False
+    if as_ours:
+        chosen, _ = choose_precision(MEASURED, torch.device("cpu" if on_cpu() else "cuda"))
+        bf16 = chosen.mixed_precision == "bf16"
+        use_matmul(chosen.matmul)
     glue = find_task(f"glue/{task}")
     rows = glue.load(DataSource("folder", asked.data))
     folder = str(data_path(asked.model))

@@ -7,7 +7,7 @@ An hour is `--minutes` of CPU time of this process on one thread, so that other 
 either way; evaluations are not counted, nor is the preparation of the text. Both ways are evaluated on the very same
 blocks of documents that neither trains on, with the very same masks. A line of the output is one evaluation.
 
-ours    the recipe bert-mini-cpu-hour or gpt2-mini, whole, in bf16, by `engine.train.loop.train`; a first few steps,
+ours    the recipe bert-mini-cpu-hour or gpt2-mini, whole, by `engine.train.loop.train`; a first few steps,
 thrown
         away, tell how many the budget holds, and the recipe's schedule is that of so many steps
 plain   benchmarks.plain: the library's model, initialisation and dropout, blocks that cross documents, fp32; a linear
@@ -79,7 +79,7 @@ class Options:
 def main(argv: list[str]) -> None:
     asked = read_options(Options, argv, "python -m benchmarks.learning")
     torch.set_num_threads(1)
-    os.environ |= {"ACCELERATE_USE_CPU": "true", "ACCELERATE_MIXED_PRECISION": "bf16"}
+    os.environ["ACCELERATE_USE_CPU"] = "true"
     tokenizer = load_tokenizer(TOKENIZERS[asked.family])
     blocks, held_out = texts(asked.cache, asked.family, tokenizer)
     judge = Judge(asked.family, tokenizer, held_out)

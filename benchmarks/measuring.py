@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import torch
 
+from engine.run.precision import measured_rates
 from engine.run.runtime import commit, hardware
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate")
@@ -92,14 +93,21 @@ def _held(pid: int) -> float:
     return total / 1e6
 
 
+def name_precision(mixed_precision: str, matmul: str) -> str:
+    """What a way is called that computes so: bf16, fp32, or fp32_onednn where the kernels are not torch's default."""
+    kernels = "_onednn" if matmul == "onednn" and mixed_precision == "no" else ""
+    return f"{'fp32' if mixed_precision == 'no' else mixed_precision}{kernels}"
+
+
 def machine() -> dict[str, Any]:
-    """Where a result comes from: commit, hardware, libraries."""
+    """Where a result comes from: commit, hardware, GFLOP/s of a thread's matrix products, libraries."""
     return {
         "commit": commit(),
         "hardware": hardware(),
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "capability": torch.backends.cpu.get_cpu_capability(),
+        "gflops": measured_rates(),  # bf16 is among them if the processor has such instructions
         "load": round(os.getloadavg()[0], 1),  # at the end, this command's own included
         **{name: version(name) for name in LIBRARIES},
     }

@@ -4,14 +4,15 @@
 
 On a GPU `python -m benchmarks.gpu` does the same for bert-base and gpt2-small.
 
-Ours is `engine.train.loop.train` itself, with the objectives that `pretrain.run` takes from a recipe, in bf16. It
+Ours is `engine.train.loop.train` itself, with the objectives that `pretrain.run` takes from a recipe, in the precision
+and with the kernels that it chooses here by default (`engine.run.precision`); what is measured is named after them. It
 trains beside `BertForMaskedLM`, `GPT2LMHeadModel` or the same LSTM in benchmarks.plain: from the same weights, on the
 same blocks in the same order, with the same optimizer, schedule and dropout. They take turns of a few steps each; the
 first turn is left out, for it compiles and warms up.
 
-ratio_default          our tokens a second over the plain way's in fp32, its default
-ratio_equal_precision  over the plain way's in bf16
-loss_gap               our held-out loss over the plain way's in bf16, less 1, after equally many tokens; same masks
+ratio_default          our tokens a second over the plain way's by default, in fp32 with torch's own kernels
+ratio_equal_precision  over the plain way's in our precision, with our kernels
+loss_gap               our held-out loss over that of the latter, less 1, after equally many tokens; same masks
 mfu                    model-FLOP utilisation: the arithmetic that our loss needs, over what the device can do
 two_processes          tokens a second of two processes of one thread over those of one process of one thread
 
@@ -24,7 +25,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from benchmarks import plain, sample
-from benchmarks.measuring import finish, ratio, seconds, spent, turn_by_turn
+from benchmarks.measuring import finish, name_precision, ratio, seconds, spent, turn_by_turn
 from benchmarks.ours import AtEvaluations, assembled, write_recipe
 from benchmarks.plain import Plain
 from benchmarks.settings import CPU, TINY, Setting
@@ -45,6 +46,7 @@ from corpus.text.medium import Text
 from corpus.text.source import Source
 from engine.run.checkpoint import Run
 from engine.run.options import read_options
+from engine.run.precision import precision_of
 from engine.run.runtime import make_accelerator, program, seed_weights
 from engine.run.tracking import Tracker
 from engine.train.batch import Batch, Loss
@@ -56,7 +58,6 @@ from engine.train.plan import Plan
 from pretrain.assembly import Assembly, training_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PLAIN = ("plain_fp32", "plain_bf16")
 JUDGED = 512  # held-out examples
 
 
@@ -76,7 +77,8 @@ class Options:
 @program
 def main(argv: list[str]) -> None:
     asked = read_options(Options, argv, "python -m benchmarks.pretraining")
-    os.environ |= {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_CPU": "true"}
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)  # what is faster here
     if asked.only not in (None, *CPU):
         raise ValueError(f"--only is {asked.only!r}; the settings are {', '.join(CPU)}")
     settings = TINY if asked.tiny else CPU
@@ -110,31 +112,34 @@ def compare(setting: Setting, source: Source, folder: Path, asked: Options, work
         def rate(step: int) -> float:
             return setting.lr * recipe.schedule.factor(step, plan.max_steps)
 
+        named = f"ours_{name_precision(**precision_of(accelerator))}"
+        default, equal = "plain_fp32", named.replace("ours", "plain")
         ways = {
-            name: plain_way(name, twin(model, setting, accelerator.device), rows, rate, setting, plan) for name in PLAIN
+            name: plain_way(name, twin(model, setting, accelerator.device), rows, rate, setting, plan)
+            for name in dict.fromkeys((default, equal))
         }
-        speed: dict[str, list[float]] = {name: [] for name in PLAIN}
+        speed: dict[str, list[float]] = {name: [] for name in ways}
 
         def take_turns(_: nn.Module, step: int) -> None:
             """What the loop takes for its evaluation, whose time it does not count, are the others' turns."""
             for name, way in ways.items():
-                took = seconds(partial(turn, way, asked.steps))
+                took = seconds(partial(turn, way, asked.steps, our_kernels=name == equal))
                 speed[name].append(asked.steps * setting.batch * setting.length / took)
 
         run = Run(folder / "run", setting, accelerator)
         training = training_of(recipe, text, ours, AtEvaluations(take_turns), run.folder)
         train(training, run, Tracker(run.folder, accelerator), accelerator)
-        speed = {name: found[1:] for name, found in {"ours_bf16": logged_speed(run.folder), **speed}.items()}
-        models = {"ours_bf16": model, **{name: way.model for name, way in ways.items()}}
+        speed = {name: found[1:] for name, found in {named: logged_speed(run.folder), **speed}.items()}
+        models = {named: model, **{name: way.model for name, way in ways.items()}}
         losses = {name: held_out_loss(each, loss, ours, accelerator) for name, each in models.items()}
         peak = peak_flops(accelerator)
     return {
-        "ratio_default": ratio(speed["ours_bf16"], speed["plain_fp32"]),
-        "ratio_equal_precision": ratio(speed["ours_bf16"], speed["plain_bf16"]),
-        "loss_gap": round(losses["ours_bf16"] / losses["plain_bf16"] - 1, 5),
+        "ratio_default": ratio(speed[named], speed[default]),
+        "ratio_equal_precision": ratio(speed[named], speed[equal]),
+        "loss_gap": round(losses[named] / losses[equal] - 1, 5),
         "held_out_loss": {name: round(loss, 4) for name, loss in losses.items()},
         "tokens_per_second": {name: round(median(found)) for name, found in speed.items()},
-        "mfu": {name: round(flops * median(speed[name]) / peak, 3) for name in ("ours_bf16", "plain_bf16") if peak},
+        "mfu": {name: round(flops * median(speed[name]) / peak, 3) for name in (named, equal) if peak},
     }
 
 
@@ -179,20 +184,20 @@ def plain_way(
 ) -> Plain:
     _, tokenizer = sample.vocabulary(setting.family)
     return Plain(
-        model, rows, plain.collator(tokenizer, setting.family), setting.batch, rate, bf16=name == "plain_bf16",
+        model, rows, plain.collator(tokenizer, setting.family), setting.batch, rate, bf16="bf16" in name,
         workers=plan.dataloader_num_workers, order=range(len(rows)),
     )  # fmt: skip
 
 
-def turn(way: Plain, steps: int) -> None:
-    with as_torch_comes():
+def turn(way: Plain, steps: int, our_kernels: bool) -> None:
+    with nullcontext() if our_kernels else as_torch_comes():
         losses = list(way.steps(steps))
         torch.stack(losses).tolist()  # on a GPU, this waits for the last step
 
 
 @contextmanager
 def as_torch_comes() -> Iterator[None]:
-    """Without the matmul kernels that `engine.run.runtime` chooses: a user has torch's."""
+    """Without the matmul kernels that `engine.run.precision` may have chosen: a user has torch's."""
     switch: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     chosen, switch.fp32_precision = switch.fp32_precision, "none"
     try:
@@ -229,7 +234,7 @@ def two_processes(setting: Setting, home: Path, asked: Options) -> dict[str, Any
 
     def launch(processes: int) -> float:
         config = REPOSITORY / "accelerate_configs" / ("cpu_2.yaml" if processes == 2 else "cpu.yaml")
-        launcher = ["-m", "accelerate.commands.launch", "--config_file", str(config), "--mixed_precision", "bf16"]
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", str(config)]
         command = [sys.executable, *launcher, "-m", "pretrain.run", str(recipe), "--overwrite", "True"]
         said = spent(command, folder, OMP_NUM_THREADS="1", ACCELERATE_USE_CPU="true").output
         if f"{processes} process(es) on 1 thread " not in said:

@@ -4,7 +4,8 @@
 
 Both begin with the same file of raw text and the same tokenizer, as fresh processes, turn by turn, and leave a model:
 BERT-mini, masked LM alone, 100 steps of 32 x 128, 256 held-out examples evaluated at the end. Ours runs as
-`accelerate launch -m pretrain.run` in bf16; the plain way (benchmarks.plain_run) in its default fp32, and in bf16.
+`accelerate launch -m pretrain.run` in the precision that it chooses here; the plain way (benchmarks.plain_run) in its
+default fp32, and in bf16 where that is ours.
 `ratio_*` is their seconds over ours, `peak_mb` the memory of all processes of a way together.
 """
 
@@ -16,11 +17,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
 from benchmarks import sample
-from benchmarks.measuring import Spent, finish, ratio, spent
+from benchmarks.measuring import Spent, finish, name_precision, ratio, spent
 from benchmarks.ours import write_recipe
 from benchmarks.settings import CPU
 from engine.run.options import read_options
+from engine.run.precision import MEASURED, choose_precision
 from engine.run.runtime import program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -50,12 +54,12 @@ def main(argv: list[str]) -> None:
                  "--steps", str(asked.steps), "--batch", str(asked.batch), "--lr", str(SETTING.lr),
                  "--out", "plain"]  # fmt: skip
         config = str(REPOSITORY / "accelerate_configs/cpu.yaml")
-        launch = ["-m", "accelerate.commands.launch", "--config_file", config, "--mixed_precision", "bf16"]
-        commands = {
-            "ours_bf16": [*launch, "-m", "pretrain.run", str(recipe)],
-            "plain_fp32": plain,
-            "plain_bf16": [*plain, "--bf16"],
-        }
+        launch = ["-m", "accelerate.commands.launch", "--config_file", config]
+        chosen = name_precision(**vars(choose_precision(MEASURED, torch.device("cpu"))[0]))
+        ours = f"ours_{chosen}"
+        commands = {ours: [*launch, "-m", "pretrain.run", str(recipe)], "plain_fp32": plain}
+        if chosen == "bf16":
+            commands["plain_bf16"] = [*plain, "--bf16"]
         found: dict[str, list[Spent]] = {name: [] for name in commands}
         for number in range(asked.rounds):
             for name, command in commands.items():
@@ -63,14 +67,14 @@ def main(argv: list[str]) -> None:
                 shutil.rmtree(folder / "plain", ignore_errors=True)
                 found[name].append(one := spent([sys.executable, *command], folder))
                 print(f"round {number + 1}, {name}: {one.seconds:.1f} s, {one.peak_mb:,.0f} MB", flush=True)
-    finish({**compared(found), "steps": asked.steps, "megabytes": asked.megabytes, "text": sample.text()[1]})
+    finish({**compared(found, ours), "steps": asked.steps, "megabytes": asked.megabytes, "text": sample.text()[1]})
 
 
-def compared(found: dict[str, list[Spent]]) -> dict[str, Any]:
+def compared(found: dict[str, list[Spent]], ours: str) -> dict[str, Any]:
     seconds = {name: [one.seconds for one in each] for name, each in found.items()}
     return {
-        "ratio_default": ratio(seconds["plain_fp32"], seconds["ours_bf16"]),
-        "ratio_equal_precision": ratio(seconds["plain_bf16"], seconds["ours_bf16"]),
+        "ratio_default": ratio(seconds["plain_fp32"], seconds[ours]),
+        **({"ratio_equal_precision": ratio(seconds["plain_bf16"], seconds[ours])} if "plain_bf16" in seconds else {}),
         "seconds": {name: round(median(each), 1) for name, each in seconds.items()},
         "peak_mb": {name: round(median([one.peak_mb for one in each])) for name, each in found.items()},
     }

@@ -45,7 +45,8 @@ def _evaluated(projection: "_Projection", target: Tensor) -> tuple[Tensor, Tenso
     total, correct = projection.zeros(), projection.zeros()
     for rows in projection.chunks():
         losses, guess = projection.losses(rows, target[rows], guesses=True)
-        correct += (guess == target[rows]).sum()
+        assert guess is not None
+        correct += guess.eq(target[rows]).sum()
         total += losses.sum()
     return total, correct
 

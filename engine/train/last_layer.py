@@ -12,7 +12,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional
 from transformers import BertForMultipleChoice, BertForSequenceClassification, PreTrainedModel
-from transformers.models.bert.modeling_bert import BertLayer, BertSelfAttention
+from transformers.models.bert.modeling_bert import BertLayer
 
 
 def read_selectively(model: PreTrainedModel) -> PreTrainedModel:
@@ -21,8 +21,7 @@ def read_selectively(model: PreTrainedModel) -> PreTrainedModel:
     `columns` (B, R) say which positions of each row are asked for, and `last_hidden_state` becomes (B, R, H). Without
     `read` nothing changes, nor do the parameters and their names.
     """
-    bert: Any = model.base_model
-    bert.encoder.layer[-1].__class__ = _LastLayer
+    _last_layer(model).__class__ = _LastLayer
     return model
 
 
@@ -32,7 +31,7 @@ def read_first(model: PreTrainedModel) -> PreTrainedModel:
     Any other model stays as it is. What looks into the last layer, such as at its attention, needs the usual one.
     """
     if isinstance(model, BertForSequenceClassification | BertForMultipleChoice):
-        read_selectively(model).base_model.encoder.layer[-1].reads_first = True
+        _last_layer(read_selectively(model)).reads_first = True
     return model
 
 
@@ -50,6 +49,10 @@ def columns_to_read(
     read = np.zeros((shape[0], int(counts.max()) + first), np.int64)
     read[rows, slots] = columns
     return read, rows * read.shape[1] + slots
+
+
+def _last_layer(model: Any) -> Any:
+    return model.base_model.encoder.layer[-1]
 
 
 class _LastLayer(BertLayer):
@@ -73,7 +76,7 @@ class _LastLayer(BertLayer):
         return self.feed_forward_chunk(self.attention.output(context, asked))
 
 
-def _attend(attention: BertSelfAttention, asked: Tensor, states: Tensor, mask: Tensor | None) -> Tensor:
+def _attend(attention: Any, asked: Tensor, states: Tensor, mask: Tensor | None) -> Tensor:
     """What `asked` (B, R, H) attends to among `states` (B, T, H); `mask` is as the model's attention takes it."""
 
     def heads(projected: Tensor) -> Tensor:
