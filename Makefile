@@ -10,7 +10,7 @@ READY := .venv/.ready
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## pretrain and fine-tune a small BERT on the text that ships with Python: minutes, no network
+demo: $(READY) ## pretrain and fine-tune a small BERT on the text that ships with Python: ten minutes, no network
 	$(BIN)/python -m demo
 
 dashboard: $(READY) ## show every run's curves over each other in a browser, while they train

@@ -89,7 +89,7 @@ def test_the_head_of_a_config_says_how_it_is_launched(path):
 @pytest.mark.parametrize(
     ("config", "options", "expected"),
     [
-        ("cpu.yaml", [], {"processes": 1, "kind": "Net", "precision": "no"}),
+        pytest.param("cpu.yaml", [], {"processes": 1, "kind": "Net", "precision": "no"}, marks=pytest.mark.slow),
         ("cpu_2.yaml", [], {"processes": 2, "kind": "DistributedDataParallel"}),
         pytest.param("one_gpu.yaml", [], {"processes": 1, "kind": "Net", "precision": "bf16"}, marks=pytest.mark.slow),
         pytest.param(

@@ -11,19 +11,26 @@ Documentation repeats itself, near-copies in other words are not looked for, and
 small model may well not reach: `finetune.tasks.shortcuts` has it, to be printed beside the model's score.
 """
 
+import gzip
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from datasets import ClassLabel, Features, List, Value
 
-from corpus.text.docstrings import Docstring, Module, read, term
+from corpus.text import names
+from corpus.text.docstrings import CACHE, Docstring, Module, origin, read, term
 from corpus.text.document import draw
 from corpus.text.names import KINDS, namespace, tag
 from corpus.text.numpydoc import Parameter, plain
 from corpus.text.sentences import sentences
+from engine.run.disk import whole_file
+from engine.train import draws
 from engine.train.draws import permutation, stream
 from finetune.questions.label import Label
 from finetune.questions.question import Question
@@ -50,13 +57,28 @@ def load(name: str, features: Features, make: Callable[..., list[Row]], source: 
         raise ValueError(
             f"{name}: data.source is {source.source!r}; this task is made on the spot: data.source: sample"
         )
-    stamp = read().stamp
+    made = read_rows(name, make)
     rows = {}
-    for split, modules in parts().items():
-        made = make(modules, SIZES[split])
-        columns = {column: [row[column] for row in made] for column in features}
-        rows[split] = make_table(columns, features, f"sample of the installed docstrings, sha256 {stamp}, {split}")
+    for split in SIZES:
+        columns = {column: [row[column] for row in made[split]] for column in features}
+        text = f"sample of the installed docstrings, sha256 {made['stamp']}, {split}"
+        rows[split] = make_table(columns, features, text)
     return rows
+
+
+def read_rows(name: str, make: Callable[..., list[Row]]) -> dict[str, Any]:
+    """Split name → its rows, and `stamp` → the docstrings' sha256: made, or what an earlier process wrote down.
+
+    To find the sentences takes ten seconds and more, and the demo asks for the same rows three times.
+    """
+    code = [Path(__file__).read_text(), *(Path(module.__file__ or "").read_text() for module in (names, draws))]
+    key = sha256("\n".join([origin(), *code]).encode()).hexdigest()
+    file = CACHE / f"{name.replace('/', '-')}-{key[:16]}.json.gz"
+    if not file.exists():
+        made = {split: make(modules, SIZES[split]) for split, modules in parts().items()}
+        text = json.dumps({"stamp": read().stamp, **made}, ensure_ascii=False)
+        whole_file(file, gzip.compress(text.encode(), compresslevel=3))
+    return dict(json.loads(gzip.decompress(file.read_bytes())))
 
 
 @cache
@@ -163,9 +185,9 @@ def taggings(modules: Sequence[Module], size: int) -> list[Row]:
 
 def with_names(modules: Sequence[Module]) -> Iterator[tuple[str, tuple[list[str], list[str]]]]:
     """The sentences of 5 to 40 words with one name or more, all of known kinds."""
-    names = namespace(read().modules)
+    known = namespace(read().modules)
     for place, module, docstring, marked in all_sentences(modules):
-        found = tag(marked, module, docstring, names) if "`" in marked else None
+        found = tag(marked, module, docstring, known) if "`" in marked else None
         if found and 5 <= len(found[0]) <= 40 and set(found[1]) != {"O"}:
             yield place, found
 

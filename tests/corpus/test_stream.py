@@ -537,7 +537,9 @@ def run_training(words, sources, tmp_path) -> Callable[[str], SimpleNamespace]:
     return run
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped by Ctrl-C", "finished"])
+@pytest.mark.parametrize(
+    "how", ["killed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("stopped by Ctrl-C", "finished"))]
+)
 def test_no_process_and_no_file_outlives_training(run_training, how):
     run = run_training("finish" if how == "finished" else "wait")
     pids = {pid for writer in run.writers for pid in family(writer)}

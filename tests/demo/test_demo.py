@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from demo.__main__ import as_table, compared, main, run
+from demo.__main__ import as_table, choose_passes, compared, fit_passes, in_words, main, run
 from demo.report import write_report
 from pretrain.run import main as pretrain
 
@@ -20,6 +20,9 @@ RESULTS = {
             "pretrained": 0.705,
         }
     },
+    "gain": 0.085,
+    "pretraining_steps": 1500,
+    "num_train_epochs": 2.5,
     "seconds": 333.0,
     "peak_rss_mb": 1234,
 }
@@ -66,6 +69,12 @@ class TestPage:
         assert all(link.startswith("#") for link in found.links)
         assert not found.counts.keys() & {"script", "link", "img", "iframe"}
         assert not re.search(r"@import|url\((?!#)", page)
+
+    def test_it_says_how_long_both_were_trained(self, page):
+        text = " ".join(page.split())
+        assert "<p>1,500 steps. Held-out masked-LM loss" in text
+        assert "fine-tuned on the same 3,000 rows, 2.5 times over, with the same seed" in text
+        assert "+8.5 points on average" in text
 
     def test_it_shows_curves_table_guesses_and_steps(self, page):
         found = Page(page)
@@ -116,6 +125,36 @@ def test_test_rows_are_compared(tmp_path, monkeypatch):
 def test_the_table_shows_the_best_rule():
     row = "| docs/pair (accuracy) | 50.0% | 61.3% (shared words) | 62.0% | **70.5%** |"
     assert as_table(RESULTS["tasks"]).splitlines()[2:] == [row]
+
+
+def test_what_was_done_is_said_beside_the_table():
+    assert in_words(RESULTS) == (
+        "Pretraining (1,500 steps) is worth +8.5 points on average, after 2.5 passes of fine-tuning each; one seed. "
+        "5.5 minutes, at most 1,234 MB in one process."
+    )
+    assert "is worth -1.0 points" in in_words({**RESULTS, "gain": -0.01})
+
+
+def test_a_slower_machine_makes_fewer_passes_and_never_none():
+    """Half the speed: half the pretraining steps in the same minutes, and half the steps that fit into what is left."""
+    fast, slow, slowest = (fit_passes(left) for left in (10_000, 1_000, 100))
+    assert fast == 4.0 > slow > slowest == 1.0
+
+
+def test_the_passes_are_chosen_once(tmp_path, monkeypatch):
+    """A resume, which knows other times, goes on with what the first fine-tuning began with."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/demo/pretrain").mkdir(parents=True)
+    finished = tmp_path / "runs/demo/pretrain/finished.json"
+    finished.write_text(json.dumps({"seconds": 300.0, "steps": 1500}))
+    chosen = choose_passes({"all": {"seconds": 400.0}})
+    assert 1 <= chosen < 4
+    assert choose_passes({"all": {"seconds": 0.0}}) == chosen
+    (tmp_path / "runs/demo/passes.json").unlink()
+    assert choose_passes({"all": {"seconds": 0.0}}) > chosen
+    (tmp_path / "runs/demo/passes.json").write_text("{")
+    with pytest.raises(ValueError, match=r"passes.json.*delete runs/demo and make the demo anew"):
+        choose_passes({})
 
 
 def test_it_takes_no_options(launch_program, tmp_path):

@@ -85,7 +85,13 @@ def test_one_line_says_what_is_wrong(small_model, tmp_path, monkeypatch, damage)
 
 @pytest.mark.parametrize("program", [predict, playground, convert])
 @pytest.mark.parametrize(
-    "change", [pickled, without("config.json"), cut("config.json"), without("tokenizer.json", "tokenizer_config.json")]
+    "change",
+    [
+        pickled,
+        pytest.param(without("config.json"), marks=pytest.mark.slow),
+        pytest.param(cut("config.json"), marks=pytest.mark.slow),
+        without("tokenizer.json", "tokenizer_config.json"),
+    ],
 )
 def test_every_program_ends_with_one_line(small_model, tmp_path, launch_program, program, change):  # noqa: F811
     folder = shutil.copytree(small_model, tmp_path / "model")

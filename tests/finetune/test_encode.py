@@ -105,6 +105,7 @@ class TestWords:
         padded = np.array([9, 1, 9, 5, 9, 9, 9, 9])
         assert encoded.decode([np.eye(10)[padded]]).answers[0].tolist() == [1, 0, 5, 0]
 
+    @pytest.mark.slow
     def test_real_tags_survive_the_way_there_and_back(self, data, bert):
         task = find_task("conll2003")
         rows = task.load(DataSource("folder", str(data / "conll2003")))["dev"].select(range(300))

@@ -255,6 +255,7 @@ def browser():
         opened.close()
 
 
+@pytest.mark.slow
 def test_in_a_browser_every_tab_answers_and_no_other_machine_is_asked(folders, browser):
     names = ["bert", "gpt", "labels", "other labels", "spans", "tags"]
     playground = subprocess.Popen(

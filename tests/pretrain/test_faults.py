@@ -110,6 +110,7 @@ def assert_both(ended: list[Any], status: int) -> None:
     assert ended[0].said.startswith("2 process(es)")
 
 
+@pytest.mark.slow
 def test_stopped_on_two_processes_it_resumes_bit_by_bit(on_two, prepared, launch_together):
     """Only one of them gets the signal; both stop at one step."""
     folder = prepared("stopped")

@@ -86,7 +86,13 @@ def test_it_learns_and_is_reported(uninterrupted):
     assert 0 < json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["mfu"] < 1
     card = (run / "model/README.md").read_text()
     assert "A lstm model of" in card
-    usage = card.split("```python\n")[1].split("```")[0].replace("path/to/this/folder", str(run / "model"))
+
+
+@pytest.mark.slow
+def test_what_its_card_says_opens_it_in_another_process(uninterrupted):
+    model = uninterrupted / "runs/small/model"
+    card = (model / "README.md").read_text()
+    usage = card.split("```python\n")[1].split("```")[0].replace("path/to/this/folder", str(model))
     ended = subprocess.run([sys.executable, "-c", usage], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("The old man sat by the")

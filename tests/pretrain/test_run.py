@@ -260,6 +260,7 @@ EVERYTHING = {
 }
 
 
+@pytest.mark.slow
 def test_phases_muon_average_and_all_go_on_bit_by_bit(tmp_path, launch, write_recipe):
     whole = run_through(tmp_path / "whole", launch, write_recipe, **EVERYTHING)
     stopped = run_through(tmp_path / "stopped", launch, write_recipe, stops=(4, 20), **EVERYTHING)

@@ -119,6 +119,7 @@ def test_a_document_that_is_one_long_sentence_makes_pairs(store_of):
     assert len(shown(store, units)) > 0.95 * store.num_tokens
 
 
+@pytest.mark.slow
 def test_real_text_is_counted_as_its_examples_show_it(data, tmp_path):
     tokenizer = load_tokenizer("vocab/bert-base-uncased")
     sources = [Source("wikipedia", "wikipedia/wiki-00.jsonl.gz"), Source("books", "books/[a-b]*.txt")]

@@ -293,6 +293,7 @@ def test_nothing_left_to_learn_from_is_an_error(tmp_path, corpus):
         learn(write_recipe(tmp_path, corpus, WORDPIECE, max_bytes=10))
 
 
+@pytest.mark.slow
 def test_real_text_fills_a_vocabulary(data, tmp_path):
     sources = [{"kind": "wikipedia", "path": "wikipedia/wiki-00.jsonl.gz"}]
     vocabulary = {"name": "wordpiece", "vocab_size": 8000}

@@ -5,12 +5,14 @@ The table of them, `metrics.py`, is loaded through `evaluate.load` by its path, 
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import evaluate
 from datasets import Dataset
 
 from finetune.tasks.task import Task
+
+if TYPE_CHECKING:
+    import evaluate
 
 METRICS = Path(__file__).parent
 
@@ -35,6 +37,8 @@ def score_baseline(task: Task, train: Dataset, rows: Dataset) -> dict[str, float
 
 
 @cache
-def load_metric(name: str) -> evaluate.Metric:
+def load_metric(name: str) -> "evaluate.Metric":
     """The metric of this name. It keeps what it is given in memory."""
+    import evaluate  # one to two seconds, and most programs score nothing
+
     return evaluate.load(str(METRICS), name, keep_in_memory=True)
