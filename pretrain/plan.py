@@ -17,6 +17,7 @@ from rich.table import Table
 
 from corpus.text.medium import SENTENCE
 from corpus.text.source import Source, parts
+from engine.run.architecture import count_positions
 from engine.run.finite import strict_json
 from engine.run.options import read_own_options
 from engine.run.recipe import check_least, read
@@ -78,6 +79,7 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
     phases = divide_batches(recipe.phases, recipe.plan.global_batch_size, options.processes)
     stages = [Stage(recipe, phase, text, options.processes, bf16, gpu is not None) for phase in phases]
     model = stages[0].outline()
+    recipe.check_examples(count_positions(model))
     memory = max((stage.memory for stage in stages), key=lambda found: found.peak)
     held = on_the_device(memory, gpu, options.processes)
     fits = held["fits"]
