@@ -96,7 +96,7 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
             "how": how,
             **hours_and_dollars(recipe, stages, steps, seconds, gpu, options.dollars),
         },
-        "disk": on_disk(recipe, memory, 4 * model.num_parameters()),
+        "disk": on_disk(recipe, memory, 4 * model.num_parameters(), getattr(model.config, "vocab_size", 0)),
     }  # fmt: skip
 
 
@@ -219,10 +219,10 @@ def hours_and_dollars(
     }
 
 
-def on_disk(recipe: PretrainRecipe, memory: Memory, model: int) -> dict[str, Any]:
+def on_disk(recipe: PretrainRecipe, memory: Memory, model: int, vocabulary: int) -> dict[str, Any]:
     """The prepared corpus (None where it is not known), each state, how many there are at once, and the model."""
     held = corpus_tokens(recipe.corpus.sources)
-    id_bytes = 2 if recipe.model.get("vocab_size", 0) <= 1 << 16 else 4
+    id_bytes = 2 if vocabulary <= 1 << 16 else 4
     store = (
         0 if recipe.corpus.mode == "stream" else held and round(held * (id_bytes + 8 / SENTENCE))
     )  # an offset a sentence

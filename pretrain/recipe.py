@@ -7,6 +7,7 @@ from corpus.text.opening import Corpus
 from engine.publish.hub import NOWHERE, Hub
 from engine.run.architecture import check_sizes
 from engine.run.recipe import check_least, check_name, check_seed, operational
+from engine.run.saved import located
 from engine.run.tracking import TrackerName
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Phase, Plan
@@ -45,16 +46,16 @@ class LastPhase:
 
 @dataclass(frozen=True)
 class PretrainRecipe:
-    """A whole experiment. `model` goes to transformers' `AutoConfig.for_model` unchanged."""
+    """A whole experiment."""
 
     name: str  # the run's folder is runs/NAME
     corpus: Corpus
-    tokenizer: str  # a folder or a Hub id
-    model: dict[str, Any]
+    model: dict[str, Any]  # as `AutoConfig.for_model` takes it; or from: a folder or a Hub id to continue
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule
     plan: Plan
+    tokenizer: str = ""  # a folder or a Hub id; "": that of the model to continue (model.from)
     last_phase: LastPhase | None = None
     seed: int = 0  # of weights, order, masks and dropout
     max_eval_samples: int = 2048  # held-out examples that are evaluated, always the same ones, at most
@@ -76,6 +77,8 @@ class PretrainRecipe:
                 "a source says whitespace: keep, where no sentences are looked for, but sentence pairs are made of "
                 "them: leave it out, or say objective.next_sentence: false"
             )
+        if not self.tokenizer and "from" not in self.model and self.objective.medium.processor_name == "tokenizer":
+            raise ValueError("it lacks a tokenizer: a folder, such as runs/bert-wordpiece/tokenizer, or a Hub id")
         self.check_examples(declared_positions(self.model, self.objective.model_type))
         if self.last_phase and self.plan.minutes:
             raise ValueError("last_phase begins at a share of the steps, which are unknown where plan.minutes ends the "
@@ -92,6 +95,11 @@ class PretrainRecipe:
                 )
             if phase.size < 8:
                 raise ValueError(f"{key} is {phase.size}; examples need 8 {self.objective.medium.unit} or more")
+
+    @property
+    def tokenizer_source(self) -> str:
+        """The folder or Hub id of its tokenizer."""
+        return self.tokenizer or located(self.model["from"])
 
     @property
     def phases(self) -> tuple[Phase, ...]:

@@ -133,6 +133,10 @@ class Bert(Objective[Text]):
         config = configuration(model, self.name, KINDS, heads.MASKED, words, special)
         self._check_fit(config)
         made = fresh(config, MODEL_FOR_PRETRAINING_MAPPING if self.next_sentence else MODEL_FOR_MASKED_LM_MAPPING)
+        if self.start == "local" and "from" in model:
+            raise ValueError(
+                "objective.start: local is a start from random weights, and model.from has its own; drop it"
+            )
         if self.start == "local":
             start_locally(cast(BertModel, made.base_model))
         return made

@@ -34,7 +34,7 @@ from corpus.text.units import Block, Blocks
 from engine.publish.exhibits import Exhibit
 from engine.train.batch import Batch
 from networks import heads
-from pretrain.network import configuration, fresh
+from pretrain.network import configuration, fresh, kind_of
 from pretrain.objective import Objective, vocabulary_sums
 from pretrain.terms import Term
 
@@ -98,13 +98,15 @@ class CausalLM(Objective[Text]):
 
     def build(self, model: dict[str, Any], text: Text) -> PreTrainedModel:
         """transformers starts GPT-2 as its paper does: N(0, 0.02), and 0.02 / sqrt(2 layers) into the residual."""
-        words, kind = text.vocabulary, model.get("model_type", self.model_type)
+        words, kind = text.vocabulary, kind_of(model, self.model_type)
         end = {"bos_token_id": words.eos, "eos_token_id": words.eos}
         # A table of embeddings learns nothing at its padding, which must not be a token of the text.
         padding = {"pad_token_id": None if words.special.get("pad") == words.eos else words.special.get("pad")}
         kernels = dict(KERNELS.get(kind, {}))
         if not self.across_documents:  # positions that begin again need a mask
             kernels.pop("attn_implementation", None)
+        if "from" in model:  # has its own ends and functions
+            end, kernels = {}, {name: value for name, value in kernels.items() if name == "attn_implementation"}
         settings = {**end, **kernels, **model}
         config = configuration(settings, self.name, KINDS, heads.CAUSAL, words, padding)
         self._check_fit(config)
