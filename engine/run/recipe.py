@@ -50,14 +50,14 @@ def new_keys(recipe: Any, argv: list[str]) -> tuple[dict[str, Any], list[str]]:
     while words:
         word = words.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")
-        *path, last = name.split(".")
+        *path, last = name.replace("-", "_").split(".")
         section: Any = recipe
         for part in path:
             section = section.get(part) if isinstance(section, dict) else getattr(section, part, None)
         if not (word.startswith("--") and path and isinstance(section, dict) and last not in section):
             rest.append(word)
         elif equals or words:
-            added[name] = yaml.safe_load(value if equals else words.pop(0))
+            added[".".join((*path, last))] = yaml.safe_load(value if equals else words.pop(0))
     return added, rest
 
 
