@@ -11,14 +11,13 @@ import transformers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.hub import resolve_revision
 
+from engine.run.architecture import count_padding
 from engine.run.finite import not_finite, not_finite_in
 from engine.run.saved import config_of, load_weights
 from finetune.decoder import count_new_tokens
 from finetune.questions.question import Question
 from finetune.tasks.task import Task
 from tokenizer.load import refuse_strange_ids
-
-UNLIMITED = 10**9  # tokens, of models without a table of positions
 
 
 def find_commit(model: str, revision: str) -> str:
@@ -66,7 +65,7 @@ def open_model(
     if new:
         model.resize_token_embeddings(config.vocab_size + new, mean_resizing=False)
         random.add(f"the embeddings of {new} tokens that frame the texts")
-    if tokenizer.pad_token_id is not None and not _padded_positions(model):
+    if tokenizer.pad_token_id is not None and not count_padding(model):
         model.config.pad_token_id = tokenizer.pad_token_id
     return model, sorted(random)
 
@@ -77,20 +76,6 @@ def build(question: Question, config: PreTrainedConfig, folder: str) -> PreTrain
         return question.auto_class.from_config(config, trust_remote_code=False)
     except ValueError as error:
         raise _no_such_head(question, config, folder) from error
-
-
-def count_positions(model: PreTrainedModel) -> int:
-    """How many tokens the model has positions for. RoBERTa and its like keep the first ones for padding."""
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is None:
-        return UNLIMITED
-    return positions - _padded_positions(model)
-
-
-def _padded_positions(model: PreTrainedModel) -> int:
-    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    padding = getattr(table, "padding_idx", None)
-    return 0 if padding is None else padding + 1
 
 
 def _load(

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.publish.hub import Publisher
 from engine.run.agreement import Apart, agree, contents, surroundings, weights
+from engine.run.architecture import count_positions
 from engine.run.checkpoint import Run
 from engine.run.disk import read_json, whole_file
 from engine.run.finite import not_finite_in, strict_json
@@ -40,7 +41,7 @@ from finetune.batches import make_epochs
 from finetune.card import make_card
 from finetune.decoder import WithLanguageModel, add_frame, refuse_encoder
 from finetune.jobs import RUNS, Job, find_start, is_ready, list_jobs, write_job_list, write_results
-from finetune.model import count_positions, find_commit, open_model
+from finetune.model import find_commit, open_model
 from finetune.questions.encoding import Encoded, Predictions
 from finetune.recipe import FinetuneRecipe
 from finetune.table.analysis import write_analysis

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from engine.train.flops import count_flops
 from engine.train.loop import Hooks, Training, train
 from engine.train.plan import Plan
 from pretrain.card import card
+from pretrain.continued import FRESH, Origin
 from pretrain.data_report import write_data_report
 from pretrain.examples import ChapterExamples, fixed_batches, open_chapters
 from pretrain.recipe import PretrainRecipe
@@ -37,6 +38,7 @@ class Assembly:
     plan: Plan  # the recipe's, in steps where it is in FLOPs
     batches: Batches[ChapterExamples]
     evaluation: list[Batch]  # held-out examples, always the same ones
+    origin: Origin = FRESH  # of the weights
 
 
 def build_model(recipe: PretrainRecipe, medium: Medium) -> PreTrainedModel:
@@ -94,19 +96,19 @@ def training_of(recipe: PretrainRecipe, medium: Medium, parts: Assembly, hooks: 
 
 def pretrain(
     recipe: PretrainRecipe, medium: Medium, corpus: OpenCorpus, model: PreTrainedModel, run: Run, tracker: Tracker,
-    publisher: Publisher, accelerator: "Accelerator",
+    publisher: Publisher, accelerator: "Accelerator", origin: Origin = FRESH,
 ) -> Path:  # fmt: skip
     """Train, evaluate, save, export and report. Return the model's folder.
 
     Errors: ValueError if the run began with another corpus or processor; what `engine.train.loop.train` raises.
     """
     run.bind(corpus=corpus.fingerprint, **{medium.processor_name: medium.stamp})
-    parts = assemble(recipe, medium, corpus, model, accelerator)
+    parts = replace(assemble(recipe, medium, corpus, model, accelerator), origin=origin)
     if accelerator.is_main_process and not (run.folder / "data_report.md").exists():
         tracker.note(write_data_report(run.folder, corpus, parts.batches.examples(), recipe.objective, medium))
     checks = Checks(recipe, medium, corpus, parts, run, tracker, publisher, accelerator)
     steps = train(training_of(recipe, medium, parts, checks, run.folder), run, tracker, accelerator)
-    about = card(recipe, model, medium, corpus, checks.found[steps])
+    about = card(recipe, model, medium, corpus, checks.found[steps], origin)
     folder = run.export(model, medium.processor, about, recipe.hub.repo)
     if accelerator.is_main_process:
         picture = curves(run.folder / "metrics.jsonl", recipe.objective.panels)
@@ -150,6 +152,6 @@ class Checks(Hooks):
         if not all(map(math.isfinite, losses)):
             self.tracker.note(f"step {step} is not published: its evaluation is not finite")
             return
-        about = card(recipe, self.parts.model, self.medium, self.corpus, found)
+        about = card(recipe, self.parts.model, self.medium, self.corpus, found, self.parts.origin)
         self.run.export(self.parts.model, self.medium.processor, about, recipe.hub.repo, target)
         self.publisher.publish(target, sum(losses) if losses else None)

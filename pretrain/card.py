@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 import networks
 from corpus.medium import Medium, OpenCorpus
 from engine.publish.card import Card, Score
+from pretrain.continued import Origin
 from pretrain.recipe import PretrainRecipe
 
 ANY_MODEL = """from transformers import AutoModel
@@ -27,14 +28,15 @@ print(go_on("The old man sat by the", max_new_tokens=40)[0]["generated_text"])""
 
 
 def card(
-    recipe: PretrainRecipe, model: PreTrainedModel, medium: Medium, corpus: OpenCorpus, found: Mapping[str, float]
-) -> Card:
-    """The card of a model of which `found` are the values of its last evaluation."""
+    recipe: PretrainRecipe, model: PreTrainedModel, medium: Medium, corpus: OpenCorpus, found: Mapping[str, float],
+    origin: Origin,
+) -> Card:  # fmt: skip
+    """The card of a model of which `found` are the values of its last evaluation, and `origin` where it began."""
     objective = recipe.objective
     kind = model.config.model_type
     return Card(
         summary=(
-            f"A {kind} model of {model.num_parameters():,} parameters, pretrained from random weights: "
+            f"A {kind} model of {model.num_parameters():,} parameters, {origin.in_short}: "
             f"{objective.in_short}. {medium.describe([phase.size for phase in recipe.phases])}"
         ),
         usage=(REGISTERS if kind in networks.MODEL_TYPES else "") + USAGE.get(objective.pipeline, ANY_MODEL),

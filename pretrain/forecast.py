@@ -16,6 +16,7 @@ from engine.train.batch import Batch
 from engine.train.flops import count_flops
 from engine.train.forecast import Memory, foreseen_memory, measured_seconds
 from engine.train.plan import Phase
+from pretrain.network import kind_of
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import load_tokenizer
 
@@ -43,7 +44,7 @@ class Stage:
         """The model with fresh weights. A card's attention kernels keep no probabilities, whatever their dropout."""
         settings = self.recipe.model
         if self.on_gpu:
-            known = AutoConfig.for_model(settings.get("model_type", "bert")).to_dict()
+            known = AutoConfig.for_model(kind_of(settings, self.recipe.objective.model_type)).to_dict()
             names = ("attention_probs_dropout_prob", "attn_pdrop")
             settings = {**settings, **{name: 0.0 for name in names if name in known}}
         return self.recipe.objective.build(settings, self.medium)
@@ -90,7 +91,7 @@ class Stage:
 def text_of(recipe: PretrainRecipe) -> Text:
     """Text in the recipe's tokenizer, or, where it is not there yet, in `model.vocab_size` made-up entries."""
     try:
-        return Text(Vocabulary.of(load_tokenizer(recipe.tokenizer)))
+        return Text(Vocabulary.of(load_tokenizer(recipe.tokenizer_source)))
     except (OSError, ValueError) as error:
         size = recipe.model.get("vocab_size")
         if size is None:

@@ -17,15 +17,15 @@ from typing import Any, ClassVar, Generic, TypeVar, final
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
-import networks  # noqa: F401, it makes its model types known to AutoConfig
 from corpus.medium import Medium
 from corpus.text.source import Whitespace
-from corpus.text.vocabulary import Vocabulary
 from engine.publish.curves import Panels
 from engine.publish.exhibits import Exhibit
 from engine.train.batch import Batch
+from engine.train.cross_entropy import projected_cross_entropy
+from networks import heads
 from pretrain.terms import Term, baselines_of, metrics_of, panels_of
 
 M = TypeVar("M", bound=Medium)
@@ -39,6 +39,7 @@ class Objective(ABC, Generic[M]):
     medium: ClassVar[type[Medium]]
     size_key: ClassVar[str]  # the field that says how many units an example has: max_seq_length, block_size, image_size
     pipeline: ClassVar[str]  # transformers' pipeline for such a model, or the Hub's word for what it does
+    model_type: ClassVar[str] = ""  # transformers' name for what is trained where the recipe's `model:` names none
     together: ClassVar[bool] = False  # compared within its whole global batch (in-batch negatives): no accumulation
     whitespace: ClassVar[Whitespace] = "clean"  # of text: how it is treated where a source does not say
 
@@ -131,30 +132,14 @@ class Objective(ABC, Generic[M]):
         return []
 
 
-def configuration(settings: dict[str, Any], objective: str, kinds: tuple[str, ...], vocabulary: Vocabulary) -> Any:
-    """Return the transformers config of the recipe's `model:` section, whose `model_type` must be one of `kinds`; the
-    first one where it is left out.
-
-    Errors: ValueError for another kind, a vocabulary that is too small, and a key that the config does not know:
-    transformers itself keeps an unknown key and goes on with the default of the one that was meant.
-    """
-    settings = {"model_type": kinds[0], "vocab_size": vocabulary.size, **settings}
-    if settings["model_type"] not in kinds:
-        any_of = " or ".join(f"`{kind}`" for kind in kinds)
-        raise ValueError(f"model.model_type is {settings['model_type']!r}; the {objective} objective trains a {any_of}")
-    if settings["vocab_size"] < vocabulary.size:
-        raise ValueError(
-            f"model.vocab_size is {settings['vocab_size']}, smaller than the tokenizer's {vocabulary.size} entries; "
-            "leave it out to take the tokenizer's"
-        )
-    default = AutoConfig.for_model(settings["model_type"])
-    known = set(default.to_dict()) | set(default.attribute_map) | {"attn_implementation"}
-    for key in settings:
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"unknown key 'model.{key}'{hint} (keys: {', '.join(sorted(known))})")
-    return AutoConfig.for_model(**settings)
+def vocabulary_sums(model: nn.Module, gathered: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Judge a language model at the M places that were gathered from what `networks.heads.encode` found: the sum of
+    -log p of `tokens` (M,) in nats, and how many guesses are right (NaN where a gradient is asked for)."""
+    config: Any = model.config
+    if heads.is_known(config.model_type):
+        states = heads.transform(model, gathered)
+        return projected_cross_entropy(states, *heads.projection(model), tokens)
+    return cross_entropy_sum(gathered, tokens), correct_sum(gathered, tokens)
 
 
 def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from corpus.text.medium import SENTENCE
 from corpus.text.source import Source, parts
+from engine.run.architecture import count_positions
 from engine.run.finite import strict_json
 from engine.run.options import read_own_options
 from engine.run.precision import Precision, choose_precision, use_matmul
@@ -78,6 +79,7 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
     phases = divide_batches(recipe.phases, recipe.plan.global_batch_size, options.processes)
     stages = [Stage(recipe, phase, text, options.processes, bf16, gpu is not None) for phase in phases]
     model = stages[0].outline()
+    recipe.check_examples(count_positions(model))
     memory = max((stage.memory for stage in stages), key=lambda found: found.peak)
     held = on_the_device(memory, gpu, options.processes)
     fits = held["fits"]
@@ -94,7 +96,7 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
             "how": how,
             **hours_and_dollars(recipe, stages, steps, seconds, gpu, options.dollars),
         },
-        "disk": on_disk(recipe, memory, 4 * model.num_parameters()),
+        "disk": on_disk(recipe, memory, 4 * model.num_parameters(), getattr(model.config, "vocab_size", 0)),
     }  # fmt: skip
 
 
@@ -225,10 +227,10 @@ def hours_and_dollars(
     }
 
 
-def on_disk(recipe: PretrainRecipe, memory: Memory, model: int) -> dict[str, Any]:
+def on_disk(recipe: PretrainRecipe, memory: Memory, model: int, vocabulary: int) -> dict[str, Any]:
     """The prepared corpus (None where it is not known), each state, how many there are at once, and the model."""
     held = corpus_tokens(recipe.corpus.sources)
-    id_bytes = 2 if recipe.model.get("vocab_size", 0) <= 1 << 16 else 4
+    id_bytes = 2 if vocabulary <= 1 << 16 else 4
     store = (
         0 if recipe.corpus.mode == "stream" else held and round(held * (id_bytes + 8 / SENTENCE))
     )  # an offset a sentence

@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     if options.workers < 1 and options.workers != -1:
         raise ValueError(f"--workers is {options.workers}; it must be 1 or more, or -1 for one a core")
     recipe = read(PretrainRecipe, recipe_argv)
-    corpus, tokenizer = recipe.corpus, load_tokenizer(recipe.tokenizer)
+    corpus, tokenizer = recipe.corpus, load_tokenizer(recipe.tokenizer_source)
     if corpus.mode == "stream":
         raise ValueError("corpus.mode is stream: such a corpus is read while training, and there is nothing to prepare")
     origin = origin_of(

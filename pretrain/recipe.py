@@ -8,13 +8,13 @@ from engine.publish.hub import NOWHERE, Hub
 from engine.run.architecture import check_sizes
 from engine.run.precision import Matmul, MixedPrecision
 from engine.run.recipe import check_least, check_name, check_seed, operational
+from engine.run.saved import located
 from engine.run.tracking import TrackerName
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Phase, Plan
 from engine.train.schedule import Schedule
+from pretrain.network import declared_positions
 from pretrain.objective import Objective
-
-POSITIONS = {"gpt2": 1024, "lstm": 10**9}  # of a model whose recipe names none, where it is not BERT's 512
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class LastPhase:
 
 @dataclass(frozen=True)
 class PretrainRecipe:
-    """A whole experiment. `model` goes to transformers' `AutoConfig.for_model` unchanged."""
+    """A whole experiment."""
 
     name: str  # the run's folder is runs/NAME
     corpus: Corpus
-    tokenizer: str  # a folder or a Hub id
-    model: dict[str, Any]
+    model: dict[str, Any]  # as `AutoConfig.for_model` takes it; or from: a folder or a Hub id to continue
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule
     plan: Plan
+    tokenizer: str = ""  # a folder or a Hub id; "": that of the model to continue (model.from)
     last_phase: LastPhase | None = None
     seed: int = 0  # of weights, order, masks and dropout
     mixed_precision: MixedPrecision = operational("auto")  # bf16, no: fp32; auto: what is faster, or the run began with
@@ -80,20 +80,29 @@ class PretrainRecipe:
                 "a source says whitespace: keep, where no sentences are looked for, but sentence pairs are made of "
                 "them: leave it out, or say objective.next_sentence: false"
             )
-        positions = int(self.model.get("n_positions") or self.model.get("max_position_embeddings") or 0)
-        positions = positions or POSITIONS.get(self.model.get("model_type", ""), 512)
+        if not self.tokenizer and "from" not in self.model and self.objective.medium.processor_name == "tokenizer":
+            raise ValueError("it lacks a tokenizer: a folder, such as runs/bert-wordpiece/tokenizer, or a Hub id")
+        self.check_examples(declared_positions(self.model, self.objective.model_type))
+        if self.last_phase and self.plan.minutes:
+            raise ValueError("last_phase begins at a share of the steps, which are unknown where plan.minutes ends the "
+                             "run: give plan.max_steps or plan.flops")  # fmt: skip
+
+    def check_examples(self, positions: int | None) -> None:
+        """Refuse examples that are too small, or larger than a model of so many positions takes. Errors: ValueError."""
         for phase, where in zip(self.phases, ("objective", "last_phase"), strict=False):
             key = f"{where}.{self.objective.size_key}"
-            if phase.size > positions:
+            if positions is not None and phase.size > positions:
                 raise ValueError(
                     f"{key} is {phase.size}, but the model has {positions} positions; lower it, or raise "
                     "model.max_position_embeddings (GPT-2: model.n_positions)"
                 )
             if phase.size < 8:
                 raise ValueError(f"{key} is {phase.size}; examples need 8 {self.objective.medium.unit} or more")
-        if self.last_phase and self.plan.minutes:
-            raise ValueError("last_phase begins at a share of the steps, which are unknown where plan.minutes ends the "
-                             "run: give plan.max_steps or plan.flops")  # fmt: skip
+
+    @property
+    def tokenizer_source(self) -> str:
+        """The folder or Hub id of its tokenizer."""
+        return self.tokenizer or located(self.model["from"])
 
     @property
     def phases(self) -> tuple[Phase, ...]:

@@ -12,12 +12,15 @@ from corpus.text.medium import Text
 from corpus.text.opening import open_corpus
 from engine.publish.hub import Publisher
 from engine.run.agreement import agree, surroundings, weights
+from engine.run.architecture import count_positions
 from engine.run.checkpoint import Run
 from engine.run.precision import Precision, precision_of
 from engine.run.recipe import read
 from engine.run.runtime import make_accelerator, program
 from engine.run.tracking import Tracker
+from networks import heads
 from pretrain.assembly import build_model, pretrain
+from pretrain.continued import check_tokenizer, take_weights
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 
@@ -37,14 +40,26 @@ def main(argv: list[str]) -> None:
         tracker.note(f"{run.folder} is finished; its model is {run.folder / 'model'}")
         return
 
-    tokenizer = load_tokenizer(recipe.tokenizer)
+    tokenizer = load_tokenizer(recipe.tokenizer_source)
     text = Text.of(tokenizer, tokenizer_hash(tokenizer))
     model = build_model(recipe, text)
+    recipe.check_examples(count_positions(model))
+    source = recipe.model.get("from", "")
+    if source:
+        check_tokenizer(tokenizer, source)
+    origin = take_weights(model, source)
+    for line in origin.lines():
+        tracker.note(line)
+    if not heads.is_known(model.config.model_type):
+        tracker.note(
+            f"a {model.config.model_type} makes its guesses at all positions, of which some are asked: slower than "
+            "where only these meet the vocabulary"
+        )
     fit_tokenizer(tokenizer, model)
     agree(accelerator, tokenizer=text.stamp, model=weights(model))
     held_out_tokens = recipe.max_eval_samples * max(phase.size for phase in recipe.phases)
     with open_corpus(recipe.corpus, text, recipe.seed, run.folder, accelerator, held_out_tokens) as corpus:
-        pretrain(recipe, text, corpus, model, run, tracker, publisher, accelerator)
+        pretrain(recipe, text, corpus, model, run, tracker, publisher, accelerator, origin)
 
 
 if __name__ == "__main__":

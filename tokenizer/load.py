@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from corpus.text.vocabulary import num_ids
+from engine.run.architecture import count_positions
 from engine.run.recipe import data_path
 from engine.run.saved import OWN_CODE, first_line
 
@@ -75,8 +76,7 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
 def fit_tokenizer(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> PreTrainedTokenizerFast:
     """The tokenizer as it is saved beside `model`: it takes as many tokens as the model has positions, and cuts nothing
     by itself."""
-    positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, count_positions(model))
     tokenizer.backend_tokenizer.no_truncation()  # an encoding's own, which is no property of the tokenizer
     return tokenizer
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from transformers import PreTrainedModel
+
 COUNTS = ("_size", "_layers", "_heads", "_positions", "_embeddings", "n_embd", "n_layer", "n_head", "n_inner")
 SHARES = ("dropout", "dropout_prob", "_pdrop")
 POSITIVE = ("_eps", "_epsilon", "initializer_range", "rope_theta")
@@ -23,3 +25,19 @@ def check_sizes(settings: dict[str, Any], section: str) -> None:
             raise ValueError(f"{section}.{name} is {value}; it is a share, from 0 to 1")
         if name.endswith(POSITIVE) and not value > 0:
             raise ValueError(f"{section}.{name} is {value}; it must be above 0")
+
+
+UNLIMITED = 10**9  # tokens, of models without a table of positions
+
+
+def count_positions(model: PreTrainedModel) -> int:
+    """How many tokens the model has positions for. RoBERTa and its like keep the first ones for padding."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return UNLIMITED if positions is None else positions - count_padding(model)
+
+
+def count_padding(model: PreTrainedModel) -> int:
+    """How many of its positions are kept for padding."""
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return 0 if padding is None else padding + 1

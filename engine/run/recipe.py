@@ -36,9 +36,29 @@ def read(recipe_class: type[R], argv: list[str]) -> R:
     recipe = load(recipe_class, Path(argv[0]))
     if len(argv) == 1:
         return recipe
-    recipe = read_options(recipe_class, argv[1:], prog=argv[0], default=recipe)
+    added, rest = new_keys(recipe, argv[1:])
+    if added:
+        recipe = changed(recipe, added, "the command line")
+    recipe = read_options(recipe_class, rest, prog=argv[0], default=recipe)
     _refuse_not_finite(recipe)
     return recipe
+
+
+def new_keys(recipe: Any, argv: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The options that add a key to a section whose keys are free, such as --model.from; and the other options."""
+    added, rest, words = {}, [], list(argv)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        *path, last = name.replace("-", "_").split(".")
+        section: Any = recipe
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else getattr(section, part, None)
+        if not (word.startswith("--") and path and isinstance(section, dict) and last not in section):
+            rest.append(word)
+        elif equals or words:
+            added[".".join((*path, last))] = yaml.safe_load(value if equals else words.pop(0))
+    return added, rest
 
 
 def load(recipe_class: type[R], path: Path) -> R:

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from engine.train.average import Average
 from engine.train.batch import Batch, Loss
@@ -52,7 +53,9 @@ def foreseen_memory(
     `width` is the vocabulary's; `compute_twice` is the plan's `gradient_checkpointing`. Takes a second or two.
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as shapes:
-        model = build().train()
+        with no_init_weights():  # some draws look at the numbers that they drew
+            model = build().train()
+        model.tie_weights()  # which is a part of it
         if compute_twice:
             model.activation_checkpointing_enable()
         x, y = ({name: shapes.from_tensor(value) for name, value in part.items()} for part in (batch.x, batch.y))

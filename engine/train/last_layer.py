@@ -5,24 +5,33 @@ keys and values do, through the attention of the others; their queries, attentio
 out changes neither the loss nor a gradient.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertForMultipleChoice, BertForSequenceClassification, PreTrainedModel
-from transformers.models.bert.modeling_bert import BertLayer
+
+KINDS = ("bert", "roberta", "electra")  # model types whose layers have the same parts, under the same names
 
 
 def read_selectively(model: PreTrainedModel) -> PreTrainedModel:
-    """Have a BERT understand `read`, as in model.bert(..., read=columns). Return the model.
+    """Have a BERT, RoBERTa or ELECTRA understand `read`, as in model.bert(..., read=columns). Return the model.
 
     `columns` (B, R) say which positions of each row are asked for, and `last_hidden_state` becomes (B, R, H). Without
-    `read` nothing changes, nor do the parameters and their names.
+    `read` nothing changes, nor do the parameters and their names. A model of another kind stays as it is.
     """
-    _last_layer(model).__class__ = _LastLayer
+    if model.config.model_type in KINDS:
+        layer = _last_layer(model)
+        layer.__class__ = _selective(type(layer))
     return model
+
+
+def reads_selectively(model: PreTrainedModel) -> bool:
+    """Whether the model understands `read`."""
+    return model.config.model_type in KINDS and isinstance(_last_layer(model), _Selective)
 
 
 def read_first(model: PreTrainedModel) -> PreTrainedModel:
@@ -51,11 +60,20 @@ def columns_to_read(
     return read, rows * read.shape[1] + slots
 
 
+@functools.cache
+def _selective(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Selective{kind.__name__}", (_Selective, kind), {})
+
+
 def _last_layer(model: Any) -> Any:
     return model.base_model.encoder.layer[-1]
 
 
-class _LastLayer(BertLayer):
+class _Selective(nn.Module):
+    """What is put before the class of a layer, whose parts are called as in BertLayer."""
+
+    attention: Any
+    feed_forward_chunk: Any
     reads_first = False  # column 0 alone, where `read` says nothing
 
     def forward(

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from engine.run.architecture import UNLIMITED, count_positions
 from engine.run.saved import config_of, located
 from finetune.ask.predict_split import predict_encoded
 from finetune.batches import EVALUATION_TOKENS
 from finetune.decoder import add_padding_token
-from finetune.model import UNLIMITED, count_positions, open_model
+from finetune.model import open_model
 from finetune.questions import KINDS
 from finetune.questions.encoding import Encoded
 from finetune.questions.question import Question

@@ -1,17 +1,26 @@
 """What did the masks hide, and does B follow A?  BERT's two tasks: masked LM (MLM), next-sentence prediction (NSP).
 
-Devlin et al. 2019, section 3.1 and appendix A.2. The masked positions are gathered *before* the projection onto the
-vocabulary: of a mini model's step that projection is the larger part, and six of seven positions are not asked.
+Devlin et al. 2019, section 3.1 and appendix A.2. Any encoder that transformers has a masked LM of is trained so. Of
+most, the masked positions are gathered *before* the projection onto the vocabulary (`networks.heads`): of a mini
+model's step that projection is the larger part, and six of seven positions are not asked.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import BertForMaskedLM, BertForPreTraining, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_FOR_PRETRAINING_MAPPING,
+    BertModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from corpus.text.chapters import Chapter
 from corpus.text.medium import Text
@@ -20,12 +29,14 @@ from corpus.text.vocabulary import Vocabulary
 from engine.publish.exhibits import Exhibit
 from engine.train import draws
 from engine.train.batch import Batch
-from engine.train.cross_entropy import projected_cross_entropy
-from engine.train.last_layer import columns_to_read, read_selectively
+from engine.train.last_layer import columns_to_read, read_selectively, reads_selectively
+from networks import heads
 from pretrain.initialisation import start_locally
-from pretrain.objective import Objective, configuration, correct_sum, cross_entropy_sum
+from pretrain.network import configuration, fresh
+from pretrain.objective import Objective, correct_sum, cross_entropy_sum, vocabulary_sums
 from pretrain.terms import Term
 
+KINDS = tuple(MODEL_FOR_MASKED_LM_MAPPING_NAMES)  # model types
 LONG_WORDS = 10  # tokens a word, on average: in such a text the marks are not those of words
 SAMPLES = 8  # held-out examples of which a mask is guessed aloud at each evaluation
 NEAR = 12  # tokens shown on each side of one
@@ -46,6 +57,7 @@ class Bert(Objective[Text]):
     medium = Text
     size_key = "max_seq_length"
     pipeline = "fill-mask"
+    model_type = "bert"
 
     def __post_init__(self) -> None:
         if not 0 < self.mlm_probability < 1:
@@ -117,18 +129,44 @@ class Bert(Objective[Text]):
         return Batch(x, y, counts, tuple(real.sum(1).tolist()), ids.size)
 
     def build(self, model: dict[str, Any], text: Text) -> PreTrainedModel:
-        settings = {"pad_token_id": text.vocabulary.pad, **model}
-        architecture = BertForPreTraining if self.next_sentence else BertForMaskedLM
-        bert = architecture(configuration(settings, self.name, ("bert",), text.vocabulary))
+        words = text.vocabulary
+        ends = {
+            "bos_token_id": words.cls,
+            "cls_token_id": words.cls,
+            "eos_token_id": words.sep,
+            "sep_token_id": words.sep,
+        }
+        special: dict[str, int | None] = {"pad_token_id": words.pad, **ends}
+        config = configuration(model, self.name, KINDS, heads.MASKED, words, special)
+        self._check_fit(config)
+        made = fresh(config, MODEL_FOR_PRETRAINING_MAPPING if self.next_sentence else MODEL_FOR_MASKED_LM_MAPPING)
+        if self.start == "local" and "from" in model:
+            raise ValueError(
+                "objective.start: local is a start from random weights, and model.from has its own; drop it"
+            )
         if self.start == "local":
-            start_locally(bert.bert)
-        return read_selectively(bert)
+            start_locally(cast(BertModel, made.base_model))
+        return read_selectively(made)
+
+    def _check_fit(self, config: PreTrainedConfig) -> None:
+        """Errors: ValueError for an architecture that cannot be trained so."""
+        kind = config.model_type
+        if config.is_encoder_decoder:
+            raise ValueError(f"model.model_type {kind} is an encoder with a decoder; a masked LM is an encoder alone")
+        if self.next_sentence and kind not in heads.NEXT_SENTENCE:
+            raise ValueError(
+                f"model.model_type {kind} has no head for the next sentence (those of {', '.join(heads.NEXT_SENTENCE)} "
+                "have one): say objective.next_sentence: false"
+            )
+        if self.start == "local" and kind != "bert":
+            raise ValueError(f"objective.start: local is a start of bert, and model.model_type is {kind}; leave it out")
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        encoded, head = model.bert(**batch.x, read=batch.y["read"]), model.cls.predictions
-        states = encoded.last_hidden_state.flatten(0, 1)  # (B * R, H): only what is asked
-        masked = head.transform(states.index_select(0, batch.y["slots"]))  # (M, H)
-        total, correct = projected_cross_entropy(masked, head.decoder.weight, head.decoder.bias, batch.y["tokens"])
+        reading = {"read": batch.y["read"]} if reads_selectively(model) else {}
+        places = batch.y["slots" if reading else "positions"]
+        encoded = heads.encode(model, visible(model, batch), **reading)
+        gathered = encoded[0].flatten(0, 1).index_select(0, places)  # (M, H): only what is asked
+        total, correct = vocabulary_sums(model, gathered, batch.y["tokens"])
         sums = {"masked_lm": total} if model.training else {"masked_lm": total, "masked_lm_correct": correct}
         if self.next_sentence:
             relation = model.cls.seq_relationship(encoded.pooler_output)  # (B, 2)
@@ -186,6 +224,16 @@ class Bert(Objective[Text]):
         ]
 
 
+def visible(model: Any, batch: Batch) -> dict[str, Tensor]:
+    """x, with an attention mask that transformers need not look into: on a GPU it would wait for every look."""
+    x = dict(batch.x)
+    mask = x.pop("attention_mask")
+    if batch.num_units < batch.room:
+        ready = reads_selectively(model) and model.config._attn_implementation == "sdpa"
+        x["attention_mask"] = mask[:, None, None].bool() if ready else mask
+    return x
+
+
 def restored(batch: Batch) -> Tensor:
     """The ids (B, T) of a batch before any was hidden."""
     ids = batch.x["input_ids"].clone()
@@ -196,8 +244,7 @@ def restored(batch: Batch) -> Tensor:
 @torch.inference_mode()
 def guesses(model: Any, x: dict[str, Tensor], places: Tensor, best: int) -> tuple[Tensor, Tensor]:
     """The likeliest tokens at `places` (M,) of the flattened x, and how likely the model holds them: (M, best) each."""
-    states = model.bert(**{name: values.to(model.device) for name, values in x.items()}).last_hidden_state.flatten(0, 1)
-    share = model.cls.predictions(states.index_select(0, places.to(model.device))).float().softmax(-1)  # (M, V)
+    share = heads.logits_at(model, x, places).float().softmax(-1)  # (M, V)
     found = share.topk(best)
     return found.indices.cpu(), found.values.cpu()
 

@@ -1,9 +1,10 @@
-"""Which token comes next?  The causal language model (CLM) of GPT-2, or of an LSTM.
+"""Which token comes next?  The causal language model (CLM) of GPT-2, Llama and their like, or of an LSTM.
 
-Radford et al. 2019, section 2. Documents stand one behind the other, each ended by `<|endoftext|>`, and are cut into
-blocks of equal length: nothing is padded. Every token is asked once, from those before it in its block; the end of a
-document is asked like a token, and the first token of the next one is asked from it. So text can be made from nothing
-but `<|endoftext|>`. An LSTM's state begins at zero in each block, and goes on through its documents.
+Radford et al. 2019, section 2. Any decoder that transformers has a causal LM of is trained so. Documents stand one
+behind the other, each ended by `<|endoftext|>`, and are cut into blocks of equal length: nothing is padded. Every token
+is asked once, from those before it in its block; the end of a document is asked like a token, and the first token of
+the next one is asked from it. So text can be made from nothing but `<|endoftext|>`. An LSTM's state begins at zero in
+each block, and goes on through its documents.
 """
 
 import math
@@ -14,31 +15,45 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AttentionInterface, PreTrainedModel, PreTrainedTokenizerFast
+from torch._subclasses.fake_tensor import FakeTensor
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AttentionInterface,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+import networks
 from corpus.text.chapters import Chapter
 from corpus.text.medium import Text
 from corpus.text.units import Block, Blocks
 from engine.publish.exhibits import Exhibit
 from engine.train.batch import Batch
-from engine.train.cross_entropy import projected_cross_entropy
-from pretrain.objective import Objective, configuration
+from networks import heads
+from pretrain.network import configuration, fresh, kind_of
+from pretrain.objective import Objective, vocabulary_sums
 from pretrain.terms import Term
 
 PROMPTS = ("", "", "In the year", "She opened the door and")  # the empty one: from `<|endoftext|>`
 SAMPLE_TOKENS = 48
+KINDS = (*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *networks.MODEL_TYPES)  # model types
 
 # transformers gives its own `sdpa` a mask when it is compiled, and looks on the GPU whether one is needed when it is
 # not. Under a name of ours no mask is made: the kernel knows what causal means, and its fastest forms take no mask.
 AttentionInterface.register("causal_sdpa", sdpa_attention_forward)
 
-# What may be trained, the first where nothing is said, and what it computes with where the recipe does not say it.
-# The tanh form of GELU is GPT-2's own; under this name it is one kernel instead of eight.
-KINDS: dict[str, dict[str, Any]] = {
+# What these compute with where the recipe does not say it. The tanh form of GELU is GPT-2's own; under this name it is
+# one kernel instead of eight.
+KERNELS: dict[str, dict[str, Any]] = {
     "gpt2": {"activation_function": "gelu_pytorch_tanh", "attn_implementation": "causal_sdpa"},
-    "lstm": {},
+    **{kind: {"attn_implementation": "causal_sdpa"} for kind in ("gpt_neox", "llama", "qwen2", "qwen3", "olmo2")},
 }
+# transformers keeps their attention within a document where positions begin again, and no mask is given.
+APART = ("gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +67,7 @@ class CausalLM(Objective[Text]):
     size_key = "block_size"
     whitespace = "keep"  # code and verse are nothing without it
     pipeline = "text-generation"
+    model_type = "gpt2"
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -82,26 +98,48 @@ class CausalLM(Objective[Text]):
 
     def build(self, model: dict[str, Any], text: Text) -> PreTrainedModel:
         """transformers starts GPT-2 as its paper does: N(0, 0.02), and 0.02 / sqrt(2 layers) into the residual."""
-        end = {"bos_token_id": text.vocabulary.eos, "eos_token_id": text.vocabulary.eos}
-        kernels = dict(KINDS.get(model.get("model_type", "gpt2"), {}))
+        words, kind = text.vocabulary, kind_of(model, self.model_type)
+        end = {"bos_token_id": words.eos, "eos_token_id": words.eos}
+        # A table of embeddings learns nothing at its padding, which must not be a token of the text.
+        padding = {"pad_token_id": None if words.special.get("pad") == words.eos else words.special.get("pad")}
+        kernels = dict(KERNELS.get(kind, {}))
         if not self.across_documents:  # positions that begin again need a mask
             kernels.pop("attn_implementation", None)
-        config = configuration({**end, **kernels, **model}, self.name, tuple(KINDS), text.vocabulary)
-        if not self.across_documents and not hasattr(config, "max_position_embeddings"):
+        if "from" in model:  # has its own ends and functions
+            end, kernels = {}, {name: value for name, value in kernels.items() if name == "attn_implementation"}
+        settings = {**end, **kernels, **model}
+        config = configuration(settings, self.name, KINDS, heads.CAUSAL, words, padding)
+        self._check_fit(config)
+        made = fresh(config, MODEL_FOR_CAUSAL_LM_MAPPING)
+        if not heads.is_known(kind):
+            refuse_future(made)
+        return made
+
+    def _check_fit(self, config: PreTrainedConfig) -> None:
+        """Errors: ValueError for an architecture that cannot be trained so."""
+        kind = config.model_type
+        if type(config) in MODEL_FOR_MASKED_LM_MAPPING or config.is_encoder_decoder:
             raise ValueError(
-                f"objective.across_documents is false, but model_type {config.model_type} has no positions that could "
+                f"model.model_type {kind} is an encoder, whose tokens see those behind them; the {self.name} objective "
+                "trains decoders, such as gpt2, llama or qwen3"
+            )
+        if self.across_documents or kind in APART:
+            return
+        if not hasattr(config, "max_position_embeddings"):
+            raise ValueError(
+                f"objective.across_documents is false, but model_type {kind} has no positions that could "
                 "begin again with each document: its state goes on through a block; leave across_documents out"
             )
-        architecture: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-        made: PreTrainedModel = architecture(config)
-        return made
+        raise ValueError(
+            f"objective.across_documents is false, which is known to keep documents apart for {', '.join(APART)}, and "
+            f"not for model_type {kind}; leave across_documents out"
+        )
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         # Without attention mask and cache, positions that begin again keep attention within their document.
-        states = model.base_model(**batch.x, use_cache=False).last_hidden_state  # (B, T, H)
+        states = heads.encode(model, batch.x)[0]  # (B, T, H)
         asked = states.flatten(0, 1).index_select(0, batch.y["positions"])  # (M, H)
-        head = model.get_output_embeddings()
-        total, correct = projected_cross_entropy(asked, head.weight, head.bias, batch.y["tokens"])
+        total, correct = vocabulary_sums(model, asked, batch.y["tokens"])
         return {"next_token": total} if model.training else {"next_token": total, "next_token_correct": correct}
 
     def show(self, batch: Batch, text: Text) -> list[Exhibit]:
@@ -123,6 +161,16 @@ class CausalLM(Objective[Text]):
         with torch.random.fork_rng(devices), torch.inference_mode():
             torch.manual_seed(seed)
             return [f"- {prompt or '…'} `{continued(model, text.words, prompt)}`" for prompt in PROMPTS]
+
+
+def refuse_future(model: PreTrainedModel) -> None:
+    """Refuse a model of which a token sees those behind it, where the model has numbers to try. Errors: ValueError."""
+    weight = next(model.parameters())
+    if weight.device.type != "meta" and not isinstance(weight, FakeTensor) and heads.sees_the_future(model):
+        raise ValueError(
+            f"model.model_type {model.config.model_type}, as it is set, lets a token see those behind it, which it is "
+            "asked to guess; take a decoder, such as gpt2, llama or qwen3"
+        )
 
 
 def restarting(document: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

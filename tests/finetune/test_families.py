@@ -9,10 +9,11 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel
 
+from engine.run.architecture import count_positions
 from finetune.ask.predict_split import encode
 from finetune.batches import make_batch, pad_examples
 from finetune.decoder import add_frame
-from finetune.model import count_positions, open_model
+from finetune.model import open_model
 from finetune.run import main
 from finetune.tasks.task import find_task
 from tests.shards import SHARDS

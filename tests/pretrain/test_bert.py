@@ -220,7 +220,7 @@ def test_examples_are_shown_in_words(trio, objective):
     ("settings", "complaint"),
     [
         ({"num_hiden_layers": 2}, r"unknown key 'model.num_hiden_layers'; did you mean 'num_hidden_layers'"),
-        ({"model_type": "gpt2"}, "the bert objective trains a `bert`"),
+        ({"model_type": "gpt2"}, "model.model_type is 'gpt2'; the bert objective trains bert, .*roberta"),
         ({"vocab_size": 100}, "model.vocab_size is 100, smaller than the tokenizer's 500"),
         ({"hidden_size": 33}, "33"),
     ],

@@ -221,7 +221,7 @@ def test_examples_are_shown_token_by_token(objective, tokenizer, store_of):
     ("settings", "complaint"),
     [
         ({"num_hiden_layers": 2}, r"unknown key 'model.num_hiden_layers'; did you mean 'num_hidden_layers'"),
-        ({"model_type": "bert"}, "the causal_lm objective trains a `gpt2` or `lstm`"),
+        ({"model_type": "bertt"}, "the causal_lm objective trains gpt2, .*; did you mean 'bert'"),
         ({"vocab_size": 100}, "model.vocab_size is 100, smaller than the tokenizer's"),
         ({"hidden_size": 33}, "33"),
     ],

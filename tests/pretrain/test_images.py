@@ -120,7 +120,7 @@ DOT = bytes.fromhex(  # a PNG of one pixel
 def main(argv):
     accelerator, album = make_accelerator(seed=0), Album()
     recipe = PretrainRecipe(
-        "places", Corpus((Source("text", "nowhere"),)), "", {"model_type": "patches"},
+        "places", Corpus((Source("text", "nowhere"),)), {"model_type": "patches"},
         RelativePosition(name="relative_position"), Optimizer(learning_rate=1e-2), Schedule(),
         Plan(max_steps=60, global_batch_size=32, per_device_train_batch_size=16, logging_steps=20, eval_steps=30),
         max_eval_samples=64,

@@ -244,7 +244,7 @@ def test_what_it_cannot_do_is_told_in_a_line(uninterrupted, tmp_path, launch_pro
         ({"plan": {"gradient_checkpointing": True}}, "does not support activation checkpointing"),
         ({"model": {"hidden_dropout": 1.5}}, "hidden_dropout is 1.5; it is a share, from 0 to 1"),
         ({"model": {"hidden_sise": 8}}, "unknown key 'model.hidden_sise'; did you mean 'hidden_size'"),
-        ({"model": {"model_type": "gru"}}, "the causal_lm objective trains a `gpt2` or `lstm`"),
+        ({"model": {"model_type": "gru"}}, "model.model_type is 'gru'; the causal_lm objective trains gpt2, "),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(tmp_path, launch, write, change, complaint):

@@ -35,7 +35,7 @@ LSTM = {"num_hidden_layers": 2, "hidden_size": 32, "embedding_size": 16}
 
 def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
     """The recipe with a small text, model and batch, and two steps: one of each phase if there are two."""
-    sizes = {"vocab_size", "intermediate_size", "initializer_range"} & recipe["model"].keys()
+    sizes = {"vocab_size", "intermediate_size", "initializer_range", "layer_types"} & recipe["model"].keys()
     model = {name: value for name, value in recipe["model"].items() if name not in sizes}
     plan = {name: value for name, value in recipe["plan"].items() if name not in BUDGETS}
     sources = [{"kind": "text", "path": str(text)}]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from engine.run.architecture import count_positions
 from engine.run.runtime import make_accelerator
 from engine.run.saved import architecture, located, opened
 from finetune.ask.model import ARCHITECTURES, Answerer, load_fine_tuned
-from finetune.model import count_positions
 from finetune.tasks.fields import Fields
 from finetune.tasks.task import Task
 from tokenizer.load import load_tokenizer, refuse_strange_ids

@@ -1,0 +1,141 @@
+"""What is learnt already?  Training that goes on from a checkpoint: `model: {from: FOLDER_OR_HUB_ID}`.
+
+Continued, domain-adaptive pretraining (Gururangan et al. 2020, arXiv 2004.10964). The checkpoint brings its config, its
+weights and its tokenizer. What the recipe's `model:` section says beside `from` changes the config: dropout, or more
+rows of a table (`vocab_size`, `max_position_embeddings`), which start random. So does what the checkpoint does not
+have, such as the head of a model that was saved without one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from engine.run.finite import not_finite, not_finite_in
+from engine.run.saved import config_of, load_weights, located
+from tokenizer.load import load_tokenizer
+
+GROW = ("vocab_size", "max_position_embeddings")  # of a config: rows of a table
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the weights come from, and which do not: these start random. Empty: all of them."""
+
+    source: str = ""
+    random: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()  # weights of the checkpoint that this model has no place for
+
+    @property
+    def in_short(self) -> str:
+        """For the model card."""
+        if not self.source:
+            return "pretrained from random weights"
+        new = f", with random weights for {in_words(self.random)}" if self.random else ""
+        return f"pretrained further, from the weights of {self.source}{new}"
+
+    def lines(self) -> list[str]:
+        """For the log."""
+        if not self.source:
+            return []
+        found = [
+            f"the weights of {self.source}: {f'random are {in_words(self.random)}' if self.random else 'all of them'}"
+        ]
+        return found + ([f"it has more, which is left out: {in_words(self.left)}"] if self.left else [])
+
+
+FRESH = Origin()
+
+
+def in_words(names: Iterable[str]) -> str:
+    """Some of the names, and how many more there are."""
+    first, *rest = [", ".join(list(names)[:6]), *list(names)[6:]]
+    return f"{first} and {len(rest)} more" if rest else first
+
+
+def changed_configuration(source: str, changes: dict[str, Any], needed: int) -> PreTrainedConfig:
+    """The config of a checkpoint with the recipe's changes; the tokenizer needs `needed` rows of the vocabulary.
+
+    Errors: ValueError for a key that the config does not know, for a smaller table, and for too small a vocabulary.
+    """
+    config = config_of(located(source))
+    for name, value in changes.items():
+        if name == "attn_implementation":
+            config._attn_implementation = value
+            continue
+        before = getattr(config, name)
+        if name == "model_type" and value != before:
+            raise ValueError(f"model.model_type is {value!r}, and {source} is a {before}; leave it out")
+        if (
+            config.attribute_map.get(name, name) in {config.attribute_map.get(grow, grow) for grow in GROW}
+            and value < before
+        ):
+            raise ValueError(
+                f"model.{name} is {value}, and {source} has {before}; it can grow, not shrink: leave it out"
+            )
+        try:
+            setattr(config, name, value)
+        except Exception as error:  # transformers' checks of its settings raise kinds of their own
+            raise ValueError(f"model.{name}: {' '.join(str(error).split())}") from None
+    if config.vocab_size < needed:
+        raise ValueError(
+            f"the tokenizer has {needed} entries, and {source} has embeddings for {config.vocab_size}: say "
+            f"model.vocab_size: {needed}, and the new ones start random, or take its own tokenizer"
+        )
+    return config
+
+
+@torch.no_grad()
+def take_weights(model: PreTrainedModel, source: str) -> Origin:
+    """Put the weights of a checkpoint into `model`, which was built from its config; `source` "" is none.
+
+    Errors: ValueError if the encoder is not there whole, if a weight has another shape than by more rows of a table, or
+    if one is not finite.
+    """
+    if not source:
+        return FRESH
+    place = located(source)
+    saved, info = load_weights(type(model), place, config_of(place))
+    if found := not_finite(saved.state_dict().items()):
+        raise ValueError(f"{not_finite_in(Path(place)) or f'{source}: {found}'}: take another model, or train it again")
+    missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
+    base = f"{model.base_model_prefix}."
+    if lost := sorted(name for name in missing if name.startswith(base) and ".pooler." not in name):
+        raise ValueError(f"{source} lacks weights of the encoder, such as {lost[0]} ({len(lost)} in all)")
+    theirs, ours = saved.state_dict(), model.state_dict()
+    random = sorted(missing)
+    for name in sorted(theirs.keys() | ours.keys()):
+        if name not in theirs or name not in ours or not is_grown(theirs[name].shape, ours[name].shape):
+            raise ValueError(
+                f"model.from: {source} has another {name} than the recipe's model; of its sizes only "
+                f"{' and '.join(GROW)} may be changed"
+            )
+        before, after = torch.atleast_1d(theirs[name]), torch.atleast_1d(ours[name])
+        after[: len(before)].copy_(before)
+        if len(after) > len(before) and name not in missing:
+            random.append(f"the last {len(after) - len(before):,} rows of {name}")
+    return Origin(source, tuple(random), tuple(sorted(info["unexpected_keys"])))
+
+
+def is_grown(before: torch.Size, after: torch.Size) -> bool:
+    """Whether a table has only become longer."""
+    return before[1:] == after[1:] and (before == after or (len(before) > 0 and before[0] < after[0]))
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerFast, source: str) -> None:
+    """Refuse a tokenizer under which the checkpoint's embeddings would be those of other tokens. Errors: ValueError."""
+    try:
+        own = load_tokenizer(located(source))
+    except FileNotFoundError:
+        return
+    ids = tokenizer.get_vocab()
+    for token, number in sorted(own.get_vocab().items(), key=lambda pair: pair[1]):
+        if ids.get(token) != number:
+            other = f"as {ids[token]}" if token in ids else "not at all"
+            raise ValueError(
+                f"the recipe's tokenizer has {token!r} {other}, and that of {source} as {number}: the embeddings would "
+                "be those of other tokens; leave `tokenizer` out to take the model's own, or extend that one"
+            )
