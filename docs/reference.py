@@ -11,7 +11,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("tokenizer", "corpus", "pretrain", "networks", "finetune", "engine")
+PACKAGES = ("tokenizer", "corpus", "pretrain", "networks", "finetune", "probe", "engine")
 SECTIONS = {  # what a recipe may hold: the classes that say so
     "Pretraining": (
         "pretrain.recipe:PretrainRecipe", "pretrain.recipe:Corpus", "corpus.text.source:Source",

@@ -18,6 +18,7 @@ from engine.run.finite import not_finite, not_finite_in
 from engine.run.saved import config_of, load_weights, located
 from tokenizer.load import load_tokenizer
 
+NAMED = 6  # weights that a message names
 GROW = ("vocab_size", "max_position_embeddings")  # of a config: rows of a table
 
 
@@ -52,8 +53,9 @@ FRESH = Origin()
 
 def in_words(names: Iterable[str]) -> str:
     """Some of the names, and how many more there are."""
-    first, *rest = [", ".join(list(names)[:6]), *list(names)[6:]]
-    return f"{first} and {len(rest)} more" if rest else first
+    known = list(names)
+    more = len(known) - NAMED
+    return ", ".join(known[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def changed_configuration(source: str, changes: dict[str, Any], needed: int) -> PreTrainedConfig:
@@ -62,6 +64,7 @@ def changed_configuration(source: str, changes: dict[str, Any], needed: int) -> 
     Errors: ValueError for a key that the config does not know, for a smaller table, and for too small a vocabulary.
     """
     config = config_of(located(source))
+    grows = {config.attribute_map.get(name, name) for name in GROW}
     for name, value in changes.items():
         if name == "attn_implementation":
             config._attn_implementation = value
@@ -69,10 +72,7 @@ def changed_configuration(source: str, changes: dict[str, Any], needed: int) -> 
         before = getattr(config, name)
         if name == "model_type" and value != before:
             raise ValueError(f"model.model_type is {value!r}, and {source} is a {before}; leave it out")
-        if (
-            config.attribute_map.get(name, name) in {config.attribute_map.get(grow, grow) for grow in GROW}
-            and value < before
-        ):
+        if config.attribute_map.get(name, name) in grows and value < before:
             raise ValueError(
                 f"model.{name} is {value}, and {source} has {before}; it can grow, not shrink: leave it out"
             )

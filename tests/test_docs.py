@@ -19,7 +19,7 @@ from accelerate.commands.launch import launch_command_parser
 from engine.run.recipe import read
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("benchmarks", "corpus", "demo", "engine", "finetune", "pretrain", "tokenizer")
+PACKAGES = ("benchmarks", "corpus", "demo", "engine", "finetune", "pretrain", "probe", "tokenizer")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"(?:\w+=\S+ )*(python -m|accelerate launch) .*")

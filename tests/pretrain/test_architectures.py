@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from corpus.text.chapters import StoredText
@@ -193,3 +194,25 @@ def test_what_an_architecture_cannot_do_is_said(objective, model, complaint, mas
         settings |= {"d_model": 32, "n_layer": 1, "n_head": 2, "d_inner": 32, "d_head": 16}
     with pytest.raises(ValueError, match=complaint):
         objective.build(settings, text)
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "qwen3"])
+def test_a_run_of_any_architecture_ends_in_a_model_that_transformers_opens(
+    kind, causal, tmp_path, launch, write_recipe
+):
+    if kind in CAUSAL:
+        causal[0].words.save_pretrained(tmp_path / "tokenizer")
+        path = write_recipe(tmp_path, objective={"name": "causal_lm"}, tokenizer=str(tmp_path / "tokenizer"))
+    else:
+        path = write_recipe(tmp_path, objective={"name": "bert", "next_sentence": False})
+    recipe = yaml.safe_load(path.read_text())
+    recipe |= {"model": settings_of(kind), "plan": {**recipe["plan"], "max_steps": 2, "eval_steps": 2}}
+    path.write_text(yaml.safe_dump(recipe))
+    ended = launch(tmp_path, "recipe.yaml")
+    assert ended.status == 0, ended.said
+    assert ("makes its guesses at all positions" in ended.said) == (kind in UNKNOWN)
+    folder = tmp_path / "runs/small/model"
+    opener = AutoModelForCausalLM if kind in CAUSAL else AutoModelForMaskedLM
+    assert not opener.from_pretrained(folder, output_loading_info=True)[1]["missing_keys"]
+    assert load_tokenizer(folder).model_max_length <= SIZE
+    assert f"A {kind} model of" in (folder / "README.md").read_text()

@@ -1,0 +1,1 @@
+import engine.run.starting  # noqa: F401, before anything that takes long
