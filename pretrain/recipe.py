@@ -51,12 +51,12 @@ class PretrainRecipe:
     name: str  # the run's folder is runs/NAME
     corpus: Corpus
     tokenizer: str  # a folder or a Hub id
-    model: dict[str, Any]
+    model: dict[str, Any]  # its size: model_type and the keys of transformers' config, such as num_hidden_layers
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule
     plan: Plan
-    last_phase: LastPhase | None = None
+    last_phase: LastPhase | None = None  # null: all steps are alike
     seed: int = 0  # of weights, order, masks and dropout
     max_eval_samples: int = 2048  # held-out examples that are evaluated, always the same ones, at most
     overwrite: bool = operational(False)  # delete what the run's folder holds
