@@ -60,10 +60,10 @@ COMMANDS = (
 EXAMPLES = """\
   cloze recipes
   cloze tokenizer recipes/tokenizer/demo.yaml
-  cloze pretrain recipes/pretrain/demo.yaml --plan.max_steps 1000
-  cloze finetune recipes/finetune/demo.yaml --name try --model runs/demo/pretrain --task docs/pair
-  cloze table runs/try
-  cloze playground runs/demo/pretrain"""
+  cloze pretrain recipes/pretrain/demo.yaml --name try/bert --plan.max_steps 1000
+  cloze finetune recipes/finetune/demo.yaml --name try/pair --model runs/try/bert --task docs/pair
+  cloze table runs/try/pair
+  cloze playground runs/try/bert runs/try/pair/docs-pair/seed-0"""
 
 
 def main() -> None:

@@ -53,3 +53,7 @@ def load_recipe(path: str | Path, changes: Mapping[str, Any] | None = None) -> A
     module, _, name = kinds[0].partition(":")
     recipe = load(getattr(import_module(module), name), found)
     return changed(recipe, changes, f"changes of {found}") if changes else recipe
+
+
+if __name__ == "__main__":
+    main()

@@ -44,7 +44,7 @@ CARD = ("README.md", "curves.png")
 class Options:
     """Write a model in another form.
 
-    Example: cloze convert runs/demo/pretrain --to safetensors --dtype bf16
+    Example: cloze convert runs/try/bert --to safetensors --dtype bf16
     """
 
     model: tyro.conf.Positional[str]  # a run's folder, a model's folder, a Hub id

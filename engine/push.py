@@ -23,7 +23,7 @@ from engine.run.states import states
 class Options:
     """Push RUN/model to the Hub.
 
-    Example: cloze push runs/demo/pretrain you/bert-demo
+    Example: cloze push runs/try/bert you/bert-try
     """
 
     run: tyro.conf.Positional[Path]

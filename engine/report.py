@@ -42,7 +42,7 @@ MOST_SAMPLES = 8  # evaluations whose samples are shown
 class Options:
     """Write RUN/report.html.
 
-    Example: cloze report runs/demo/pretrain
+    Example: cloze report runs/try/bert
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs or jobs

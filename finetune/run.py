@@ -59,7 +59,7 @@ PATIENCE = 5  # seconds between two looks at a job that waits for another proces
 
 @program
 def main(argv: list[str]) -> None:
-    example = "recipes/finetune/demo.yaml --name try --model runs/demo/pretrain --task docs/pair"
+    example = "recipes/finetune/demo.yaml --name try/pair --model runs/try/bert --task docs/pair"
     finetune(read(FinetuneRecipe, argv, "python -m finetune.run", example))
 
 

@@ -23,7 +23,7 @@ from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 
 @program
 def main(argv: list[str]) -> None:
-    example = "recipes/pretrain/demo.yaml --plan.max_steps 1000"
+    example = "recipes/pretrain/demo.yaml --name try/bert --plan.max_steps 1000"
     pretrain(read(PretrainRecipe, argv, "python -m pretrain.run", example))
 
 

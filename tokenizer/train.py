@@ -59,7 +59,7 @@ class Recipe:
 @program
 def main(argv: list[str]) -> None:
     with ends_at_once():
-        train_tokenizer(read(Recipe, argv, "python -m tokenizer.train", "recipes/tokenizer/demo.yaml --name try"))
+        train_tokenizer(read(Recipe, argv, "python -m tokenizer.train", "recipes/tokenizer/demo.yaml"))
 
 
 def train_tokenizer(recipe: Recipe) -> Path:

@@ -49,9 +49,9 @@ def list_sections(kind: Any, name: str = "") -> Iterator[Section]:
         key, types = join_keys(name, field.name), list(options(hints[field.name]))
         if sections := [found for found in types if is_section(found)]:
             inner += [(key, found) for found in sections]
-        if not sections or meanings.get(field.name):
-            meaning = "; ".join(filter(None, [meanings.get(field.name), choices(types)]))
-            keys.append(Key(field.name, default_of(field), meaning, bool(field.metadata.get("operational"))))
+        words = [meanings.get(field.name), choices(types), "its keys are below" if sections else ""]
+        meaning = "; ".join(filter(None, words))
+        keys.append(Key(field.name, default_of(field), meaning, bool(field.metadata.get("operational"))))
     about = tuple(" ".join(paragraph.split()) for paragraph in (inspect.getdoc(kind) or "").split("\n\n"))
     yield Section(name, about, tuple(keys))
     for key, found in inner:

@@ -44,7 +44,7 @@ WORDS_BY_NUMBER = re.compile(r"words=\d+")  # of a file with a word a line
 class Options:
     """Answer the rows of a file by a fine-tuned model, a line of JSON each.
 
-    Example: cloze predict runs/try/docs-pair/seed-0/model pairs.tsv --out answers.jsonl
+    Example: cloze predict runs/try/pair/docs-pair/seed-0 pairs.tsv --out answers.jsonl
     """
 
     model: Annotated[

@@ -25,7 +25,7 @@ from finetune.table.standings import make_glue_table, make_tables
 class Options:
     """Print the GLUE table of some fine-tuning runs.
 
-    Example: cloze table runs/try --format html
+    Example: cloze table runs/try/pair --format html
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]  # run folders or results.jsonl files

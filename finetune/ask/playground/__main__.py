@@ -23,7 +23,7 @@ from engine.run.runtime import program
 class Options:
     """Open a page to play with models.
 
-    Example: cloze playground runs/demo/pretrain runs/try/docs-pair/seed-0
+    Example: cloze playground runs/try/bert runs/try/pair/docs-pair/seed-0
     """
 
     models: Annotated[
