@@ -40,7 +40,7 @@ clean: ## remove caches and the set-up; runs/ stays
 	find . -name __pycache__ -not -path './runs/*' -prune -exec rm -rf {} +
 
 # The stamp is written last, so an interrupted set-up is taken up again and a finished one is never repeated.
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not that: install one, then say  make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv: once, a few minutes, most of them spent on downloading torch"

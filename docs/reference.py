@@ -1,29 +1,20 @@
 """The reference pages, made from docstrings, recipes and launch configs when the site is built (a hook of mkdocs)."""
 
-import ast
 import inspect
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from cloze.command import COMMANDS
+from cloze.recipes import CLASSES
+from engine.run.recipe_help import NOTE, Key, list_sections
+
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("tokenizer", "corpus", "pretrain", "networks", "finetune", "probe", "engine")
-SECTIONS = {  # what a recipe may hold: the classes that say so
-    "Pretraining": (
-        "pretrain.recipe:PretrainRecipe", "pretrain.recipe:Corpus", "corpus.text.source:Source",
-        "pretrain.recipe:LastPhase", "engine.train.plan:Plan", "pretrain.objectives.bert:Bert",
-        "pretrain.objectives.causal_lm:CausalLM", "networks.lstm:LSTMConfig",
-    ),
-    "Fine-tuning": ("finetune.recipe:FinetuneRecipe", "finetune.recipe:Passes", "finetune.tasks.task:DataSource"),
-    "Both": (
-        "engine.train.optimizer:Optimizer", "engine.train.schedule:Schedule", "engine.publish.hub:Hub",
-    ),
-    "Tokenizers": ("tokenizer.train:Recipe", "tokenizer.learn:WordPiece", "tokenizer.learn:BytePairs"),
-}  # fmt: skip
+PACKAGES = ("cloze", "tokenizer", "corpus", "pretrain", "networks", "finetune", "probe", "engine")
+TITLES = {"pretrain.recipe": "Pretraining", "finetune.recipe": "Fine-tuning", "tokenizer.train": "Tokenizers"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -39,43 +30,43 @@ def commands() -> Iterator[str]:
     """Every program, with what its file says of it."""
     yield "# Commands"
     yield "Each takes `--help`. Run them from the folder that holds your recipes and `runs/`."
-    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and is_program(node)]
-        if names:
-            yield f"## `python -m {dotted(path).removesuffix('.__main__')}`"
-            yield ast.get_docstring(tree) or ""
-
-
-def is_program(node: ast.FunctionDef) -> bool:
-    return any(isinstance(mark, ast.Name) and mark.id == "program" for mark in node.decorator_list)
+    for command in COMMANDS:
+        if command.exists:
+            module = import_module(command.module)
+            yield f"## `cloze {command.name}`"
+            yield f"From a checkout also `python -m {command.module.removesuffix('.__main__')}`."
+            yield inspect.getdoc(import_module(module.main.__module__)) or ""
 
 
 def recipes() -> Iterator[str]:
     """What a recipe may hold, and every recipe that comes along."""
     yield "# Recipes"
     yield (
-        "A recipe is one YAML file. What it may hold is what these classes say: a key's name, its kind, its value "
-        "where it is left out. Each key can be changed on the command line, such as `--optimizer.learning_rate 2e-4`. "
-        "What is marked `operational()` may change when a run goes on."
+        "A recipe is one YAML file. Each key can be changed on the command line, such as `--optimizer.learning_rate "
+        "2e-4`. `sources` is a list of such sections. `model` and `config` hold keys of transformers' configs, or "
+        "of [our own](networks.md)."
     )
-    for title, names in SECTIONS.items():
-        yield f"## {title}"
-        for name in names:
-            yield f"```python\n{fields(*name.split(':'))}\n```"
+    for kind in CLASSES.values():
+        module, _, name = kind.partition(":")
+        yield f"## {TITLES.get(module, module)}"
+        for section in list_sections(getattr(import_module(module), name)):
+            yield f"### `{section.name}`" if section.name else "### At the top"
+            yield from section.about
+            yield "\n".join(["| key | default | meaning |", "|---|---|---|", *map(row, section.keys)])
+    yield NOTE.replace("*", "\\*")
     for path in sorted((ROOT / "recipes").rglob("*.yaml")):
         yield f"## {path.relative_to(ROOT)}"
         yield f"```yaml\n{path.read_text(encoding='utf-8').rstrip()}\n```"
 
 
-def fields(module: str, name: str) -> str:
-    """A recipe class's head and fields, as its file has them, without its methods."""
-    made: Any = getattr(import_module(module), name)
-    lines = inspect.getsource(made).splitlines()
-    (tree,) = ast.parse(inspect.getsource(made)).body
-    assert isinstance(tree, ast.ClassDef)
-    last = max((node.end_lineno or 0 for node in tree.body if not isinstance(node, ast.FunctionDef)), default=0)
-    return "\n".join(lines[:last])
+def row(key: Key) -> str:
+    mark = "\\*" if key.is_operational else ""
+    return f"| `{key.name}`{mark} | {f'`{key.default}`' if key.default else ''} | {escape(key.meaning)} |"
+
+
+def escape(text: str) -> str:
+    """Text as it is, within a table's cell."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
 def configs() -> Iterator[str]:

@@ -1,7 +1,7 @@
 """In which form does a model leave?  Safetensors in another precision, or ONNX; and is it the same model still?
 
-    python -m engine.convert MODEL --to safetensors --dtype bf16 [--out FOLDER]
-    python -m engine.convert MODEL --to onnx [--out FOLDER]
+    cloze convert MODEL --to safetensors --dtype bf16 [--out FOLDER]
+    cloze convert MODEL --to onnx [--out FOLDER]
 
 MODEL is a run's folder (its model/ is taken), a folder that transformers opens, or a Hub id; the class is the one that
 its config names, with its head. What was written is read back and answers the same input as the original in fp32: the
@@ -42,7 +42,10 @@ CARD = ("README.md", "curves.png")
 
 @dataclass(frozen=True)
 class Options:
-    """Write a model in another form."""
+    """Write a model in another form.
+
+    Example: cloze convert runs/try/bert --to safetensors --dtype bf16
+    """
 
     model: tyro.conf.Positional[str]  # a run's folder, a model's folder, a Hub id
     to: Literal["safetensors", "onnx"]

@@ -1,6 +1,6 @@
 """How do all runs compare, while they train?  Every run's curves over each other, in trackio, on this machine alone.
 
-    python -m engine.dashboard [RUNS] [--port N]
+    cloze dashboard [RUNS] [--port N]
 
 What is shown is read from each run's metrics.jsonl, which stays the only record: so runs of another machine are here
 once their folder is, a run that resumes from a state is shown as it is now, and no run starts slower or fails because
@@ -30,7 +30,10 @@ SECTIONS = ("eval_", "baseline_")  # trackio lays plots out by what stands befor
 
 @dataclass(frozen=True)
 class Options:
-    """Show the curves of all runs in a browser."""
+    """Show the curves of all runs in a browser.
+
+    Example: cloze dashboard runs --port 7861
+    """
 
     runs: tyro.conf.Positional[Path] = Path("runs")
     port: int = 0  # of 127.0.0.1; 0: the first free one from 7860 on

@@ -1,6 +1,6 @@
 """Put a finished run's model on the Hub.
 
-    python -m engine.push RUN user/name [--revision BRANCH] [--private True]
+    cloze push RUN user/name [--revision BRANCH] [--private True]
 
 RUN is a run's folder, runs/NAME or a job of a fine-tuning: what is pushed is its model/, and whatever an earlier push
 of the run left behind. The token is the Hub client's: HF_TOKEN, or `hf auth login`.
@@ -21,7 +21,10 @@ from engine.run.states import states
 
 @dataclass(frozen=True)
 class Options:
-    """Push RUN/model to the Hub."""
+    """Push RUN/model to the Hub.
+
+    Example: cloze push runs/try/bert you/bert-try
+    """
 
     run: tyro.conf.Positional[Path]
     repo: tyro.conf.Positional[str]  # user/name; made if it is not there

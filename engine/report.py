@@ -1,6 +1,6 @@
 """What came of this run?  One page that stands alone, from what the run's folder holds.
 
-    python -m engine.report RUN [RUN ...]
+    cloze report RUN [RUN ...]
 
 Every run writes its own at its end; the command writes one for a run that is still going on or was stopped. Nothing is
 asked of the run but its files: metrics.jsonl, recipe.yaml, and, where they are, data_report.md, samples/, finished.json
@@ -40,7 +40,10 @@ MOST_SAMPLES = 8  # evaluations whose samples are shown
 
 @dataclass(frozen=True)
 class Options:
-    """Write RUN/report.html."""
+    """Write RUN/report.html.
+
+    Example: cloze report runs/try/bert
+    """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs or jobs
 

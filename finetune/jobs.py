@@ -4,7 +4,6 @@ A job is a task with a seed and a point of the grid. It lives in a folder of its
 results line: so a job is done or not done, whatever was killed when, and a run's results.jsonl can always be made anew.
 """
 
-import fcntl
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from engine.run.disk import whole_file
 from engine.run.finite import strict_json
 from engine.run.folders import JOB, check_folder, read_finished
 from engine.run.recipe import changed
+from engine.run.system import lockf
 from finetune.recipe import FinetuneRecipe
 from finetune.tasks.task import find_task
 
@@ -156,7 +156,7 @@ def write_results(folder: Path) -> list[dict[str, Any]]:
     """Make results.jsonl anew from the finished jobs of a run, those of other launches too. Return its lines."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".results.lock").open("a") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)  # of several processes the last one has seen all
+        lockf(lock)  # of several processes the last one has seen all
         lines = list(list_finished(folder))
         text = "".join(strict_json(line) + "\n" for line in lines)
         whole_file(folder / "results.jsonl", text.encode())

@@ -49,13 +49,13 @@ class FinetuneRecipe:
 
     name: str  # the jobs' folders are runs/NAME/TASK/seed-N
     model: str  # a run, a Hub id, or any folder that AutoModel opens
-    task: tuple[str, ...]
+    task: tuple[str, ...]  # such as [glue/rte, glue/mrpc]
     data: DataSource
     plan: Passes
     optimizer: Optimizer
     schedule: Schedule
     max_seq_length: int = 128  # tokens; longer texts are truncated, longer contexts strided
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0,)  # of the head's weights, order and dropout: a job each
     grid: dict[str, Any] = field(default_factory=dict)  # what is tried: {optimizer.learning_rate: [5e-5, 3e-5]}
     settings: dict[str, Any] = field(
         default_factory=dict
@@ -91,6 +91,6 @@ class FinetuneRecipe:
                              "run's folder yourself")  # fmt: skip
         if self.hub.repo and len(self.task) * len(self.seeds) > 1:
             raise ValueError("hub.repo takes one model: name one task and one seed, or push a finished job's folder "
-                             "with python -m engine.push")  # fmt: skip
+                             "with cloze push")  # fmt: skip
         if self.init == "random" and self.start_from:
             raise ValueError("start_from begins with a fine-tuned model, and init: random with none: drop one of them")

@@ -1,6 +1,7 @@
 """From a model folder to scores: fine-tune one model on tasks, each with several seeds and settings.
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml -m finetune.run RECIPE.yaml --model M --task glue/rte
+    cloze finetune RECIPE.yaml --model M --task glue/rte
+    accelerate launch --config_file accelerate_configs/multi_gpu.yaml -m finetune.run RECIPE.yaml --model M
 
 A job is a task with a seed and a point of the grid. Finished jobs are not done again: the same command resumes where it
 was stopped, within a job and between jobs. It ends in the table, runs/NAME/table.md, .html and .json.
@@ -61,7 +62,17 @@ PATIENCE = 5  # seconds between two looks at a job that waits for another proces
 
 @program
 def main(argv: list[str]) -> None:
-    recipe = read(FinetuneRecipe, argv)
+    example = "recipes/finetune/demo.yaml --name try/pair --model runs/try/bert --task docs/pair"
+    finetune(read(FinetuneRecipe, argv, "python -m finetune.run", example))
+
+
+def finetune(recipe: FinetuneRecipe) -> list[dict[str, Any]]:
+    """Do every job of a recipe that is not done yet, and write the table. Return the lines of results.jsonl: one for
+    each finished job of the run, with its `metrics` and its `headline` score; none but on the first process.
+
+    Errors: ValueError and OSError for what is wrong with recipe, model, data or disk; `engine.run.processes.Stopped`
+    once a signal came and the state is saved.
+    """
     if recipe.share == "jobs":
         alone()
     folder = RUNS / recipe.name
@@ -76,8 +87,7 @@ def main(argv: list[str]) -> None:
     if accelerator.is_main_process:
         write_job_list(run.folder, found)
     run_jobs(found, compare, accelerator)
-    if accelerator.is_main_process:
-        report(run.folder, found)
+    return report(run.folder, found) if accelerator.is_main_process else []
 
 
 def check_agreement(recipe: FinetuneRecipe, shared: dict[str, Any], accelerator: "Accelerator") -> Agree:
@@ -128,14 +138,15 @@ def run_jobs(found: list[Job], compare: Agree, accelerator: "Accelerator") -> No
             time.sleep(PATIENCE)
 
 
-def report(folder: Path, found: list[Job]) -> None:
-    """Write the table of all that is finished in the run, and say it."""
-    if write_results(folder):
+def report(folder: Path, found: list[Job]) -> list[dict[str, Any]]:
+    """Write the table of all that is finished in the run, and say it. Return the results lines."""
+    if lines := write_results(folder):
         write_table(folder, *read_what_is_there([folder]))
         print((folder / "table.md").read_text(encoding="utf-8"))
     missing = sum(not job.finished for job in found)
     others = f"; {missing} jobs are with other processes" if missing else ""
     print(f"results: {folder / 'results.jsonl'}, table.md, table.html, table.json{others}")
+    return lines
 
 
 def run_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Accelerator") -> None:

@@ -1,8 +1,9 @@
 """What transformers does not have: small `PreTrainedModel`s of our own.
 
-`import networks` makes them known to transformers' Auto classes, and is all that opens a saved one again:
+`import networks` makes them known to transformers' Auto classes, and is all that opens a saved one again; in an
+installed copy `import cloze` finds it:
 
-    import networks
+    import cloze, networks
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained("runs/lstm-mini/model")

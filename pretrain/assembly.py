@@ -94,7 +94,7 @@ def training_of(recipe: PretrainRecipe, medium: Medium, parts: Assembly, hooks: 
     )  # fmt: skip
 
 
-def pretrain(
+def train_and_export(
     recipe: PretrainRecipe, medium: Medium, corpus: OpenCorpus, model: PreTrainedModel, run: Run, tracker: Tracker,
     publisher: Publisher, accelerator: "Accelerator", origin: Origin = FRESH,
 ) -> Path:  # fmt: skip

@@ -13,7 +13,7 @@ from pretrain.recipe import PretrainRecipe
 ANY_MODEL = """from transformers import AutoModel
 
 model = AutoModel.from_pretrained("{model}")"""
-REGISTERS = "import networks  # of Cloze: it makes this kind of model known to transformers\n"
+REGISTERS = "import cloze, networks  # they make this kind of model known to transformers\n"
 USAGE = {
     "fill-mask": """from transformers import pipeline
 

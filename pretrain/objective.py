@@ -35,7 +35,7 @@ M = TypeVar("M", bound=Medium)
 class Objective(ABC, Generic[M]):
     """One way to split t, which is of the medium M. The fields are the recipe's `objective:` section."""
 
-    name: str
+    name: str  # which objective
     medium: ClassVar[type[Medium]]
     size_key: ClassVar[str]  # the field that says how many units an example has: max_seq_length, block_size, image_size
     pipeline: ClassVar[str]  # transformers' pipeline for such a model, or the Hub's word for what it does
@@ -44,11 +44,16 @@ class Objective(ABC, Generic[M]):
     whitespace: ClassVar[Whitespace] = "clean"  # of text: how it is treated where a source does not say
 
     @staticmethod
-    def from_section(name: str) -> type["Objective"]:
-        """Return the objective class in `pretrain/objectives/NAME.py`. Errors: ValueError with the names there are."""
+    def section_names() -> list[str]:
+        """The objectives there are."""
         import pretrain.objectives as room
 
-        names = [module.name for module in pkgutil.iter_modules(room.__path__)]
+        return [module.name for module in pkgutil.iter_modules(room.__path__)]
+
+    @staticmethod
+    def from_section(name: str) -> type["Objective"]:
+        """Return the objective class in `pretrain/objectives/NAME.py`. Errors: ValueError with the names there are."""
+        names = Objective.section_names()
         if name not in names:
             nearest = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""

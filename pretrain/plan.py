@@ -1,6 +1,6 @@
 """What will this run need?  Parameters, operations, memory, hours, money and disk, before anything is trained.
 
-    python -m pretrain.plan RECIPE.yaml [--hardware h100] [--processes 8] [--format json] [--key value ...]
+    cloze plan RECIPE.yaml [--hardware h100] [--processes 8] [--format json] [--key value ...]
 
 `--hardware cpu` tries a few seconds of training on this machine; a card (h100, a100, a6000, 4090, ...) is reckoned from
 its data sheet and a utilisation that is assumed, and stated. The corpus need not be there, nor, where the recipe says
@@ -29,6 +29,7 @@ from engine.train.plan import divide_batches
 from pretrain.forecast import Stage, parameters_by_part, text_of
 from pretrain.recipe import PretrainRecipe
 
+PROG = "python -m pretrain.plan"
 UTILISATION = 0.4  # of a card's peak: NVIDIA's BERT-large reaches 0.43 on an A100; narrow models reach less
 DOLLARS = {  # an hour of a card, on demand, as GPU clouds asked in 2025, rounded
     "H200": 3.8, "H100": 3.0, "H100 PCIe": 2.5, "A100": 1.8, "A6000": 0.8, "L40S": 1.0, "4090": 0.7, "3090": 0.4,
@@ -42,7 +43,10 @@ PACKED = {".gz": 2.9, ".zst": 2.9, ".parquet": 1.8}  # bytes of English text in 
 
 @dataclass(frozen=True)
 class Options:
-    """Foresee what RECIPE.yaml needs; its keys, which `python -m pretrain.run RECIPE.yaml --help` shows, may follow."""
+    """Foresee what RECIPE.yaml needs; its keys, which `cloze pretrain RECIPE.yaml --help` shows, may follow.
+
+    Example: cloze plan recipes/pretrain/bert-mini.yaml --hardware a100
+    """
 
     hardware: str = "cpu"  # cpu (this machine), or a card such as a100
     processes: int = 1  # how many train together, each with a card
@@ -53,13 +57,13 @@ class Options:
 
 @program
 def main(argv: list[str]) -> None:
-    options, rest = read_own_options(Options, argv, "python -m pretrain.plan")
+    options, rest = read_own_options(Options, argv, PROG)
     check_least(options, 1, "processes", before="--")
     if not 0 < options.utilisation <= 1:
         raise ValueError(f"--utilisation is {options.utilisation}; it is a share of a card's peak, above 0, up to 1")
     if options.dollars is not None:
         check_least(options, 0, "dollars", before="--")
-    recipe = read(PretrainRecipe, rest)
+    recipe = read(PretrainRecipe, rest, PROG, "recipes/pretrain/bert-mini.yaml --hardware a100")
     speak_plainly()
     found = foresee(recipe, options)
     if options.format == "json":

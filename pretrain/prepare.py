@@ -1,6 +1,6 @@
 """From a recipe to its prepared corpus, before any training: on one machine or a hundred, without an accelerator.
 
-    python -m pretrain.prepare RECIPE.yaml --executor local|ray|slurm --tasks N [--workers W] [--key value ...]
+    cloze prepare RECIPE.yaml --executor local|ray|slurm --tasks N [--workers W] [--key value ...]
 
 Whoever trains with the recipe finds the store. The same command resumes where an interrupted one was: shards that are
 finished are kept. The store's bytes depend on neither the executor nor the number of tasks; only under `deduplicate`
@@ -20,11 +20,16 @@ from engine.run.runtime import program
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import load_tokenizer, tokenizer_hash
 
+PROG = "python -m pretrain.prepare"
+
 
 @dataclass(frozen=True)
 class Options:
-    """Prepare the corpus of a recipe: RECIPE.yaml [--key value ...] stands beside these options. `python -m
-    pretrain.run RECIPE.yaml --help` shows the keys."""
+    """Prepare the corpus of a recipe: RECIPE.yaml [--key value ...] stands beside these options. `cloze
+    pretrain RECIPE.yaml --help` shows the keys.
+
+    Example: cloze prepare recipes/pretrain/bert-mini.yaml --tasks 8
+    """
 
     executor: Literal["local", "ray", "slurm"] = "local"  # who runs the tasks
     tasks: int = 1  # shares of the corpus; a file is in one of them
@@ -37,11 +42,11 @@ class Options:
 
 @program
 def main(argv: list[str]) -> None:
-    options, recipe_argv = read_own_options(Options, argv, "python -m pretrain.prepare")
+    options, recipe_argv = read_own_options(Options, argv, PROG)
     check_least(options, 1, "tasks", "cpus", "mem", before="--")
     if options.workers < 1 and options.workers != -1:
         raise ValueError(f"--workers is {options.workers}; it must be 1 or more, or -1 for one a core")
-    recipe = read(PretrainRecipe, recipe_argv)
+    recipe = read(PretrainRecipe, recipe_argv, PROG, "recipes/pretrain/bert-mini.yaml --tasks 8")
     corpus, tokenizer = recipe.corpus, load_tokenizer(recipe.tokenizer_source)
     if corpus.mode == "stream":
         raise ValueError("corpus.mode is stream: such a corpus is read while training, and there is nothing to prepare")

@@ -51,13 +51,13 @@ class PretrainRecipe:
 
     name: str  # the run's folder is runs/NAME
     corpus: Corpus
-    model: dict[str, Any]  # as `AutoConfig.for_model` takes it; or from: a folder or a Hub id to continue
+    model: dict[str, Any]  # model_type and the keys of transformers' config; or from: a folder or Hub id to continue
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule
     plan: Plan
     tokenizer: str = ""  # a folder or a Hub id; "": that of the model to continue (model.from)
-    last_phase: LastPhase | None = None
+    last_phase: LastPhase | None = None  # null: all steps are alike
     seed: int = 0  # of weights, order, masks and dropout
     mixed_precision: MixedPrecision = operational("auto")  # bf16, no: fp32; auto: what is faster, or the run began with
     matmul: Matmul = operational("auto")  # a CPU's fp32 kernels; auto: what is faster, or the run began with

@@ -1,6 +1,7 @@
 """From a recipe to a pretrained model folder.
 
-    accelerate launch --config_file accelerate_configs/cpu.yaml -m pretrain.run RECIPE.yaml [--key value ...]
+    cloze pretrain RECIPE.yaml [--key value ...]
+    accelerate launch --config_file accelerate_configs/multi_gpu.yaml -m pretrain.run RECIPE.yaml [--key value ...]
 
 The same command resumes from the newest complete state; a finished run is left as it is.
 """
@@ -19,7 +20,7 @@ from engine.run.recipe import read
 from engine.run.runtime import make_accelerator, program
 from engine.run.tracking import Tracker
 from networks import heads
-from pretrain.assembly import build_model, pretrain
+from pretrain.assembly import build_model, train_and_export
 from pretrain.continued import check_tokenizer, take_weights
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
@@ -27,7 +28,16 @@ from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 
 @program
 def main(argv: list[str]) -> None:
-    recipe = read(PretrainRecipe, argv)
+    example = "recipes/pretrain/demo.yaml --name try/bert --plan.max_steps 1000"
+    pretrain(read(PretrainRecipe, argv, "python -m pretrain.run", example))
+
+
+def pretrain(recipe: PretrainRecipe) -> Path:
+    """Pretrain a model by a recipe, or go on where an earlier call or launch was stopped. Return the model's folder.
+
+    Errors: ValueError and OSError for what is wrong with recipe, data or disk; `engine.run.processes.Stopped` once a
+    signal came and the state is saved; FloatingPointError for a training that is lost.
+    """
     folder = Path("runs") / recipe.name
     accelerator = make_accelerator(recipe.seed, Precision.asked_by(recipe, folder))
     agree(accelerator, **vars(recipe), **surroundings(accelerator))
@@ -38,7 +48,7 @@ def main(argv: list[str]) -> None:
     if run.finished:
         publisher.finish(run.folder / "model", run.finished["steps"])
         tracker.note(f"{run.folder} is finished; its model is {run.folder / 'model'}")
-        return
+        return run.folder / "model"
 
     tokenizer = load_tokenizer(recipe.tokenizer_source)
     text = Text.of(tokenizer, tokenizer_hash(tokenizer))
@@ -59,7 +69,7 @@ def main(argv: list[str]) -> None:
     agree(accelerator, tokenizer=text.stamp, model=weights(model))
     held_out_tokens = recipe.max_eval_samples * max(phase.size for phase in recipe.phases)
     with open_corpus(recipe.corpus, text, recipe.seed, run.folder, accelerator, held_out_tokens) as corpus:
-        pretrain(recipe, text, corpus, model, run, tracker, publisher, accelerator, origin)
+        return train_and_export(recipe, text, corpus, model, run, tracker, publisher, accelerator, origin)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,9 @@ from rich.table import Table
 
 from engine.run.finite import strict_json
 from engine.run.options import read_options
+from engine.run.precision import use_fastest_matmul
 from engine.run.recipe import check_least, check_seed
-from engine.run.runtime import choose_cpu_matmul, program, speak_plainly
+from engine.run.runtime import program, speak_plainly
 from probe.language_models import open_language_model
 from probe.losses import judge_causal, judge_masked
 from probe.texts import texts_for
@@ -66,7 +67,7 @@ class Options:
 def main(argv: list[str]) -> None:
     options = read_options(Options, argv, "python -m probe.evaluate")
     speak_plainly()
-    choose_cpu_matmul()
+    use_fastest_matmul()
     results: dict[str, Any] = {}
     for name in options.models:
         asked = open_language_model(name)

@@ -16,6 +16,7 @@ import tyro
 from transformers import TextStreamer
 
 from engine.run.options import read_options
+from engine.run.precision import use_fastest_matmul
 from engine.run.recipe import check_least, check_seed
 from engine.run.runtime import program, speak_plainly
 from networks import heads
@@ -51,6 +52,7 @@ class Options:
 def main(argv: list[str]) -> None:
     options = read_options(Options, argv, "python -m probe.generate")
     speak_plainly()
+    use_fastest_matmul()
     asked = open_language_model(options.model)
     prompt = options.file.read_text(encoding="utf-8").rstrip("\n") if options.file else options.prompt
     if asked.is_masked:

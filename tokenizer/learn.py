@@ -27,13 +27,18 @@ TOO_MANY = 0.001  # of a text's characters, to be lost without a word
 class Learner(ABC):
     """One kind of tokenizer. The fields are the recipe's `vocabulary:` section."""
 
-    name: str
+    name: str  # which kind of tokenizer
     vocab_size: int  # tokens, the special ones included
     min_frequency: int = 2  # a pair of neighbours seen less often is not merged
     whitespace: ClassVar[Whitespace] = "clean"  # how it is treated where a source does not say
 
     def __post_init__(self) -> None:
         check_least(self, 1, "vocab_size", "min_frequency")
+
+    @staticmethod
+    def section_names() -> list[str]:
+        """The kinds of tokenizer there are."""
+        return list(KINDS)
 
     @staticmethod
     def from_section(name: str) -> type["Learner"]:
@@ -62,7 +67,7 @@ class WordPiece(Learner):
     """BERT's tokenizer."""
 
     vocab_size: int = 30_522
-    lowercase: bool = True
+    lowercase: bool = True  # text is read in small letters
     strip_accents: bool | None = None  # ü becomes u, and vowel signs of Hindi or Thai go; None: as lowercase says
     limit_alphabet: int = 1_000  # the commonest characters are kept, a rarer one makes its word [UNK]
 

@@ -1,4 +1,4 @@
-"""Which vocabulary suits this text?  A program: `python -m tokenizer.train RECIPE.yaml [--key value ...]`.
+"""Which vocabulary suits this text?  A program: `cloze tokenizer RECIPE.yaml [--key value ...]`.
 
 It reads the sources twice, once to choose documents and count characters and once to learn, and leaves in `runs/NAME/`:
 tokenizer/ (a fast tokenizer, which `AutoTokenizer.from_pretrained` opens), recipe.yaml, report.json and report.md.
@@ -33,7 +33,7 @@ WRITTEN = ("tokenizer", "recipe.yaml", "report.json", "report.md")
 class Recipe:
     """One tokenizer."""
 
-    name: str
+    name: str  # the tokenizer is runs/NAME/tokenizer
     sources: tuple[Source, ...]
     vocabulary: Learner
     model_max_length: int = 512  # tokens; where the tokenizer truncates when it is asked to
@@ -58,10 +58,19 @@ class Recipe:
 
 @program
 def main(argv: list[str]) -> None:
-    recipe = read(Recipe, argv)
+    with ends_at_once():
+        train_tokenizer(read(Recipe, argv, "python -m tokenizer.train", "recipes/tokenizer/demo.yaml"))
+
+
+def train_tokenizer(recipe: Recipe) -> Path:
+    """Learn a tokenizer by a recipe, unless it is there already. Return its folder.
+
+    Errors: ValueError and OSError for what is wrong with recipe, text or disk.
+    """
     recipe = replace(recipe, sources=tuple(map(pinned, recipe.sources)))
     with alone(recipe.runs / recipe.name, "learning"):
         learn(recipe)
+    return recipe.runs / recipe.name / "tokenizer"
 
 
 def learn(recipe: Recipe) -> None:
@@ -75,8 +84,7 @@ def learn(recipe: Recipe) -> None:
     other = opened(recipe.compare)
     sample = survey(recipe.sources, recipe.held_out, recipe.max_bytes)
     print(f"learning from {sample.num_documents:,} documents, {sample.num_bytes / 1e6:.1f} MB", flush=True)
-    with ends_at_once():
-        tokenizer = recipe.vocabulary.learn(sample.texts(), sample.characters, recipe.model_max_length)
+    tokenizer = recipe.vocabulary.learn(sample.texts(), sample.characters, recipe.model_max_length)
     unseen = [paragraph for document in sample.held_out for paragraph in document.paragraphs]
     measures = tuple(measure(label, one, unseen) for label, one in [(recipe.name, tokenizer), *other.items()])
     report = Report(

@@ -42,7 +42,8 @@ def encode_all(
 
     Processes rather than the tokenizer's threads, because most of the time goes into splitting sentences, in Python.
     """
-    context = multiprocessing.get_context("fork")  # a spawned process would import the caller's torch again
+    # A spawned process would import the caller's torch again; Windows knows no other.
+    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
     under_way: deque[tuple[Label, Future[Encoded]]] = deque()
     with ProcessPoolExecutor(processes, context, become_worker, (tokenizer.to_str(), os.getpid())) as pool:
         for label, batch in work:

@@ -4,7 +4,6 @@ A task that is done leaves a mark in its stage's log folder, and is not run agai
 the working folder and the stores under the same path.
 """
 
-import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, Slurm
 from datatrove.executor.base import PipelineExecutor
 
 from corpus.text.stages import Stage
+from engine.run.system import available_cores
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ class Machines:
 
 def run_here(stages: list[Stage], logs: Path, machines: Machines) -> None:
     """Run all stages on this machine. Raises what a task raises."""
-    most = machines.workers if machines.workers > 0 else len(os.sched_getaffinity(0))
+    most = machines.workers if machines.workers > 0 else available_cores()
     for stage in stages:
         workers, log = min(most, stage.num_tasks), str(logs / stage.name)
         # forked, because a fresh process would import all that the caller has imported

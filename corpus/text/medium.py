@@ -28,7 +28,7 @@ class Text(Medium):
 
     unit: ClassVar = "tokens"
     processor_name: ClassVar = "tokenizer"
-    advice: ClassVar = "prepare the corpus first (corpus.mode: store, python -m pretrain.prepare)"
+    advice: ClassVar = "prepare the corpus first (corpus.mode: store, cloze prepare)"
     limits: ClassVar = (
         "The model knows what its texts say, and repeats their errors, their views of people and groups, and their "
         "gaps; text from before its sources were written, or from outside of them, is strange to it. It is meant "

@@ -4,7 +4,6 @@ The recipe's `corpus:` section, and how it is opened.
 """
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from corpus.text.store import Deduplicate, Filter, Store, is_prepared, origin_of
 from corpus.text.stream import HELD_OUT_TOKENS, StreamedText
 from engine.run.agreement import agree, name_launch
 from engine.run.folders import STORE, refuse_inside
+from engine.run.system import available_cores
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -36,7 +36,7 @@ class Corpus:
     held_out: float = 0.01  # share of the documents that are not trained on, but evaluated
     chapter_tokens: int = 16_000_000  # that are shuffled together, about
     stores: str = "runs/stores"  # where prepared ids are kept
-    filters: tuple[Filter, ...] = ()  # datatrove's, applied in this order by `python -m pretrain.prepare`
+    filters: tuple[Filter, ...] = ()  # datatrove's, applied in this order by `cloze prepare`
     deduplicate: Deduplicate | None = None  # near duplicates go, by the same command
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ def open_corpus(
         corpus.chapter_tokens,
         Path(tempfile.gettempdir()) / f"cloze-{name}",
         seed,
-        processes=max(1, len(os.sched_getaffinity(0)) // 4),  # the others train and prepare batches
+        processes=max(1, available_cores() // 4),  # the others train and prepare batches
         builds=accelerator.is_local_main_process,
         held_out_tokens=held_out_tokens,
         launch=f"-{name_launch()}",
@@ -109,7 +109,7 @@ def _open_stored(corpus: Corpus, text: Text, seed: int, accelerator: "Accelerato
     if accelerator.is_main_process and accelerator.num_processes > 1 and not is_prepared(**asked):
         print(
             "the corpus is not prepared yet: the main process does it now while the others wait, five minutes at most; "
-            "for a large one say first  python -m pretrain.prepare RECIPE.yaml"
+            "for a large one say first  cloze prepare RECIPE.yaml"
         )
     refuse_inside(Path(corpus.stores), STORE)
     with accelerator.main_process_first():

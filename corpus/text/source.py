@@ -40,14 +40,14 @@ class Source:
 
     kind: Kind
     path: str = ""  # a file, a folder (searched through) or a glob; for the Hub, the data set's name
-    field: str = "text"
+    field: str = "text"  # where a row's text is: a key of JSON, a column of Parquet
     documents: Literal["file", "line", "blank_line"] = "file"  # of kind text: what a document is, or what parts them
     sentences: Literal["found", "line"] = "found"  # line: a line is a sentence, and is not cut further
     # keep: text as it is; clean: less indentation, blank lines and, in files, line breaks; None: as the objective wants
     whitespace: Whitespace | None = None
     max_mb: int = 64  # MB of text that a document, a line or a row may have
-    config: str | None = None
-    split: str = "train"
+    config: str | None = None  # of a data set of the Hub that has several
+    split: str = "train"  # of a data set of the Hub
     revision: str | None = None  # None = the newest; the commit read is recorded either way
     on_error: OnError = "raise"  # "skip" leaves bad lines, rows and files out, and counts them
     weight: float | None = None  # its share in an interleaved stream, beside the weights of the others

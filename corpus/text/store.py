@@ -8,10 +8,8 @@ FOLDER/KEY/train/      ids-00000.bin …  (N,)   uint16, or uint32 for a vocabul
 FOLDER/KEY/held_out/   the same, of documents that training never sees
 """
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -31,6 +29,7 @@ from corpus.text.readers import documents
 from corpus.text.sentences import SPLITTER
 from corpus.text.source import Source, fingerprint, pinned
 from engine.run.disk import whole_folder
+from engine.run.system import available_cores, flock
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast  # a quarter of a second in every process that only writes
@@ -152,7 +151,7 @@ def prepare(
     grows.
     What is built does not depend on `processes` (default: one a core). Two builders of one store wait for each other.
     Raises what `documents` raises, and ValueError if no document is left to train on, if an existing store is damaged,
-    or if there is none and `filters` or `deduplicate` ask for what only `python -m pretrain.prepare` does.
+    or if there is none and `filters` or `deduplicate` ask for what only `cloze prepare` does.
     """
     origin = origin_of(sources, tokenizer, tokenizer_hash, held_out, filters, deduplicate)
     home = home_of(origin, folder)
@@ -161,14 +160,14 @@ def prepare(
             if "cleaning" in origin:
                 raise ValueError(
                     f"the corpus is to be cleaned ({', '.join([*filters, deduplicate or 'no deduplication'])}), and is "
-                    "not prepared: say  python -m pretrain.prepare RECIPE  first"
+                    "not prepared: say  cloze prepare RECIPE  first"
                 )
             if (old := home_of({**origin, "layout": LAYOUT - 1}, folder)).exists():
                 print(
                     f"{old} is an earlier version's, without checksums: {home} is made in its place; delete the old one"
                 )
             with whole_folder(home) as aside:
-                build(origin, tokenizer.backend_tokenizer, aside, processes or len(os.sched_getaffinity(0)))
+                build(origin, tokenizer.backend_tokenizer, aside, processes or available_cores())
     train, held = (Store(home / split, vocabulary_size(tokenizer)) for split in SPLITS)
     for store in (train, held):
         if home_of({key: store.manifest.get(key) for key in origin}, folder) != home:
@@ -297,7 +296,7 @@ class Writer:
 def locked(home: Path) -> Iterator[None]:
     home.parent.mkdir(parents=True, exist_ok=True)
     with home.with_suffix(".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        flock(file)
         yield
 
 

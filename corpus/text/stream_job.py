@@ -7,7 +7,6 @@ JOB.error               why JOB (chapters or held_out) will write no more
 JOB.lock                held as long as JOB is at work
 """
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from corpus.text.source import Source
 from engine.run.disk import whole_file
+from engine.run.system import lockf
 
 Name = Literal["chapters", "held_out"]
 
@@ -81,14 +81,14 @@ def wanted_path(chapter: Path) -> Path:
 def at_work(folder: Path, name: Name) -> Iterator[None]:
     """Within this block `is_at_work` says so, to every process of the machine, until this process ends."""
     with (folder / f"{name}.lock").open("w") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)  # unlike flock's, this lock is not passed on to forked processes
+        lockf(file)  # unlike flock's, this lock is not passed on to forked processes
         yield
 
 
 def is_at_work(folder: Path, name: Name) -> bool:
     try:
         with (folder / f"{name}.lock").open() as file:
-            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lockf(file, shared=True, wait=False)
     except FileNotFoundError:
         return False
     except OSError:

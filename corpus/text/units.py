@@ -98,7 +98,7 @@ class SegmentPairs:
         return [
             f"**Warning: {number:,} of the random next sentences ({number / random:.2%}) are from another document "
             "that is word for word the same, so their label is wrong.** corpus.deduplicate: minhash leaves doubles out "
-            "(with mode: store, and prepared by  python -m pretrain.prepare)."
+            "(with mode: store, and prepared by  cloze prepare)."
         ]
 
     def count_tokens(self) -> tuple[int, int, int]:

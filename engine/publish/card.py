@@ -16,6 +16,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from engine.publish.curves import Panels, picture
+from engine.run.starting import program_name
 
 WATTS_PER_CORE = 10.0  # a busy server core, its share of memory and mainboard included
 
@@ -107,9 +108,9 @@ def result(score: Score) -> EvalResult:
 
 
 def command() -> str:
-    """The command that this process is carrying out, as a user would type it."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return " ".join(["accelerate launch -m", spec.name if spec else Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command that this process is carrying out, as a user would type it; or that it was called from Python."""
+    name = program_name()
+    return " ".join(["accelerate launch -m", name, *sys.argv[1:]]) if name else "from Python, with the recipe below"
 
 
 def energy(journey: Journey) -> str:

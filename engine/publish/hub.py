@@ -103,7 +103,7 @@ class Publisher:
         if left:
             self._note(
                 f"not on the Hub: {', '.join(left)}; nothing is lost: they lie in {self._home}, and the same command, "
-                f"or python -m engine.push {self._home.parent} {self.hub.repo}, pushes them"
+                f"or cloze push {self._home.parent} {self.hub.repo}, pushes them"
             )
         else:
             shutil.rmtree(self._home, ignore_errors=True)

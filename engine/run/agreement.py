@@ -4,7 +4,6 @@ Each process reads its own files, and on a second machine these may be old copie
 notice: gradients of different experiments can be averaged as well.
 """
 
-import fcntl
 import json
 import os
 import uuid
@@ -23,6 +22,7 @@ from engine.run.precision import precision_of
 from engine.run.processes import as_lost
 from engine.run.recipe import resolved
 from engine.run.runtime import commit
+from engine.run.system import flock
 from engine.run.tensors import digest
 from engine.train.sharding import settings
 
@@ -71,17 +71,17 @@ class Apart:
         self.folder, self._agreed = folder, folder / ".agreed.json"
         self._at_work = (folder / ".agreed.lock").open("a")  # until this process ends
         try:
-            fcntl.flock(self._at_work, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(self._at_work, wait=False)
             self._agreed.unlink(missing_ok=True)  # nobody else is at work
         except BlockingIOError:
             pass
-        fcntl.flock(self._at_work, fcntl.LOCK_SH)
+        flock(self._at_work, shared=True)
 
     def agree(self, **facts: Any) -> None:
         """Compare `facts` with what the others said, by name. Errors: ValueError that says what differs."""
         own = _flat(resolved(facts))
         with (self.folder / ".agreed.turn").open("a") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
+            flock(turn)
             known = json.loads(self._agreed.read_text()) if self._agreed.exists() else {}
             differences = [
                 f"{name} is {_shown(known[name])} there and {_shown(value)} here"

@@ -1,15 +1,16 @@
 """How does something appear on disk whole or not at all?  It is written aside, forced to disk, and renamed."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from engine.run.system import flock, force_to_disk
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def alone(target: Path, doing: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(file, wait=False)
             if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
                 raise BlockingIOError  # another one ended just now, and took its lock away
         except BlockingIOError:
@@ -56,7 +57,8 @@ def alone(target: Path, doing: str) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):  # Windows deletes no open file
+                path.unlink(missing_ok=True)
 
 
 def whole_file(path: Path, content: bytes) -> None:
@@ -156,15 +158,6 @@ def room(path: Path, needed: int) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise shortage from error
         raise
-
-
-def force_to_disk(path: Path) -> None:
-    """Return once the file's content, or the folder's list of names, would outlive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sha256(path: Path) -> str:

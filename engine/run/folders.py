@@ -4,7 +4,6 @@ A run, a job of a run, a tokenizer and a demo have a mark, the file `.cloze`. A 
 manifests, and what an earlier version made by its files.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -18,6 +17,7 @@ from engine.run.disk import read_json, remove, whole_file
 from engine.run.key_names import right_key
 from engine.run.options import values_of
 from engine.run.recipe import identity
+from engine.run.system import lockf
 
 RUN, JOB, TOKENIZER, STORE, DEMO = "run", "job", "tokenizer", "store", "demo"
 WORDS = {RUN: "run", JOB: "fine-tuning job", TOKENIZER: "tokenizer", STORE: "prepared corpus", DEMO: "demo"}
@@ -188,8 +188,7 @@ def locked(folder: Path, shared: bool = False) -> TextIO:
     """Hold the folder's lock until the returned file is closed or the process ends, however it ends."""
     file = (folder / ".lock").open("a+")
     try:
-        way = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        fcntl.lockf(file, way | fcntl.LOCK_NB)  # a process's own: it may claim the folder again
+        lockf(file, shared, wait=False)  # a process's own: it may claim the folder again
     except OSError:
         file.close()
         raise Taken(f"another process is training in {folder}; wait for it, or end it") from None

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import os
 import re
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -23,6 +24,12 @@ WORDS = {
     r"\.? ?For full helptext, (?:run|see) (.*)$": r"; for all options say \1",
 }
 RULE = re.compile(r"[\s│|╭╮╰╯─-]*")  # a line of its box that says nothing
+
+
+def called_as(prog: str) -> str:
+    """What the user typed for a program that `python -m MODULE`, which is `prog`, starts: the same, or `cloze NAME`."""
+    is_module = not prog or prog.startswith("python -m ")
+    return sys.argv[0] if is_module and sys.argv[0].startswith("cloze ") else prog
 
 
 def read_options(kind: type[T], argv: list[str], prog: str, default: T | None = None) -> T:
@@ -45,7 +52,7 @@ def read_own_options(kind: type[T], argv: list[str], prog: str) -> tuple[T, list
 
 
 def _read(kind: type[T], argv: list[str], prog: str, default: T | None, **more: Any) -> tuple[T, list[str]]:
-    values = dict(values_of(kind if default is None else default))
+    values, prog = dict(values_of(kind if default is None else default)), called_as(prog)
     asked: dict[str, Any] = {
         "args": spelt_out(argv, {name for name, value in values.items() if isinstance(value, bool)}), "prog": prog,
         "config": (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands), "use_underscores": True, **more,

@@ -16,20 +16,26 @@ from typing import Any, TypeVar
 
 import yaml
 
-from engine.run.options import read_options
+from engine.run.options import called_as, read_options
+from engine.run.recipe_help import as_text
 from engine.run.recipe_reader import Reader, ReaderOfChanges, compose, field_types, join_keys
 
 R = TypeVar("R")
 
 
-def read(recipe_class: type[R], argv: list[str]) -> R:
+def read(recipe_class: type[R], argv: list[str], prog: str = "", example: str = "") -> R:
     """Read `argv` = [FILE.yaml, --key value, --section.key value, ...] into a `recipe_class`.
 
-    Errors: FileNotFoundError for the file, ValueError for its content and for an option that does not do.
+    `prog` and `example` are what --help shows: the program's name, and a recipe with options. Errors: FileNotFoundError
+    for the file, ValueError for its content and for an option that does not do.
     """
+    prog = called_as(prog)
     if not argv or argv[0] in ("-h", "--help"):
-        print(f"usage: RECIPE.yaml [--key value ...]   (sections: {', '.join(field_types(recipe_class))})")
-        print("RECIPE.yaml --help shows every key, with its meaning and its value in that recipe")
+        print(f"usage: {prog} RECIPE.yaml [--key value ...] [--section.key value ...]\n")
+        print(f"example: {prog} {example}\n")
+        if argv:
+            print(as_text(recipe_class))
+        print(f"{prog} RECIPE.yaml --help shows the keys with their values in that recipe; cloze recipes lists recipes")
         sys.exit(0 if argv else 2)
     if argv[0].startswith("-"):
         raise ValueError(f"the first argument must be a recipe, a YAML file; found the option {argv[0]!r}")
@@ -39,7 +45,7 @@ def read(recipe_class: type[R], argv: list[str]) -> R:
     added, rest = new_keys(recipe, argv[1:])
     if added:
         recipe = changed(recipe, added, "the command line")
-    recipe = read_options(recipe_class, rest, prog=argv[0], default=recipe)
+    recipe = read_options(recipe_class, rest, prog=f"{prog} {argv[0]}".strip(), default=recipe)
     _refuse_not_finite(recipe)
     return recipe
 
@@ -63,12 +69,23 @@ def new_keys(recipe: Any, argv: list[str]) -> tuple[dict[str, Any], list[str]]:
 
 def load(recipe_class: type[R], path: Path) -> R:
     """Read one YAML file into `recipe_class`. Errors: FileNotFoundError; ValueError naming file, line and key."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no recipe at {path}")
+    path = find_recipe(path)
     root = compose(path)
     if root is None:
         raise ValueError(f"{path} is empty; a recipe has the keys {', '.join(field_types(recipe_class))}")
     return Reader(path, recipe_class, root).value(recipe_class, root, key="")
+
+
+def find_recipe(path: Path) -> Path:
+    """The file at `path`, or else that of this name among those that come along, which `cloze recipes` lists.
+
+    Errors: FileNotFoundError.
+    """
+    places = [path, *([Path(__file__).parents[2] / path] if path.parts[:1] == ("recipes",) else [])]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"no recipe at {path}; cloze recipes lists those that come along")
+    return found
 
 
 def check_least(section: Any, least: float, *names: str, before: str = "") -> None:

@@ -5,7 +5,6 @@ import functools
 import gc
 import os
 import platform
-import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
@@ -30,7 +30,7 @@ from engine.run.processes import (
     leave,
     part,
 )
-from engine.run.starting import INTERRUPTED, LOST, interrupted, stop_with_launcher
+from engine.run.starting import INTERRUPTED, LOST, interrupted, note_program, stop_with_launcher
 from engine.train.sharding import shards_asked_for
 
 
@@ -42,6 +42,7 @@ def program(main: Callable[[list[str]], None]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def command() -> None:
+        note_program(main.__module__)
         if signal.getsignal(signal.SIGINT) is interrupted:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         gc.freeze()  # libraries stay: no collection needs to visit them, and no forked worker copies their pages
@@ -178,6 +179,11 @@ def peak_rss_mb() -> float:
     for line in lines:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError:  # Windows
+        held = psutil.Process().memory_info()
+        return getattr(held, "peak_wset", held.rss) / 1e6
     return maxrss_mb(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 

@@ -59,7 +59,27 @@ def _launcher_is_gone() -> bool:
     return name in _INITS or (os.getppid() == 1 and not name.startswith(_MAY_START))
 
 
-if sys.argv[:1] == ["-m"]:  # as long as `python -m` looks for the program: nobody imports us as a library then
+_program = ""
+
+
+def note_program(module: str) -> None:
+    """Remember which program this process carries out: the module of its `main`."""
+    global _program
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    _program = spec.name if module == "__main__" and spec else module
+
+
+def program_name() -> str:
+    """The module of the program at work, such as pretrain.run; empty in a process that only calls our functions."""
+    return _program
+
+
+def begin() -> None:
+    """What a program does first of all."""
     stop_with_launcher()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupted)
+
+
+if sys.argv[:1] == ["-m"]:  # as long as `python -m` looks for the program: nobody imports us as a library then
+    begin()

@@ -25,7 +25,8 @@ def read_selectively(model: PreTrainedModel) -> PreTrainedModel:
     """
     if model.config.model_type in KINDS:
         layer = _last_layer(model)
-        layer.__class__ = _selective(type(layer))
+        kind: Any = type(layer)
+        layer.__class__ = _selective(kind)
     return model
 
 
@@ -61,7 +62,7 @@ def columns_to_read(
 
 
 @functools.cache
-def _selective(kind: type[nn.Module]) -> type[nn.Module]:
+def _selective(kind: Any) -> Any:
     return type(f"Selective{kind.__name__}", (_Selective, kind), {})
 
 

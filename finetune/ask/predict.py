@@ -1,6 +1,6 @@
 """What does a fine-tuned model say of the rows of a file?  One line of JSON for each, in the file's order.
 
-    python -m finetune.predict MODEL FILE [--out ANSWERS.jsonl] [--columns text=review text_pair=reply]
+    cloze predict MODEL FILE [--out ANSWERS.jsonl] [--columns text=review text_pair=reply]
 
 MODEL is a job's model/ folder or a Hub id; FILE is .csv, .tsv, .jsonl, .parquet, .txt (a text a line), .conll or
 .conllu (a word a line), or - for standard input. What is read of it is printed, and where its columns' names do not
@@ -44,7 +44,10 @@ WORDS_BY_NUMBER = re.compile(r"words=\d+")  # of a file with a word a line
 
 @dataclass(frozen=True)
 class Options:
-    """Answer the rows of a file by a fine-tuned model, a line of JSON each."""
+    """Answer the rows of a file by a fine-tuned model, a line of JSON each.
+
+    Example: cloze predict runs/try/pair/docs-pair/seed-0 pairs.tsv --out answers.jsonl
+    """
 
     model: Annotated[
         tyro.conf.Positional[str],

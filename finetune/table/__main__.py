@@ -1,7 +1,7 @@
 """How good is it, beside what was published?  Prints the GLUE table with our rows under the paper's.
 
-    python -m finetune.table RUNS... [--format markdown|html|json]
-    python -m finetune.table --published [--format markdown|html|json]
+    cloze table RUNS... [--format markdown|html|json]
+    cloze table --published [--format markdown|html|json]
 
 RUNS are run folders of finetune.run, or results.jsonl files. Of several runs, what is not finished or cannot be read is
 named under the table, which is made of the others. With --published the paper's rows stand alone.
@@ -23,7 +23,10 @@ from finetune.table.standings import make_glue_table, make_tables
 
 @dataclass(frozen=True)
 class Options:
-    """Print the GLUE table of some fine-tuning runs."""
+    """Print the GLUE table of some fine-tuning runs.
+
+    Example: cloze table runs/try/pair --format html
+    """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]  # run folders or results.jsonl files
     format: Literal["markdown", "html", "json"] = "markdown"

@@ -1,6 +1,6 @@
 """What does the GLUE server want to see?  A zip of eleven files, from the test predictions that finetune.run left.
 
-    python -m finetune.submit RUNS... [--out submission.zip] [--score FOLDER] [--partial True]
+    cloze submit RUNS... [--out submission.zip] [--score FOLDER] [--partial True]
 
 RUNS are run folders whose jobs were run with --predict-test True; the tasks may stand in several of them. Of a task's
 jobs (seeds, settings, runs) the one that is best on dev is taken, and nothing but dev chooses. AX is predicted by the
@@ -76,7 +76,10 @@ MAJORITY = "not_entailment"  # 323 of WNLI's 635 training rows
 
 @dataclass(frozen=True)
 class Options:
-    """Write the zip that the GLUE server takes."""
+    """Write the zip that the GLUE server takes.
+
+    Example: cloze submit runs/glue --partial True
+    """
 
     runs: Annotated[
         tyro.conf.Positional[tuple[Path, ...]],

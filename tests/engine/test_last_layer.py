@@ -1,5 +1,7 @@
 """Does leaving out what no loss reads in BERT's last layer change nothing?"""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -28,9 +30,11 @@ def attention(request):
 
 def model_of(pairs: bool, attention: str = "sdpa", layers: int = 2):
     torch.manual_seed(0)
-    sizes = {"num_hidden_layers": layers, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
-    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    config = BertConfig(vocab_size=V, attn_implementation=attention, **sizes, **none)
+    settings: dict[str, Any] = {
+        "num_hidden_layers": layers, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32,
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "attn_implementation": attention,
+    }  # fmt: skip
+    config = BertConfig(vocab_size=V, **settings)
     return read_selectively((BertForPreTraining if pairs else BertForMaskedLM)(config))
 
 

@@ -17,11 +17,13 @@ CONFIGS = ROOT / "accelerate_configs"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
 
 
-@pytest.mark.parametrize("program", ["pretrain.run", "finetune.predict", "tokenizer.train", "engine.push", "demo"])
+@pytest.mark.parametrize(
+    "program", ["pretrain.run", "finetune.predict", "tokenizer.train", "engine.push", "demo", "cloze pretrain"]
+)
 def test_ctrl_c_while_a_program_starts_is_answered_in_one_line(program, tmp_path):
     started = subprocess.Popen(
-        [sys.executable, "-m", program], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-m", *program.split()], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     while not imports_libraries(started.pid):
         assert started.poll() is None

@@ -27,7 +27,7 @@ from engine.train.batch import Batch
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Plan
 from engine.train.schedule import Schedule
-from pretrain.assembly import build_model, pretrain
+from pretrain.assembly import build_model, train_and_export
 from pretrain.objective import Objective, correct_sum, cross_entropy_sum
 from pretrain.recipe import PretrainRecipe
 from pretrain.terms import Term
@@ -129,7 +129,7 @@ def main(argv):
     tracker = Tracker(run.folder, accelerator)
     publisher = Publisher(NOWHERE, run.folder, accelerator, tracker.note)
     corpus = OpenCorpus(album, album, "made up", ["- made-up pictures"])
-    pretrain(recipe, album, corpus, build_model(recipe, album), run, tracker, publisher, accelerator)
+    train_and_export(recipe, album, corpus, build_model(recipe, album), run, tracker, publisher, accelerator)
 
 
 def lines(folder: Path) -> list[dict]:

@@ -1,6 +1,6 @@
 """What does a model say to this text?  A page to play with one model or several.
 
-    python -m finetune.playground MODEL... [--port 7860] [--browser True]
+    cloze playground MODEL... [--port 7860] [--browser True]
 
 MODEL is a run's folder (its model/ is taken), a folder that transformers opens, or a Hub id, perhaps with a revision
 (user/name@step-10000): pretrained (fill the gap, does B follow A, continue a text) or fine-tuned (classify, score, find
@@ -21,7 +21,10 @@ from engine.run.runtime import program
 
 @dataclass(frozen=True)
 class Options:
-    """Open a page to play with models."""
+    """Open a page to play with models.
+
+    Example: cloze playground runs/try/bert runs/try/pair/docs-pair/seed-0
+    """
 
     models: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL...", help="runs, models' folders, Hub ids")
