@@ -12,8 +12,9 @@ from transformers import AutoConfig, PreTrainedModel
 from corpus.medium import Medium
 from corpus.text.medium import Text
 from corpus.text.vocabulary import Vocabulary
+from engine.run.precision import Precision, choose_precision, use_matmul
 from engine.train.batch import Batch
-from engine.train.flops import count_flops
+from engine.train.flops import Card, count_flops
 from engine.train.forecast import Memory, foreseen_memory, measured_seconds
 from engine.train.plan import Phase
 from pretrain.network import kind_of
@@ -109,3 +110,12 @@ def parameters_by_part(model: nn.Module) -> dict[str, int]:
         first, *rest = name.split(".")
         found[f"{first}.{rest[0]}" if first == backbone else first] += parameter.numel()
     return dict(found)
+
+
+def trains_in_bf16(recipe: PretrainRecipe, gpu: Card | None) -> bool:
+    """As the run would choose; this machine's matrix kernels are chosen, too."""
+    if gpu:
+        return recipe.mixed_precision == "bf16" or (recipe.mixed_precision == "auto" and gpu.bf16 is not None)
+    chosen, _ = choose_precision(Precision(recipe.mixed_precision, recipe.matmul), torch.device("cpu"))
+    use_matmul(chosen.matmul)
+    return chosen.mixed_precision == "bf16"

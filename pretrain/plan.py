@@ -20,13 +20,12 @@ from corpus.text.source import Source, parts
 from engine.run.architecture import count_positions
 from engine.run.finite import strict_json
 from engine.run.options import read_own_options
-from engine.run.precision import Precision, choose_precision, use_matmul
 from engine.run.recipe import check_least, read
 from engine.run.runtime import hardware, peak_rss_mb, program, speak_plainly
 from engine.train.flops import CARDS, Card, card, measured_peak
 from engine.train.forecast import Memory
 from engine.train.plan import divide_batches
-from pretrain.forecast import Stage, parameters_by_part, text_of
+from pretrain.forecast import Stage, parameters_by_part, text_of, trains_in_bf16
 from pretrain.recipe import PretrainRecipe
 
 PROG = "python -m pretrain.plan"
@@ -185,15 +184,6 @@ def known_card(name: str) -> Card | None:
         return None if name == "cpu" else found
     there = ", ".join(known.name for known in CARDS)
     raise ValueError(f"--hardware is {name!r}; it is cpu (this machine) or one of the cards {there}")
-
-
-def trains_in_bf16(recipe: PretrainRecipe, gpu: Card | None) -> bool:
-    """As the run would choose; this machine's matrix kernels are chosen, too."""
-    if gpu:
-        return recipe.mixed_precision == "bf16" or (recipe.mixed_precision == "auto" and gpu.bf16 is not None)
-    chosen, _ = choose_precision(Precision(recipe.mixed_precision, recipe.matmul), torch.device("cpu"))
-    use_matmul(chosen.matmul)
-    return chosen.mixed_precision == "bf16"
 
 
 def speed(stages: list[Stage], gpu: Card | None, bf16: bool, utilisation: float) -> tuple[str, list[float]]:

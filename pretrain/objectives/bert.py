@@ -130,21 +130,17 @@ class Bert(Objective[Text]):
 
     def build(self, model: dict[str, Any], text: Text) -> PreTrainedModel:
         words = text.vocabulary
-        ends = {
-            "bos_token_id": words.cls,
-            "cls_token_id": words.cls,
-            "eos_token_id": words.sep,
+        special: dict[str, int | None] = {
+            "pad_token_id": words.pad, "bos_token_id": words.cls, "cls_token_id": words.cls, "eos_token_id": words.sep,
             "sep_token_id": words.sep,
-        }
-        special: dict[str, int | None] = {"pad_token_id": words.pad, **ends}
+        }  # fmt: skip
         config = configuration(model, self.name, KINDS, heads.MASKED, words, special)
         self._check_fit(config)
         made = fresh(config, MODEL_FOR_PRETRAINING_MAPPING if self.next_sentence else MODEL_FOR_MASKED_LM_MAPPING)
-        if self.start == "local" and "from" in model:
-            raise ValueError(
-                "objective.start: local is a start from random weights, and model.from has its own; drop it"
-            )
         if self.start == "local":
+            if "from" in model:
+                raise ValueError("objective.start: local is a start from random weights, and model.from has its own: "
+                                 "drop it")  # fmt: skip
             start_locally(cast(BertModel, made.base_model))
         return read_selectively(made)
 
