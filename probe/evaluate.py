@@ -92,7 +92,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
     table = Table("", *results)
     for row in dict.fromkeys(name for found in results.values() for name in found):
         cells = (found.get(row, "") for found in results.values())
-        table.add_row(row.replace("_", " "), *(json.dumps(cell) if cell != "" else "" for cell in cells))
+        table.add_row(row.replace("_", " "), *(cell if isinstance(cell, str) else json.dumps(cell) for cell in cells))
     Console().print(table)
 
 
