@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.publish.hub import Publisher
@@ -37,7 +36,7 @@ from engine.run.tracking import Tracker
 from engine.train.batches import Batches
 from engine.train.last_layer import read_first
 from engine.train.loop import Training, train
-from finetune.ask.predict_split import Encodings, predict_encoded, predict_rows
+from finetune.ask.predict_split import Encodings, find_test_splits, predict_encoded, predict_rows
 from finetune.batches import make_epochs
 from finetune.card import make_card
 from finetune.decoder import WithLanguageModel, add_frame, refuse_encoder
@@ -50,7 +49,7 @@ from finetune.table.pages import write_table
 from finetune.table.predictions import write_predictions
 from finetune.table.results import read_what_is_there
 from finetune.tasks.metrics import score, score_baseline
-from finetune.tasks.task import Rows, Task, all_tasks, checksums, find_task, open_task, provenance
+from finetune.tasks.task import Rows, Task, checksums, find_task, open_task, provenance
 from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 
 if TYPE_CHECKING:
@@ -327,24 +326,6 @@ def job_facts(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> d
         "precision": accelerator.mixed_precision,
         "data": provenance(rows),
     }
-
-
-def find_test_splits(job: Job, task: Task, rows: Rows, tracker: Tracker) -> list[tuple[Task, str, Dataset]]:
-    """The test splits to predict: the task's own, and those of tasks that its model stands in for (AX)."""
-    if not job.recipe.predict_test:
-        return []
-    found = [(task, split, rows[split]) for split in task.test_splits if split in rows]
-    for other in all_tasks().values():
-        if other.trained_as == task.name:
-            try:
-                loaded = other.load(job.recipe.data)
-            except FileNotFoundError as error:  # as with every test file: only a submission needs it
-                tracker.note(f"{other.name} is not predicted: {error}")
-                continue
-            found += [(other, split, loaded[split]) for split in other.test_splits]
-    if not any(tested is task for tested, *_ in found):
-        tracker.note(f"{task.name} has no test rows to predict in {job.recipe.data.path or job.recipe.data.source}")
-    return found
 
 
 def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:

@@ -95,8 +95,7 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
         "work": work(recipe, stages, steps),
         "memory": held,
         "time": {
-            "hardware": f"{options.processes} x {gpu.name}" if gpu else hardware(),
-            "how": how,
+            "hardware": f"{options.processes} x {gpu.name}" if gpu else hardware(), "how": how,
             **hours_and_dollars(recipe, stages, steps, seconds, gpu, options.dollars),
         },
         "disk": on_disk(recipe, memory, 4 * model.num_parameters(), getattr(model.config, "vocab_size", 0)),

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from engine.run.tracking import Tracker
 from engine.train.evaluation import predict
 from finetune.batches import EVALUATION_TOKENS, make_evaluation_batches
 from finetune.decoder import add_frame
+from finetune.jobs import Job
 from finetune.questions.encoding import Encoded, Predictions
 from finetune.tasks.data_report import write_report
-from finetune.tasks.task import Rows, Task
+from finetune.tasks.task import Rows, Task, all_tasks
 from tokenizer.load import tokenizer_hash
 
 if TYPE_CHECKING:
@@ -73,3 +75,21 @@ def encode(task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_le
     if room < 2 * len(task.columns):
         raise ValueError(f"max_seq_length {max_length} leaves {room} tokens for {' and '.join(task.columns)}; raise it")
     return task.question.encode(task, rows, tokenizer, max_length)
+
+
+def find_test_splits(job: Job, task: Task, rows: Rows, tracker: Tracker) -> list[tuple[Task, str, Dataset]]:
+    """The test splits to predict: the task's own, and those of tasks that its model stands in for (AX)."""
+    if not job.recipe.predict_test:
+        return []
+    found = [(task, split, rows[split]) for split in task.test_splits if split in rows]
+    for other in all_tasks().values():
+        if other.trained_as == task.name:
+            try:
+                loaded = other.load(job.recipe.data)
+            except FileNotFoundError as error:  # as with every test file: only a submission needs it
+                tracker.note(f"{other.name} is not predicted: {error}")
+                continue
+            found += [(other, split, loaded[split]) for split in other.test_splits]
+    if not any(tested is task for tested, *_ in found):
+        tracker.note(f"{task.name} has no test rows to predict in {job.recipe.data.path or job.recipe.data.source}")
+    return found

@@ -139,8 +139,7 @@ class Bert(Objective[Text]):
         made = fresh(config, MODEL_FOR_PRETRAINING_MAPPING if self.next_sentence else MODEL_FOR_MASKED_LM_MAPPING)
         if self.start == "local":
             if "from" in model:
-                raise ValueError("objective.start: local is a start from random weights, and model.from has its own: "
-                                 "drop it")  # fmt: skip
+                raise ValueError("objective.start: local is a start from random weights; with model.from, leave it out")
             start_locally(cast(BertModel, made.base_model))
         return read_selectively(made)
 
