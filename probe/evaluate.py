@@ -1,7 +1,7 @@
 """How well does a language model guess held-out text?  Perplexity and bits per byte, beside the unigram's.
 
-    python -m probe.evaluate runs/gpt2-mini runs/lstm-mini --corpus recipes/pretrain/gpt2-mini.yaml
-    python -m probe.evaluate runs/bert-mini --corpus books:books
+    cloze evaluate runs/gpt2-mini runs/lstm-mini --corpus recipes/pretrain/gpt2-mini.yaml
+    cloze evaluate runs/bert-mini --corpus books:books
 
 Each MODEL is a run, a folder or a Hub id. `--corpus` is a recipe, whose held-out documents are read, or KIND:PATH, as
 in a recipe's sources, of which all are; without it, a run is evaluated on what its own recipe held out.
@@ -37,7 +37,10 @@ from probe.texts import texts_for
 
 @dataclass(frozen=True)
 class Options:
-    """Evaluate language models on a text."""
+    """Evaluate language models on a text.
+
+    Example: cloze evaluate runs/try/bert
+    """
 
     models: tyro.conf.Positional[tuple[str, ...]]  # runs, folders or Hub ids
     corpus: str = ""  # a recipe, or KIND:PATH; "": a run's own recipe

@@ -1,7 +1,7 @@
 """How does a text go on, or what stands in its gap?  A causal LM writes; a masked LM fills each [MASK].
 
-    python -m probe.generate MODEL --prompt "In the year"
-    python -m probe.generate MODEL --prompt "The old man sat by the [MASK]."
+    cloze generate MODEL --prompt "In the year"
+    cloze generate MODEL --prompt "The old man sat by the [MASK]."
 
 MODEL is a run, a folder or a Hub id. `--file FILE` reads the prompt from a file. Drawn by nucleus sampling (Holtzman et
 al. 2020); `--temperature 0` always takes the likeliest token. The same seed gives the same text.
@@ -25,7 +25,10 @@ from probe.language_models import LanguageModel, open_language_model
 
 @dataclass(frozen=True)
 class Options:
-    """Write on from a prompt, or fill its gaps."""
+    """Write on from a prompt, or fill its gaps.
+
+    Example: cloze generate runs/try/bert --prompt "The [MASK] of the array."
+    """
 
     model: tyro.conf.Positional[str]  # a run, a folder or a Hub id
     prompt: str = ""  # the text that goes on, or that has [MASK] in it; "": a text from its beginning
