@@ -34,7 +34,8 @@ def measure(folder: Path, text: Path, tiny: bool) -> dict[str, Any]:
         (folder / "glue" / "RTE" / f"{split}.tsv").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
     _, tokenizer = sample.vocabulary("bert")
     size = bert(1, 32, 2) if tiny else bert(12, 768, 12)
-    model: Any = AutoModel.from_config(AutoConfig.for_model(**size, vocab_size=len(tokenizer)))
+    config = AutoConfig.for_model(**size, vocab_size=len(tokenizer))
+    model: Any = AutoModel.from_config(config, trust_remote_code=False)
     for saved in (model, tokenizer):
         saved.save_pretrained(folder / "checkpoint")
     options = {"epochs": 1.0, "model": folder / "checkpoint", "data": folder / "glue", "out": folder / "out"}

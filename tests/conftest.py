@@ -74,7 +74,6 @@ def launch_together() -> Callable[..., list[Ended]]:
 
     `watch(pids)` is called until all have ended, which takes two minutes at most.
     """
-    from accelerate.state import AcceleratorState  # not before the environment is set
 
     def start(
         main: Callable[[], None],
@@ -97,7 +96,6 @@ def launch_together() -> Callable[..., list[Ended]]:
                     "LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
                     "ACCELERATE_USE_CPU": "true", **environment,
                 })  # fmt: skip
-                AcceleratorState._reset_state(reset_partial_state=True)  # what other tests left in this process
                 become_program(main, folder, log, argv)
         ended: dict[int, int] = {}
         began = time.monotonic()
@@ -117,6 +115,9 @@ def launch_together() -> Callable[..., list[Ended]]:
 
 def become_program(main: Callable[[], None], folder: Path, log: Path, argv: tuple[str, ...]) -> None:
     """Never returns: what pytest holds open is not the child's to close."""
+    from accelerate.state import AcceleratorState  # not before the environment is set
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # what other tests left in this process
     status = 1
     try:
         os.chdir(folder)

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,8 @@ def read(recipe_class: type[R], argv: list[str], prog: str = "", example: str = 
     added, rest = new_keys(recipe, argv[1:])
     if added:
         recipe = changed(recipe, added, "the command line")
+    for key in displaced(recipe, {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in rest}):
+        rest += [f"--{key}", "0"]
     recipe = read_options(recipe_class, rest, prog=f"{prog} {argv[0]}".strip(), default=recipe)
     _refuse_not_finite(recipe)
     return recipe
@@ -65,6 +67,19 @@ def new_keys(recipe: Any, argv: list[str]) -> tuple[dict[str, Any], list[str]]:
         elif equals or words:
             added[".".join((*path, last))] = yaml.safe_load(value if equals else words.pop(0))
     return added, rest
+
+
+def displaced(recipe: Any, keys: Set[str]) -> list[str]:
+    """The keys whose values give way to others: of a section's ALTERNATIVES, such as max_steps and minutes, the one
+    that is said last is meant, unless two are said at once."""
+    gone = []
+    for key in keys:
+        path, _, last = key.rpartition(".")
+        section = getattr(recipe, path, None)
+        others = [name for name in getattr(section, "ALTERNATIVES", ()) if name != last]
+        if last in getattr(section, "ALTERNATIVES", ()) and not keys & {f"{path}.{name}" for name in others}:
+            gone += [f"{path}.{name}" for name in others if getattr(section, name)]
+    return gone
 
 
 def load(recipe_class: type[R], path: Path) -> R:
@@ -107,6 +122,7 @@ def changed(recipe: R, changes: Mapping[str, Any], where: str) -> R:
     `where` names the changes in errors. Errors: ValueError for an unknown key or a value of the wrong kind.
     """
     values = resolved(recipe)
+    changes = {**changes, **dict.fromkeys(displaced(recipe, changes.keys()), 0)}
     for key, value in changes.items():
         *path, last = key.split(".")
         section: Any = values

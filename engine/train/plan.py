@@ -4,6 +4,7 @@ Steps or a budget, batch sizes, gradient accumulation and checkpointing, and how
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from engine.run.recipe import check_least, operational
 
@@ -25,6 +26,8 @@ class Plan:
     operations: exactly one of them is given, and the schedule fits itself to it.
     """
 
+    ALTERNATIVES: ClassVar[tuple[str, ...]] = ("max_steps", "minutes", "flops")
+
     global_batch_size: int  # examples of a step, over all processes and accumulation
     per_device_train_batch_size: int = operational()  # examples a process takes at a time, at most
     max_steps: int = 0  # optimizer steps
@@ -42,7 +45,7 @@ class Plan:
     timeout: int = operational(120)  # seconds a process waits for another, evaluation included, before all give up
 
     def __post_init__(self) -> None:
-        given = [name for name in ("max_steps", "minutes", "flops") if getattr(self, name)]
+        given = [name for name in self.ALTERNATIVES if getattr(self, name)]
         if len(given) != 1:
             found = f"{' and '.join(given)} are" if given else "none is"
             raise ValueError(f"exactly one of max_steps, minutes and flops says how long to train; {found} given")

@@ -25,6 +25,8 @@ def train(folder: Path | None, steps: int) -> list[str]:
                 loss = model(x).square().mean()
             with phase("backward"):
                 loss.backward()
+            with phase("wait"):
+                loss.item()
             with phase("optimizer"):
                 optimizer.step()
                 optimizer.zero_grad()
@@ -46,6 +48,7 @@ def test_the_trace_opens_and_shows_three_steps_with_their_operators(tmp_path):
         "data": "aten::randn",
         "forward": "aten::addmm",
         "backward": "aten::mm",
+        "wait": "aten::item",
         "optimizer": "aten::_fused_adamw_",
     }
     for block in blocks:
@@ -58,9 +61,9 @@ def test_the_table_gives_the_phases_in_order_and_the_slowest_operators(tmp_path)
     train(tmp_path / "profile", steps=12)
     lines = (tmp_path / "profile/operators.txt").read_text().splitlines()
     assert lines[0] == "3 steps; milliseconds a step"
-    assert [line.split()[0] for line in lines[2:6]] == list(PHASES)
-    assert all(float(line.split()[1]) > 0 for line in lines[2:6])
-    assert any("aten::_fused_adamw_" in line for line in lines[6:])
+    assert [line.split()[0] for line in lines[2:7]] == list(PHASES)
+    assert all(float(line.split()[1]) > 0 for line in lines[2:7])
+    assert any("aten::_fused_adamw_" in line for line in lines[7:])
 
 
 def test_a_run_that_is_too_short_says_so_and_leaves_nothing(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from engine.run.recipe import data_path, identity, load, operational, read, resolved
+from engine.run.recipe import changed, data_path, identity, load, operational, read, resolved
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 CLASSES = {
@@ -309,3 +309,21 @@ def test_a_number_of_a_wrong_sign_or_size_is_told_with_file_and_key(tmp_path, re
     with pytest.raises(ValueError, match=rf"^{path}:\d+: .*{last.removesuffix('s')}") as raised:
         load(class_of(recipe.split("/")[0]), path)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("said", "expected"), [("max_steps", (7, 0.0)), ("minutes", (0, 7.0))])
+def test_one_budget_takes_the_place_of_another(said, expected):
+    path, option = RECIPES / "pretrain/demo.yaml", f"plan.{said}"
+    recipe = load(class_of("pretrain"), path)
+    for plan in (
+        read(class_of("pretrain"), [str(path), f"--{option}", "7"]).plan,
+        read(class_of("pretrain"), [str(path), f"--{option}=7"]).plan,
+        changed(recipe, {option: 7}, "the changes").plan,
+    ):
+        assert (plan.max_steps, plan.minutes) == expected
+
+
+def test_two_budgets_at_once_are_refused():
+    path = RECIPES / "pretrain/demo.yaml"
+    with pytest.raises(ValueError, match="max_steps and minutes are given"):
+        read(class_of("pretrain"), [str(path), "--plan.max_steps", "7", "--plan.minutes", "7"])
