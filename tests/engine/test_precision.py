@@ -125,6 +125,7 @@ def test_a_run_says_what_it_computes_with_and_keeps_it(tmp_path, write_recipe, l
     again = launch_program(pretrain, tmp_path, *say)
     assert again.status == 0, again.said
     assert re.search(r"precision bf16, .*finished", again.said, re.DOTALL)
+    assert "leave out" not in again.said  # it is left out
     other = launch_program(pretrain, tmp_path, *say, "--mixed_precision", "no")
     assert "precision fp32" in other.said
 
