@@ -156,14 +156,15 @@ def _switch() -> Any:
 def measured_rates() -> dict[str, float]:
     """GFLOP/s of one thread in each way that this CPU offers, as measured here first. It takes a second."""
     names = [MKL, *([ONEDNN] if _has_exact_onednn() else []), *([BF16] if _has_bf16() else [])]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111, never fails
     file, key = home / "cloze" / "precision.json", _machine()
+    known: dict[str, Any] = {}  # of other machines that share this home, too
     try:
-        known = json.loads(file.read_text())
+        known = dict(json.loads(file.read_text()))
         if known[key].keys() == set(names):
             return {name: float(known[key][name]) for name in names}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        known = {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, damaged, or another machine's
+        pass
     rates = _measure(names)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
