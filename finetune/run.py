@@ -13,7 +13,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, field, fields, make_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,12 +76,10 @@ def finetune(recipe: FinetuneRecipe) -> list[dict[str, Any]]:
         alone()
     folder = RUNS / recipe.name
     accelerator = make_accelerator(0, Precision.asked_by(recipe, folder))
-    # Tasks, seeds and values to try may be added to a run; all else is what makes its results comparable.
-    free = ("task", "seeds", "grid", "settings", "report_to")
-    shared = {name: value for name, value in vars(recipe).items() if name not in free}
+    recipe = replace(recipe, **precision_of(accelerator))
+    shared = shared_part(recipe)
     compare = check_agreement(recipe, shared, accelerator)
-    found = list_jobs(replace(recipe, **precision_of(accelerator)))
-    shared |= precision_of(accelerator)
+    found = list_jobs(recipe)
     run = Run(folder, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
     if accelerator.is_main_process:
         write_job_list(run.folder, found)
@@ -89,7 +87,16 @@ def finetune(recipe: FinetuneRecipe) -> list[dict[str, Any]]:
     return report(run.folder, found) if accelerator.is_main_process else []
 
 
-def check_agreement(recipe: FinetuneRecipe, shared: dict[str, Any], accelerator: "Accelerator") -> Agree:
+def shared_part(recipe: FinetuneRecipe) -> Any:
+    """What makes the results of a run comparable, as a recipe of its own. Tasks, seeds and values to try may be added
+    to a run, and what is operational stays so."""
+    free = ("task", "seeds", "grid", "settings", "report_to")
+    kept = [(each.name, each.type, field(metadata=each.metadata)) for each in fields(recipe) if each.name not in free]
+    values = {name: getattr(recipe, name) for name, *_ in kept}
+    return make_dataclass("SharedPart", kept, frozen=True)(**values)
+
+
+def check_agreement(recipe: FinetuneRecipe, shared: Any, accelerator: "Accelerator") -> Agree:
     """Make sure that all processes at this run mean the same by it; what else has to be alike is asked by the result.
 
     Processes that do each job together also compare the weights that they have read; those that do jobs of their own
@@ -102,7 +109,7 @@ def check_agreement(recipe: FinetuneRecipe, shared: dict[str, Any], accelerator:
     check_folder(folder, shared)
     company, source = Apart(folder), located(recipe.model)
     given = contents(Path(source)) if Path(source).is_dir() else find_commit(source, recipe.revision)
-    company.agree(**{**shared, "model": {recipe.model: given}}, **surroundings(accelerator))
+    company.agree(**{**vars(shared), "model": {recipe.model: given}}, **surroundings(accelerator))
     return company.agree
 
 

@@ -18,6 +18,7 @@ else.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,8 +59,8 @@ class Options:
         check_seed(self.seed)
         if not self.models:
             raise ValueError("name a model, or several: runs, folders or Hub ids")
-        if not self.max_mb > 0:
-            raise ValueError(f"--max_mb is {self.max_mb}; it must be above 0, such as 0.5")
+        if not 1e-3 <= self.max_mb < math.inf:
+            raise ValueError(f"--max_mb is {self.max_mb}; it is a finite number from 0.001 up, such as 0.5")
         if not 0 < self.mlm_probability < 1:
             raise ValueError(f"--mlm_probability is {self.mlm_probability}; it is a share between 0 and 1")
         if self.by_place and self.stride:
@@ -77,6 +78,8 @@ def main(argv: list[str]) -> None:
         window = min(options.window or 1024, asked.most_tokens)
         if options.window > window:
             raise ValueError(f"--window is {options.window}, and {name} has positions for {window} tokens")
+        if window < (fewest := 3 if asked.is_masked else 2):  # one to judge, behind another or between [CLS] and [SEP]
+            raise ValueError(f"--window is {window}; {name} judges a token in a window of {fewest} or more")
         texts = texts_for(name, options.corpus, "clean" if asked.is_masked else "keep", round(1e6 * options.max_mb))
         if asked.is_masked:
             found = judge_masked(asked, texts, window, options.mlm_probability, options.pseudo_tokens, options.seed)

@@ -7,6 +7,7 @@ MODEL is a run, a folder or a Hub id. `--file FILE` reads the prompt from a file
 al. 2020); `--temperature 0` always takes the likeliest token. The same seed gives the same text.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,10 @@ class Options:
 
     def __post_init__(self) -> None:
         check_least(self, 1, "max_new_tokens", "samples", "best", before="--")
-        check_least(self, 0, "temperature", before="--")
+        if self.temperature and not 1e-3 <= self.temperature < math.inf:
+            raise ValueError(
+                f"--temperature is {self.temperature}; it is a finite number from 0.001 up, or 0 for the likeliest"
+            )
         check_seed(self.seed)
         if not 0 < self.top_p <= 1:
             raise ValueError(f"--top_p is {self.top_p}; it is a share of the probability, above 0, up to 1")
@@ -57,7 +61,7 @@ def main(argv: list[str]) -> None:
     speak_plainly()
     use_fastest_matmul()
     asked = open_language_model(options.model)
-    prompt = options.file.read_text(encoding="utf-8").rstrip("\n") if options.file else options.prompt
+    prompt = read_prompt(options.file) if options.file else options.prompt
     if asked.is_masked:
         for line in fill(asked, prompt, options.best):
             print(line)
@@ -69,6 +73,14 @@ def main(argv: list[str]) -> None:
         text = write(asked, prompt, options)
         if not options.stream:
             print(text, flush=True)
+
+
+def read_prompt(file: Path) -> str:
+    """Errors: OSError; ValueError for what is not text in UTF-8."""
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--file {file}: byte {error.start} is not UTF-8; save it as text in UTF-8") from None
 
 
 def write(asked: LanguageModel, prompt: str, options: Options) -> str:
@@ -102,11 +114,12 @@ def fill(asked: LanguageModel, prompt: str, best: int) -> list[str]:
     gaps = torch.nonzero(ids[0] == tokenizer.mask_token_id)[:, 0]
     if not len(gaps):
         raise ValueError(f"{asked.name} is a masked language model and fills gaps: write [MASK] in the prompt for each")
-    found = heads.logits_at(asked.model, dict(x), gaps).float().softmax(-1).topk(best)
+    shares = heads.logits_at(asked.model, dict(x), gaps).float().softmax(-1)
+    found = shares.topk(min(best, shares.shape[-1]))
     lines = []
-    for tokens, shares in zip(found.indices.tolist(), found.values.tolist(), strict=True):
+    for tokens, theirs in zip(found.indices.tolist(), found.values.tolist(), strict=True):
         words = [str(tokenizer.decode([token])).strip() for token in tokens]
-        lines.append("  ".join(f"{word} {share:.1%}" for word, share in zip(words, shares, strict=True)))
+        lines.append("  ".join(f"{word} {share:.1%}" for word, share in zip(words, theirs, strict=True)))
     return lines
 
 

@@ -141,7 +141,7 @@ def bits(nats: float, size: int) -> float:
 def unigram(answers: Tensor) -> float:
     """The entropy in nats of the distribution of `answers` (M,): the least loss of a guesser that sees no text."""
     share = torch.bincount(answers).double() / len(answers)
-    return -torch.special.xlogy(share, share).sum().item()
+    return abs(torch.special.xlogy(share, share).sum().item())
 
 
 def loss_by_place(loss: Tensor, place: Tensor, window: int) -> dict[str, float]:

@@ -88,7 +88,7 @@ def _launcher() -> Any:
 def _on_card(mixed: MixedPrecision, device: torch.device) -> tuple[Precision, str]:
     native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     chosen: MixedPrecision = mixed if mixed != "auto" else BF16 if native else "no"
-    slow = " (WARNING: this card emulates bf16; leave out mixed_precision)" if chosen == BF16 and not native else ""
+    slow = " (WARNING: this card emulates bf16; say --mixed_precision no)" if chosen == BF16 and not native else ""
     return Precision(chosen), f"precision {_name(chosen)}{slow}"
 
 
@@ -101,9 +101,9 @@ def _on_cpu(mixed: MixedPrecision, asked_matmul: Matmul) -> tuple[Precision, str
     if asked_matmul not in ("auto", matmul):
         words += f"; {WORDS[asked_matmul]} was asked for, but is not exact on this processor"
     if chosen == BF16 and fastest != BF16:
-        words += "\nWARNING: bf16 was asked for, and is slower than fp32 on this processor: leave out mixed_precision"
+        words += "\nWARNING: bf16 was asked for, and is slower than fp32 on this processor: say --mixed_precision no"
     if chosen == "no" and fastest == BF16:
-        words += "\nWARNING: fp32 was asked for, and bf16 is faster on this processor: leave out mixed_precision"
+        words += "\nWARNING: fp32 was asked for, and bf16 is faster on this processor: say --mixed_precision bf16"
     return Precision(chosen, matmul), words
 
 
@@ -156,14 +156,15 @@ def _switch() -> Any:
 def measured_rates() -> dict[str, float]:
     """GFLOP/s of one thread in each way that this CPU offers, as measured here first. It takes a second."""
     names = [MKL, *([ONEDNN] if _has_exact_onednn() else []), *([BF16] if _has_bf16() else [])]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111, never fails
     file, key = home / "cloze" / "precision.json", _machine()
+    known: dict[str, Any] = {}  # of other machines that share this home, too
     try:
-        known = json.loads(file.read_text())
+        known = dict(json.loads(file.read_text()))
         if known[key].keys() == set(names):
             return {name: float(known[key][name]) for name in names}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        known = {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, damaged, or another machine's
+        pass
     rates = _measure(names)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

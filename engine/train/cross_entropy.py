@@ -122,7 +122,7 @@ class _Projection:
             p = self._logits(rows, tile, p)
             place, inside = self._places(target, tile)
             asked += torch.where(inside, p.gather(1, place).squeeze(1), 0.0)
-            peak = p.amax(-1)
+            peak = p.amax(-1).clamp_min_(torch.finfo(p.dtype).min)  # a tile may be -inf throughout: less itself, NaN
             if guess is not None:
                 guess = torch.where(peak > top, tile.start + p.argmax(-1), guess)
             top = torch.maximum(top, peak)

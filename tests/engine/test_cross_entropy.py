@@ -67,6 +67,18 @@ def test_a_hopeless_guess_costs_what_its_logits_say(small_chunks):
     assert loss.item() == pytest.approx(exact.item(), rel=1e-5)
 
 
+def test_tokens_that_cannot_be_cost_nothing_though_they_fill_a_tile(small_chunks):
+    """As of a vocabulary that is padded, by a bias of -inf."""
+    states, weight, bias, target = factors()
+    with torch.no_grad():
+        bias[:32] = -math.inf
+    given, target = (states, weight, bias), 32 + target % (V - 32)
+    ours, theirs = projected_cross_entropy(*given, target)[0], whole_table(*given, target)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+    for found, expected in zip(*(torch.autograd.grad(loss, given) for loss in (ours, theirs)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_right_guesses_are_counted_where_no_gradient_is_asked_for(small_chunks, context):
     states, weight, bias, target = factors()

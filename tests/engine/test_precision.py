@@ -108,6 +108,26 @@ def test_a_machine_is_measured_once(processor, tmp_path):
     assert precision.measured_rates() == {"mkl": 1234.5}
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "[1]", "7", "null", '{"KEY": 7}', '{"KEY": {"mkl": "fast"}}'])
+def test_damaged_figures_are_measured_anew(processor, tmp_path, content):
+    processor("avx2", mkl=1234.5)
+    key = precision._machine()
+    file = tmp_path / "cache/cloze/precision.json"
+    file.write_text(content.replace("KEY", key))
+    rates = precision.measured_rates()
+    assert rates["mkl"] > 0
+    assert json.loads(file.read_text()) == {key: rates}
+
+
+def test_figures_of_another_machine_with_the_same_home_are_kept(processor, tmp_path):
+    processor("avx2", mkl=1234.5)
+    (other,) = json.loads((tmp_path / "cache/cloze/precision.json").read_text())
+    processor("avx2 another")
+    rates = precision.measured_rates()
+    kept = json.loads((tmp_path / "cache/cloze/precision.json").read_text())
+    assert kept == {other: {"mkl": 1234.5}, precision._machine(): rates}
+
+
 def test_a_run_says_what_it_computes_with_and_keeps_it(tmp_path, write_recipe, launch_program, monkeypatch):
     """It began in bf16, where another launch would choose fp32; what is said on the command line overrules it."""
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
@@ -125,6 +145,7 @@ def test_a_run_says_what_it_computes_with_and_keeps_it(tmp_path, write_recipe, l
     again = launch_program(pretrain, tmp_path, *say)
     assert again.status == 0, again.said
     assert re.search(r"precision bf16, .*finished", again.said, re.DOTALL)
+    assert "leave out" not in again.said  # it is left out
     other = launch_program(pretrain, tmp_path, *say, "--mixed_precision", "no")
     assert "precision fp32" in other.said
 

@@ -273,6 +273,20 @@ def test_a_changed_recipe_does_not_touch_a_finished_job(done, tmp_path, launch):
     assert "optimizer.learning_rate: 1e-12 there, 0.001 here" in ended.said.splitlines()[-1]
 
 
+@pytest.mark.parametrize("how", [["--mixed_precision", "bf16"], ["--share", "jobs"], []])
+def test_what_says_how_may_change_from_launch_to_launch(tmp_path, write_finetune_recipe, launch, how):
+    """A run that was begun with --overwrite goes on without it, and in other precision if that is said."""
+    write_finetune_recipe(tmp_path, plan=QUICK)
+    first = launch(tmp_path, "recipe.yaml", "--overwrite", "True", "--mixed_precision", "no")
+    assert first.status == 0, first.said
+    again = launch(tmp_path, "recipe.yaml", *how)
+    assert again.status == 0, again.said
+    assert ("precision bf16" in again.said) == ("bf16" in how)
+    assert len(results(tmp_path)) == 1
+    kept = yaml.safe_load((tmp_path / "runs/small/recipe.yaml").read_text())
+    assert kept["mixed_precision"] == "no"
+
+
 def test_another_recipe_in_a_finished_run_is_refused_and_begins_anew_if_it_is_told_to(
     tmp_path, write_finetune_recipe, launch
 ):

@@ -147,15 +147,19 @@ def test_a_recipe_names_what_it_holds_out(causal, corpus, tmp_path, launch_progr
         (("MODEL", "--corpus", "novels"), "it is a recipe (.yaml), or KIND:PATH with a KIND of wikipedia, books"),
         (("MODEL", "--corpus", "text:nowhere"), "nowhere"),
         (("MODEL", "--window", "64", "--corpus", "text:nowhere"), "--window is 64, and"),
+        (("MODEL", "--window", "1", "--corpus", "text:nowhere"), "judges a token in a window of 2 or more"),
+        (("MASKED", "--window", "2", "--corpus", "text:nowhere"), "judges a token in a window of 3 or more"),
+        (("MODEL", "--max_mb", "inf"), "--max_mb is inf; it is a finite number from 0.001 up"),
+        (("MODEL", "--max_mb", "1e-6"), "--max_mb is 1e-06; it is a finite number from 0.001 up"),
         (("MODEL", "--by_place", "--stride", "4"), "--by_place takes windows that do not overlap"),
         (("CLASSIFIER", "--corpus", "text:nowhere"), "BertForSequenceClassification, which guesses no tokens"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told(causal, tokenizer_folder, tmp_path, launch_program, argv, complaint):
+def test_a_mistake_is_told(causal, masked, tokenizer_folder, tmp_path, launch_program, argv, complaint):
     if "CLASSIFIER" in argv:
         kind = AutoModelForSequenceClassification
         argv = (save(kind, tmp_path / "own", load_tokenizer(tokenizer_folder), "bert", intermediate_size=64), *argv[1:])
-    ended = launch_program(main, tmp_path, *(causal if word == "MODEL" else word for word in argv))
+    ended = launch_program(main, tmp_path, *({"MODEL": causal, "MASKED": masked}.get(word, word) for word in argv))
     assert ended.status == 2, ended.said
     assert complaint in ended.said
     assert "Traceback" not in ended.said

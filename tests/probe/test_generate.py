@@ -71,6 +71,11 @@ def test_a_gap_is_filled_as_transformers_fills_it(masked, say):
         assert line == "  ".join(f"{guess['token_str']} {guess['score']:.1%}" for guess in guesses)
 
 
+def test_more_guesses_than_there_are_tokens_are_all_of_them(masked, say):
+    line = say(masked, "--prompt", "Kala [MASK] mo.", "--best", "1000000")
+    assert len(line.split("%  ")) == len(load_tokenizer(masked))
+
+
 @pytest.mark.parametrize(
     ("model", "argv", "complaint"),
     [
@@ -79,10 +84,14 @@ def test_a_gap_is_filled_as_transformers_fills_it(masked, say):
         ("causal", ("--prompt", "Kala mo " * 40), "reads 32: shorten it"),
         ("causal", ("--prompt", "a", "--file", "b"), "--prompt and --file are both the prompt"),
         ("causal", ("--top_p", "0"), "--top_p is 0"),
+        ("causal", ("--temperature", "1e-300"), "--temperature is 1e-300; it is a finite number from 0.001 up, or 0"),
+        ("causal", ("--temperature", "inf"), "--temperature is inf"),
         ("causal", ("--file", "nowhere.txt"), "nowhere.txt"),
+        ("causal", ("--file", "latin.txt"), "--file latin.txt: byte 1 is not UTF-8"),
     ],
 )
 def test_a_mistake_is_told(request, tmp_path, launch_program, model, argv, complaint):
+    (tmp_path / "latin.txt").write_bytes("Käse".encode("latin-1"))
     ended = launch_program(main, tmp_path, request.getfixturevalue(model), *argv)
     assert ended.status == 2, ended.said
     assert complaint in ended.said
