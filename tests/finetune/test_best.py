@@ -17,6 +17,7 @@ from engine.train.window import PACE
 from finetune.run import main
 from finetune.table.__main__ import main as print_table
 from finetune.tasks.task import find_task
+from tests.shards import SHARDS
 
 BEST = {"eval_steps": 5, "load_best_model_at_end": True, "num_train_epochs": 4, "logging_steps": 5}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # each process draws its own
@@ -146,12 +147,13 @@ class TestBest:
         assert launch(tmp_path, "recipe.yaml").status == 0
         assert weights(tmp_path) == weights(best)
 
-    def test_two_processes_choose_the_same(self, tmp_path, launch, launch_together, write_finetune_recipe):
+    @pytest.mark.parametrize("shards", [{}, pytest.param(SHARDS, marks=pytest.mark.slow)], ids=["whole", "in shards"])
+    def test_two_processes_choose_the_same(self, tmp_path, launch, launch_together, write_finetune_recipe, shards):
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
             write_finetune_recipe(tmp_path / name, plan=BEST, config=NO_DROPOUT)
         assert launch(tmp_path / "one", "recipe.yaml").status == 0
-        for ended in launch_together(main, tmp_path / "two", "recipe.yaml"):
+        for ended in launch_together(main, tmp_path / "two", "recipe.yaml", **shards):
             assert ended.status == 0, ended.said
         one, two = finished(tmp_path / "one"), finished(tmp_path / "two")
         assert (one["processes"], two["processes"]) == (1, 2)
