@@ -70,7 +70,8 @@ def write_report(folder: Path, finished: Mapping[str, Any] | None = None) -> Pat
         state=state(points, finished),
         tiles=tiles(points, finished),
         curves=[drawn(title, series, points) for title, series in panels(points)],
-        standing=standing(points),
+        best="best" in finished,
+        standing=standing(points, finished),
         pace=[drawn(what, {"": name}, points) for name, what in pace(points).items() if len(points[name]) > 1],
         pace_rows=pace_rows(points),
         samples=samples(folder / "samples"),
@@ -112,15 +113,22 @@ def drawn(title: str, series: dict[str, str], points: Mapping[str, Points]) -> M
     return Markup('<figure role="img" aria-label="{}, by step">{}</figure>').format(title, drawing)
 
 
-def standing(points: Mapping[str, Points]) -> list[tuple[str, str, str, str]]:
-    """(what, at first, at last, baseline) of everything that is evaluated."""
+def handed_on(values: Points, finished: Mapping[str, Any]) -> float:
+    """The value of the model that was handed on: the best checkpoint, where one was chosen, or else the last."""
+    best = finished.get("best", {}).get("step")
+    return next((value for step, value in values if step == best), values[-1][1])
+
+
+def standing(points: Mapping[str, Points], finished: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """(what, at first, at last or at its best, baseline) of everything that is evaluated."""
     rows = []
     for name, baseline in points.items():
         what = name.removeprefix("baseline_")
         evaluated = points.get(f"eval_{what}", points.get(what, []))
         if name.startswith("baseline_") and evaluated:
             first = number(what, evaluated[0][1]) if len(evaluated) > 1 else ""
-            rows.append((words(what), first, number(what, evaluated[-1][1]), number(what, baseline[-1][1])))
+            last = number(what, handed_on(evaluated, finished))
+            rows.append((words(what), first, last, number(what, baseline[-1][1])))
     return rows
 
 
@@ -147,7 +155,7 @@ def tiles(points: Mapping[str, Points], finished: Mapping[str, Any]) -> list[tup
         found.append((number("loss", points["loss"][-1][1]), "training loss, nats"))
     evaluated = [name.removeprefix("baseline_") for name in points if name.startswith("baseline_")]
     found += [
-        (number(name, points[column][-1][1]), words(name))
+        (number(name, handed_on(points[column], finished)), words(name))
         for name in evaluated
         for column in (f"eval_{name}", name)
         if column in points and not name.endswith(("loss", "perplexity"))
@@ -164,9 +172,11 @@ def tiles(points: Mapping[str, Points], finished: Mapping[str, Any]) -> list[tup
 
 def state(points: Mapping[str, Points], finished: Mapping[str, Any]) -> str:
     reached = max((step for values in points.values() for step, _ in values), default=0)
-    return (
-        f"Finished after {finished.get('steps', reached):,} steps." if finished else f"Not finished: step {reached:,}."
-    )
+    if not finished:
+        return f"Not finished: step {reached:,}."
+    best = finished.get("best")
+    model = " The model is that of step {step:,}, the best of {evaluations} by {metric}.".format(**best) if best else ""
+    return f"Finished after {finished.get('steps', reached):,} steps.{model}"
 
 
 def words(name: str) -> str:

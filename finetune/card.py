@@ -14,6 +14,10 @@ def make_card(task: Task, model: PreTrainedModel, line: dict[str, Any]) -> Card:
     base = line["started_from"] or line["model"]
     begun = "random weights in the architecture of" if line["init"] == "random" else "the weights of"
     failed = f" **This run failed: it {line['failure']}.**" if line["failure"] else ""
+    dev = task.dev_splits[0]
+    headline = f"{dev}_{task.headline}"
+    best = line.get("best")
+    choice = {"checkpoint": "step {step}, the best of {evaluations} by {metric}".format(**best)} if best else {}
     group, _, member = task.name.partition("/")
     return Card(
         summary=f"A {model.config.model_type} model of {model.num_parameters():,} parameters, fine-tuned on {task.name}"
@@ -31,8 +35,11 @@ def make_card(task: Task, model: PreTrainedModel, line: dict[str, Any]) -> Card:
             for split, metrics in line["metrics"].items()
             for name, value in metrics.items()
         ),
-        panels=(("Training", {"loss": "loss"}),),
-        facts={"majority on the same rows": format_scores(line["majority"])},
+        panels=(
+            ("Training", {"loss": "loss"}),
+            (headline.replace("_", " "), {dev: f"eval_{headline}", "majority": f"baseline_{headline}"}),
+        ),
+        facts={"majority on the same rows": format_scores(line["majority"])} | choice,
     )  # fmt: skip
 
 

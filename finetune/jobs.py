@@ -75,7 +75,7 @@ def list_points(recipe: FinetuneRecipe) -> list[dict[str, Any]]:
     for key, values in recipe.grid.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"grid: {key} is {values!r}; it takes a list of the values to try, such as [5e-5, 3e-5]")
-        if key.split(".")[0] in ("data", "task", "seeds", "name", "model"):
+        if key.split(".")[0] in ("data", "task", "seeds", "name", "model", "max_train_samples"):
             raise ValueError(
                 f"grid: {key} is not a setting of the training; try optimizer.learning_rate, plan.num_train_epochs and "
                 "the like"

@@ -23,13 +23,24 @@ class Passes:
     per_device_train_batch_size: int = operational()  # rows a process takes at a time, at most
     logging_steps: int = operational(20)  # steps between lines of metrics.jsonl
     save_steps: int = operational(0)  # steps between saved states; 0: only when stopped
+    eval_steps: int = 0  # steps between evaluations on the dev rows; 0: only at the end
+    load_best_model_at_end: bool = False  # keep the best model of these evaluations, not the last
+    metric_for_best_model: str = ""  # a score of the first dev split; empty: the task's headline
+    early_stopping_patience: int = 0  # evaluations in a row without a better one, after which training ends; 0: never
     max_grad_norm: float = 1.0  # a longer gradient is shortened to it (clipping)
 
     def __post_init__(self) -> None:
         if not self.num_train_epochs > 0:
             raise ValueError(f"num_train_epochs is {self.num_train_epochs}; it must be above 0")
         check_least(self, 1, "global_batch_size", "per_device_train_batch_size", "logging_steps")
-        check_least(self, 0, "save_steps")
+        check_least(self, 0, "save_steps", "eval_steps", "early_stopping_patience")
+        if self.load_best_model_at_end and not self.eval_steps:
+            raise ValueError("load_best_model_at_end chooses among evaluations, and there is only the last: say "
+                             "eval_steps too, such as eval_steps: 100")  # fmt: skip
+        for name in ("metric_for_best_model", "early_stopping_patience"):
+            if getattr(self, name) and not self.load_best_model_at_end:
+                raise ValueError(f"{name} is about the best model: say load_best_model_at_end: true too, or leave it "
+                                 "out")  # fmt: skip
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm is {self.max_grad_norm}; it must be above 0")
 
@@ -38,7 +49,7 @@ class Passes:
         steps = max(1, round(self.num_train_epochs * steps_per_epoch))
         return Plan(
             self.global_batch_size, self.per_device_train_batch_size, steps, logging_steps=self.logging_steps,
-            save_steps=self.save_steps, max_grad_norm=self.max_grad_norm,
+            save_steps=self.save_steps, max_grad_norm=self.max_grad_norm, eval_steps=self.eval_steps,
         )  # fmt: skip
 
 
@@ -55,6 +66,8 @@ class FinetuneRecipe:
     optimizer: Optimizer
     schedule: Schedule
     max_seq_length: int = 128  # tokens; longer texts are truncated, longer contexts strided
+    max_train_samples: int = 0  # train on so many rows at most, drawn by chance, the same for every seed; 0: on all
+    class_weight: Literal["equal", "balanced"] = "equal"  # balanced: a row of a rare label counts for more in the loss
     seeds: tuple[int, ...] = (0,)  # of the head's weights, order and dropout: a job each
     grid: dict[str, Any] = field(default_factory=dict)  # what is tried: {optimizer.learning_rate: [5e-5, 3e-5]}
     settings: dict[str, Any] = field(
@@ -85,7 +98,7 @@ class FinetuneRecipe:
             check_seed(seed)
         check_sizes(self.config, "config")
         check_least(self, 1, "max_seq_length")
-        check_least(self, 0, "auxiliary_lm")
+        check_least(self, 0, "auxiliary_lm", "max_train_samples")
         if self.share == "jobs" and self.overwrite:
             raise ValueError("overwrite deletes what other processes may be working at: with share: jobs, delete the "
                              "run's folder yourself")  # fmt: skip

@@ -36,20 +36,21 @@ from engine.run.tracking import Tracker
 from engine.train.batches import Batches
 from engine.train.last_layer import read_first
 from engine.train.loop import Training, train
-from finetune.ask.predict_split import Encodings, find_test_splits, predict_encoded, predict_rows
+from finetune.ask.predict_split import Encodings, find_test_splits, predict_rows
 from finetune.batches import make_epochs
 from finetune.card import make_card
+from finetune.checks import Checks, Scores, by_split, check_choices, drop_best, score_dev
 from finetune.decoder import WithLanguageModel, add_frame, refuse_encoder
 from finetune.jobs import RUNS, Job, find_start, is_ready, list_jobs, write_job_list, write_results
 from finetune.model import find_commit, open_model
-from finetune.questions.encoding import Encoded, Predictions
+from finetune.questions.encoding import Encoded
 from finetune.recipe import FinetuneRecipe
 from finetune.table.analysis import write_analysis
 from finetune.table.pages import write_table
 from finetune.table.predictions import write_predictions
 from finetune.table.results import read_what_is_there
-from finetune.tasks.metrics import score, score_baseline
-from finetune.tasks.task import Rows, Task, checksums, find_task, open_task, provenance
+from finetune.tasks.metrics import score_baseline
+from finetune.tasks.task import Task, checksums, find_task, open_task, provenance
 from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 
 if TYPE_CHECKING:
@@ -120,8 +121,13 @@ def run_jobs(found: list[Job], compare: Agree, accelerator: "Accelerator") -> No
         for job in found:
             if job not in left:
                 clear_up(job)
-    courses = {job.task: job.recipe.data for job in left}  # rows are opened first: a bad one shows before any training
-    encodings = {name: Encodings(*open_task(find_task(name), data)) for name, data in courses.items()}
+    recipes = {job.task: job.recipe for job in left}  # rows are opened first: a bad one shows before any training
+    encodings = {
+        name: Encodings(*open_task(find_task(name), recipe.data), recipe.max_train_samples)
+        for name, recipe in recipes.items()
+    }
+    for job in left:
+        check_choices(job, encodings[job.task])
     compare(rows={name: checksums(encoding.rows) for name, encoding in encodings.items()})
     while left:
         later, taken = [], []
@@ -164,10 +170,10 @@ def run_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Acce
     tracker = Tracker(job.folder, accelerator, job.recipe.report_to)
     publisher = Publisher(job.recipe.hub, job.folder, accelerator, tracker.note)
     before = find_start(job, found)
-    line = job_facts(job, encodings.task, encodings.rows, accelerator)
+    line = job_facts(job, encodings, accelerator)
     line |= {"started_from": str(before.folder) if before else "", "peak_rss_of": memory_of}
     try:
-        model, tokenizer, facts = train_job(job, before, encodings, run, tracker, accelerator)
+        model, tokenizer, facts = train_job(job, before, encodings, line["majority"], run, tracker, accelerator)
         line |= facts | evaluate_job(job, model, tokenizer, encodings, line["majority"], tracker, accelerator)
     except FloatingPointError as error:
         tracker.note(f"{job.words} failed: {error}")
@@ -195,13 +201,15 @@ def clear_up(job: Job) -> None:
     launches, which may have been killed before it.
     """
     drop_states(job.folder)
+    drop_best(job.folder)
     if not job.recipe.save_model or (job.finished or {}).get("metrics") == {}:
         shutil.rmtree(job.folder / "model", ignore_errors=True)
 
 
 def train_job(
-    job: Job, before: Job | None, encodings: Encodings, run: Run, tracker: Tracker, accelerator: "Accelerator"
-) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict[str, Any]]:
+    job: Job, before: Job | None, encodings: Encodings, baselines: Scores, run: Run, tracker: Tracker,
+    accelerator: "Accelerator",
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict[str, Any]]:  # fmt: skip
     """The fine-tuned model with its tokenizer and what the training took. What an earlier launch trained is opened."""
     task, recipe, trained = encodings.task, job.recipe, job.folder / "trained.json"
     question = task.question
@@ -209,11 +217,11 @@ def train_job(
         if found := not_finite_in(job.folder / "model"):
             raise FloatingPointError(f"an earlier launch left weights that are not finite: {found}")
         tokenizer = add_frame(load_tokenizer(str(job.folder / "model")))
-        model, _ = open_model(str(job.folder / "model"), question, task, tokenizer, {}, fresh=False)
+        model = open_trained(job.folder / "model", task, tokenizer, accelerator)
         tracker.note(f"{job.words}: trained by an earlier launch")
         if accelerator.is_main_process:
             drop_evaluation(job.folder / "metrics.jsonl")
-        return read_first(model).to(accelerator.device), tokenizer, read_training_facts(job)
+        return model, tokenizer, read_training_facts(job)
     source = located(str(before.folder / "model") if before else recipe.model)
     pinned = find_commit(source, recipe.revision)
     tokenizer = add_frame(load_tokenizer(source, pinned or recipe.revision))
@@ -229,17 +237,25 @@ def train_job(
     tracker.note(f"{job.words}: starting random: {', '.join(fresh)}")
     encoded = encodings.of(task.train_split, tokenizer, recipe.max_seq_length)
     report_data(job, encodings, encoded, tokenizer, tracker, accelerator)
+    if recipe.class_weight == "balanced":
+        question = question.weigh_labels(task, encodings.rows[task.train_split])
     columns = question.trainable(encoded.columns)
     objective = WithLanguageModel(question, recipe.auxiliary_lm) if recipe.auxiliary_lm else question
     plan = recipe.plan.plan(steps_per_epoch=-(-len(columns["input_ids"]) // recipe.plan.global_batch_size))
     batches = Batches(make_epochs(columns, objective, tokenizer, plan.global_batch_size, job.seed), plan, accelerator)
-    training = Training(model, objective.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed)
-    train(training, run, tracker, accelerator)
-    facts = {"steps": plan.max_steps, "training_seconds": round(run.seconds, 1), "model_commit": pinned}
-    facts["passes"] = round(
-        plan.max_steps * plan.global_batch_size / len(columns["input_ids"]), 3
-    )  # below 1: not every row
-    facts["examples_per_second"] = round(plan.max_steps * plan.global_batch_size / run.seconds, 1)
+    checks = Checks(job, tokenizer, encodings, baselines, run, accelerator) if plan.eval_steps else None
+    if plan.eval_steps >= plan.max_steps:
+        tracker.note(f"plan.eval_steps is {plan.eval_steps}, and the training takes {plan.max_steps} steps: it is "
+                     "evaluated at its end alone")  # fmt: skip
+    training = Training(model, objective.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed, hooks=checks)
+    steps = train(training, run, tracker, accelerator)
+    facts: dict[str, Any] = {"steps": steps, "training_seconds": round(run.seconds, 1), "model_commit": pinned}
+    facts["passes"] = round(steps * plan.global_batch_size / len(columns["input_ids"]), 3)  # below 1: not every row
+    facts["examples_per_second"] = round(steps * plan.global_batch_size / run.seconds, 1)
+    if checks and recipe.plan.load_best_model_at_end:
+        facts["best"] = checks.facts()
+        tracker.note(f"{job.words}: {checks.words(steps, plan.max_steps)}")
+        model = open_trained(checks.best_folder, task, tokenizer, accelerator)
     run.export(model, fit_tokenizer(tokenizer, model))  # a kill from here on costs no training
     if accelerator.is_main_process:
         whole_file(trained, strict_json(facts).encode())
@@ -247,11 +263,19 @@ def train_job(
     return model, tokenizer, facts
 
 
+def open_trained(
+    folder: Path, task: Task, tokenizer: PreTrainedTokenizerFast, accelerator: "Accelerator"
+) -> PreTrainedModel:
+    """A model that a job has saved, where it computes."""
+    model, _ = open_model(str(folder), task.question, task, tokenizer, {}, fresh=False)
+    return read_first(model).to(accelerator.device)
+
+
 def drop_evaluation(metrics: Path) -> None:
     """Leave only training's own lines: a job killed in its evaluation is evaluated again, and reported once."""
     if metrics.exists():
-        lines = metrics.read_bytes().splitlines(keepends=True)
-        whole_file(metrics, b"".join(line for line in lines if b'"loss": ' in line and line.endswith(b"\n")))
+        lines = [line for line in metrics.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        whole_file(metrics, b"".join(line for line in lines if b'"loss": ' in line or b'"eval_' in line))
 
 
 def read_training_facts(job: Job) -> dict[str, Any]:
@@ -260,25 +284,19 @@ def read_training_facts(job: Job) -> dict[str, Any]:
 
 
 def evaluate_job(
-    job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, encodings: Encodings,
-    baselines: dict[str, dict[str, float]], tracker: Tracker, accelerator: "Accelerator",
+    job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, encodings: Encodings, baselines: Scores,
+    tracker: Tracker, accelerator: "Accelerator",
 ) -> dict[str, Any]:  # fmt: skip
     """Predict and score the dev splits, beside their `baselines`; then predict the test splits, if they are wanted."""
     task, rows, question = encodings.task, encodings.rows, encodings.task.question
     model.eval()
-    found: dict[str, Predictions] = {}
-    for split in task.dev_splits:
-        encoded = encodings.of(split, tokenizer, job.recipe.max_seq_length)
-        predictions = predict_encoded(model, task, encoded, tokenizer, accelerator)
-        found[split] = question.choose_on_dev(task, model, predictions, rows[split])
-    metrics = {split: score(task, predictions.answers, rows[split]) for split, predictions in found.items()}
+    found, metrics = score_dev(job, model, tokenizer, encodings, accelerator)
     for split, names in metrics.items():
         if strange := [name for name, value in names.items() if not math.isfinite(value)]:
             raise FloatingPointError(f"{strange[0]} on {split} is {names[strange[0]]}, which is no score")
-    steps = read_training_facts(job)["steps"]
-    values = {f"{split}_{name}": value for split, names in metrics.items() for name, value in names.items()}
-    constant = {f"baseline_{split}_{name}": v for split, names in baselines.items() for name, v in names.items()}
-    tracker.log(steps, **values, **constant)
+    if not job.recipe.plan.eval_steps:  # else the last evaluation, or the best, is in the log
+        steps = read_training_facts(job)["steps"]
+        tracker.log(steps, **by_split(metrics), **by_split(baselines, "baseline_"))
     if accelerator.is_main_process:
         for split, predictions in found.items():
             write_predictions(job.folder, task, split, rows[split], predictions)
@@ -311,9 +329,10 @@ def report_data(
         tracker.note(f"the data: {job.folder / 'data_report.md'}")
 
 
-def job_facts(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> dict[str, Any]:
+def job_facts(job: Job, encodings: Encodings, accelerator: "Accelerator") -> dict[str, Any]:
     """A results line before there is a result: what is done, on which rows, and all that it takes to do it again."""
-    recipe = job.recipe
+    recipe, task, rows, all_rows = job.recipe, encodings.task, encodings.rows, encodings.all_training_rows
+    drawn = {"drawn_from": len(all_rows)} if len(all_rows) > len(rows[task.train_split]) else {}
     return {
         "task": task.name,
         "model": recipe.model,
@@ -321,7 +340,7 @@ def job_facts(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> d
         "init": recipe.init,
         "seed": job.seed,
         "setting": job.setting,
-        "majority": {split: score_baseline(task, rows[task.train_split], rows[split]) for split in task.dev_splits},
+        "majority": {split: score_baseline(task, all_rows, rows[split]) for split in task.dev_splits},
         "held_out": recipe.data.hold_out,
         "sizes": {split: len(rows[split]) for split in (task.train_split, *task.dev_splits)},
         "rows": checksums({split: rows[split] for split in task.dev_splits}),
@@ -332,6 +351,7 @@ def job_facts(job: Job, task: Task, rows: Rows, accelerator: "Accelerator") -> d
         "worker": f"{platform.node()}:{os.getpid()}",  # of several that share the jobs
         "precision": accelerator.mixed_precision,
         "data": provenance(rows),
+        **drawn,
     }
 
 
@@ -341,7 +361,11 @@ def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:
     chosen = {name: plan[name] for name in ("num_train_epochs", "global_batch_size", "max_grad_norm")}
     settings = resolved(recipe)
     names = ["optimizer", "schedule", "max_seq_length", "config"]
-    names += [name for name in ("auxiliary_lm", "start_from") if settings[name]]
+    names += [name for name in ("auxiliary_lm", "start_from", "max_train_samples") if settings[name]]
+    names += ["class_weight"] if recipe.class_weight != "equal" else []
+    if recipe.plan.load_best_model_at_end:
+        how = ("eval_steps", "load_best_model_at_end", "metric_for_best_model", "early_stopping_patience")
+        chosen |= {name: plan[name] for name in how}
     return chosen | {name: settings[name] for name in names}
 
 

@@ -63,6 +63,12 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "num_train_epochs": ("plan.max_steps",),
     "max_steps": ("plan.num_train_epochs",),
     "eval_strategy": ("plan.eval_steps",),
+    "evaluation_strategy": ("plan.eval_steps",),
+    "eval_every": ("plan.eval_steps",),
+    "patience": ("plan.early_stopping_patience",),
+    "early_stopping": ("plan.early_stopping_patience",),
+    "max_train_rows": ("max_train_samples",),
+    "class_weights": ("class_weight",),
     "save_strategy": ("plan.save_steps",),
     "logging_strategy": ("plan.logging_steps",),
     "preprocessing_num_workers": ("plan.dataloader_num_workers",),
@@ -101,6 +107,7 @@ ELSEWHERE: dict[str, str] = {
     "fp16": "fp16 is not supported; leave it out: of bf16 and fp32 what is faster here is taken",
     **dict.fromkeys(("use_cpu", "no_cuda", "device", "backend", "local_rank", "fsdp", "deepspeed"), DEVICES),
     "do_train": "the program always trains: leave it out",
+    "greater_is_better": "of every score that a best model is chosen by, more is better: leave it out",
     "do_eval": "the program always evaluates: leave it out",
 }
 

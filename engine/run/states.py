@@ -101,7 +101,9 @@ def read_position(folder: Path) -> Told:
         and isinstance(position["cursor"], dict)
     ):
         raise ValueError(f"{path} is damaged: its `position` is none of a run")
-    if not isinstance(extra, dict) or not all(isinstance(extra.get(name, {}), dict) for name in ("window", "watch")):
+    if not isinstance(extra, dict) or not all(
+        isinstance(extra.get(name, {}), dict) for name in ("window", "watch", "hooks")
+    ):
         raise ValueError(f"{path} is damaged: its `extra` is none of a run")
     if type(seconds) not in (int, float):
         raise ValueError(f"{path} is damaged: its `seconds` is no number")

@@ -39,6 +39,8 @@ from engine.train.window import Speed, Window
 class Hooks(ABC):
     """What is done between steps, while the model holds what is handed on: its average, if there is one."""
 
+    enough = False  # whether training ends before its plan does: the same on all processes
+
     @abstractmethod
     def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:
         """Called when the plan says so, and at the end, with the whole model in evaluation mode: values for the log."""
@@ -46,6 +48,13 @@ class Hooks(ABC):
     @abstractmethod
     def publish(self, step: int) -> None:
         """Called at each planned save."""
+
+    def carried(self) -> dict[str, Any]:
+        """What a state keeps of it, as plain JSON."""
+        return {}
+
+    def restore(self, step: int, carried: dict[str, Any]) -> None:  # noqa: B027, optional
+        """Called before the first step: training resumes after `step`, whose state kept `carried`; 0 and {} if none."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,8 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
     optimizers = build_optimizers(model, training.optimizer)
     average = Average(model, training.optimizer.ema) if training.optimizer.ema else None
     position, extra = run.resume(model, optimizers, average)
+    if hooks:
+        hooks.restore(position.step, extra.get("hooks", {}))
     window = Window(training.unit, accelerator, extra.get("window", {}))
     watch = Watch(plan, tracker, extra.get("watch", {}))
     last = LastStep(model, watch, window, average)
@@ -91,6 +102,8 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
         profiled(training.profile, accelerator, tracker.note) as trace,
     ):
         for seen in window.timed(training.batches.since(position)):
+            if hooks and hooks.enough:
+                break
             position = seen.after
             step = waiting.step = position.step
             wrapped.train()
@@ -127,6 +140,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
             if (plan.saves_at(step) and not is_last) or signal.agreed:
                 with window.paused():
                     extra = {"window": window.carried(), "watch": watch.carried(), "seconds": clock.seconds}
+                    extra |= {"hooks": hooks.carried()} if hooks else {}
                     run.save_state(position, model, optimizers, plan.save_total_limit, extra, average)
             if hooks and plan.saves_at(step):
                 with window.paused(), average.swapped() if average else nullcontext():

@@ -5,10 +5,12 @@ Rows become ids, batches, outputs and predictions, in order.
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.run.tracking import Tracker
+from engine.train import draws
 from engine.train.evaluation import predict
 from finetune.batches import EVALUATION_TOKENS, make_evaluation_batches
 from finetune.decoder import add_frame
@@ -42,10 +44,12 @@ def predict_encoded(
 
 
 class Encodings:
-    """The encoded splits of a task, each made once for all of its jobs."""
+    """The encoded splits of a task, each made once for all of its jobs. Of the training rows, `max_train_samples` at
+    most; 0: all."""
 
-    def __init__(self, task: Task, rows: Rows):
-        self.task, self.rows = task, rows
+    def __init__(self, task: Task, rows: Rows, max_train_samples: int = 0):
+        self.task, self.all_training_rows = task, rows[task.train_split]
+        self.rows = rows | {task.train_split: draw_rows(self.all_training_rows, max_train_samples)}
         self._reports: dict[tuple[str, int], str] = {}
         self._made: dict[tuple[str, str, int], Encoded] = {}
 
@@ -63,6 +67,13 @@ class Encodings:
             encoded = {split: self.of(split, tokenizer, max_length) for split in splits}
             self._reports[key] = write_report(self.task, self.rows, encoded, tokenizer, max_length)
         return self._reports[key]
+
+
+def draw_rows(rows: Dataset, most: int) -> Dataset:
+    """So many rows at most, drawn by chance, in their order; 0: all."""
+    if not 0 < most < len(rows):
+        return rows
+    return rows.select(np.sort(draws.permutation(draws.stream("max_train_samples"), len(rows))[:most]))
 
 
 def encode(task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Encoded:

@@ -1,5 +1,6 @@
 """Which label has a text, or a pair of texts?  Sequence classification: Devlin et al. 2019, section 4.1."""
 
+import copy
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -135,6 +136,7 @@ class Label(TextQuestion):
     dtype = np.int64
     own = (OwnLabels(),)
     page_title = "Classify"
+    weights: Tensor | None = None  # of the labels (K,), see `weigh_labels`
 
     def fits(self, config: PreTrainedConfig) -> bool:
         return super().fits(config) and not is_regression(config)
@@ -148,7 +150,16 @@ class Label(TextQuestion):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         logits = model(**batch.x).logits.float()  # (B, K)
-        return {"loss": nn.functional.cross_entropy(logits, batch.y["label"], reduction="sum")}
+        weights = None if self.weights is None else self.weights.to(logits.device)
+        return {"loss": nn.functional.cross_entropy(logits, batch.y["label"], weights, reduction="sum")}
+
+    def weigh_labels(self, task: Task, train: Dataset) -> "Label":
+        """As scikit-learn's `class_weight="balanced"`: a row counts N / (K · rows of its label), so 1 in the mean, and
+        the rows of each label count as much as those of any other. K: labels that have rows."""
+        counts = np.bincount(train["label"][:], minlength=len(task.labels))
+        own = copy.copy(self)
+        own.weights = torch.tensor(counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1)), dtype=torch.float32)
+        return own
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
         """The logits of the labels (K,)."""

@@ -79,6 +79,14 @@ class Question(ABC):
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """One forward pass: {"loss": SUM over the answers}."""
 
+    def weigh_labels(self, task: Task, train: Dataset) -> "Question":
+        """The same question, whose loss counts the rows of each label of `train` equally. Errors: ValueError if its
+        answers are not labels of whole rows."""
+        raise ValueError(
+            f"class_weight: balanced is for tasks with one label a row, and {task.name} has none; leave it out, or say "
+            "it in settings for the tasks that have, such as settings: {own/classification: {class_weight: balanced}}"
+        )
+
     @abstractmethod
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
         """One output for each of the batch's examples, which `Encoded.decode` turns into predictions."""

@@ -112,12 +112,13 @@ def list_measures(columns: Sequence[Column]) -> list[Measure]:
 
 def find_training_part(run: Result, split: str) -> str:
     """Fewer rows than the benchmark or the user's file has, or less than an epoch of them."""
-    rows, full = next(iter(run.sizes.values()), 0), TRAINING_ROWS.get(run.task, 0)
+    rows, full = next(iter(run.sizes.values()), 0), max(TRAINING_ROWS.get(run.task, 0), run.drawn_from)
     parts = []
     if run.sizes and rows < full:
         parts.append(f"{rows:,} of {full:,} rows")
     if run.held_out:
-        parts.append(f"{rows:,} rows, {run.held_out:.0%} of the file being held out for dev")
+        what = "what is left" if parts else f"{rows:,} rows"
+        parts.append(f"{what}, {run.held_out:.0%} of the file being held out for dev")
     if run.passes < 1:
         parts.append(f"{100 * run.passes:.3g} % of an epoch")
     return f"{run.task} on {' and '.join(parts)}" if parts else ""
@@ -129,7 +130,13 @@ def find_scored_part(run: Result, split: str) -> str:
     return f"{run.task} on {rows:,} of {full:,} {split} rows" if 0 < rows < full else ""
 
 
+def find_choice(run: Result, split: str) -> str:
+    """The model is the best of several steps by its score on dev rows, which are those of the table."""
+    return f"{run.task}, {run.chosen}" if run.chosen else ""
+
+
 MARKS: tuple[tuple[str, str, Reason], ...] = (
     ("†", "Trained on a part", find_training_part),
     ("†", "Scored on a part", find_scored_part),
+    ("‡", "Of the best checkpoint of the training, chosen on dev rows", find_choice),
 )

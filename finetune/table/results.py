@@ -34,6 +34,8 @@ class Result:
     rows: dict[str, str]  # a checksum of the dev rows, by split; {} of older versions
     passes: float  # over the training rows
     held_out: float  # the share of the training file's rows that dev is made of
+    drawn_from: int  # rows that the training rows were drawn from by chance; 0: all were taken
+    chosen: str  # how the model was chosen among those of several steps, in words; "": it is the last
     minutes: float
     memory: float  # GB, the most that the main process held; 0.0 if that is not known
     memory_of: str  # "job": while it did this job; "process": since it began, earlier jobs included
@@ -134,6 +136,7 @@ def parse(line: str, where: str) -> Result:
     headline = get(fields, "headline", dict, where)
     failure = str(fields.get("failure") or "")
     has_value = headline.get("value") is not None or not failure
+    best = get(fields, "best", dict, where) if "best" in fields else {}
     init = get(fields, "init", str, where)
     if init not in INITS:
         raise ValueError(f"{where}: init is {init!r}; allowed: {', '.join(INITS)}")
@@ -153,6 +156,8 @@ def parse(line: str, where: str) -> Result:
         rows=dict(fields.get("rows") or {}),
         passes=float(fields.get("passes") or fields["hyperparameters"].get("epochs") or 1.0),
         held_out=float(fields.get("held_out") or 0.0),
+        drawn_from=int(fields.get("drawn_from") or 0),
+        chosen="the best of {evaluations} evaluations by {metric}".format(**best) if best else "",
         minutes=float(fields.get("seconds") or 0.0) / 60,
         memory=float(fields.get("peak_rss_mb") or 0.0) / 1e3,
         memory_of=str(fields.get("peak_rss_of") or "process"),

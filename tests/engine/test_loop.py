@@ -20,7 +20,7 @@ from engine.run.tracking import Tracker
 from engine.train import draws
 from engine.train.batch import Batch
 from engine.train.batches import Batches, Position
-from engine.train.loop import Training, train
+from engine.train.loop import Hooks, Training, train
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Plan
 from engine.train.schedule import Schedule
@@ -65,13 +65,16 @@ def judge(model: Net, batch: Batch) -> dict[str, torch.Tensor]:
     }
 
 
-def trained(folder: Path, loss: Callable = judge, dropout: float = 0.0, lr: float = 1e-2, **changes) -> Net:
+def trained(
+    folder: Path, loss: Callable = judge, dropout: float = 0.0, lr: float = 1e-2, hooks: Hooks | None = None, **changes
+) -> Net:
     accelerator = Accelerator(cpu=True)
     plan = Plan(
         **{"global_batch_size": 8, "per_device_train_batch_size": 8, "max_steps": 8, "logging_steps": 3, **changes}
     )
     model = Net(dropout)
-    training = Training(model, loss, Batches(Rows, plan, accelerator), plan, Optimizer(learning_rate=lr), Schedule(), 0)
+    batches, optimizer = Batches(Rows, plan, accelerator), Optimizer(learning_rate=lr)
+    training = Training(model, loss, batches, plan, optimizer, Schedule(), 0, hooks=hooks)
     train(training, Run(folder, plan, accelerator), Tracker(folder, accelerator), accelerator)
     return model
 
@@ -184,6 +187,43 @@ def test_after_a_crash_the_newest_state_is_gone_on_from(tmp_path):
             trained(tmp_path / "crashed", Nth((call,), crash), **plan)
     assert_equal(whole, trained(tmp_path / "crashed", **plan))
     assert lines(tmp_path / "crashed") == lines(tmp_path / "whole")
+
+
+class UntilTwo(Hooks):
+    """Two evaluations are enough; a crash comes when something is published."""
+
+    def __init__(self, crashes: bool):
+        self.crashes, self.seen = crashes, list[int]()
+
+    @property
+    def enough(self) -> bool:
+        return len(self.seen) >= 2
+
+    def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:
+        self.seen.append(step)
+        return {}
+
+    def publish(self, step: int) -> None:
+        if self.crashes:
+            raise OSError("no network")
+
+    def carried(self) -> dict:
+        return {"seen": self.seen}
+
+    def restore(self, step: int, carried: dict) -> None:
+        self.seen = carried.get("seen", [])
+
+
+def test_training_that_has_enough_ends_early_and_a_resume_knows_it(tmp_path):
+    """The state is that of the very step after which nothing was to be done any more."""
+    plan = {"eval_steps": 2, "save_steps": 4, "dropout": 0.1}
+    whole = UntilTwo(crashes=False)
+    model = trained(tmp_path / "whole", hooks=whole, **plan)
+    with pytest.raises(OSError, match="no network"):
+        trained(tmp_path / "crashed", hooks=UntilTwo(crashes=True), **plan)
+    resumed = UntilTwo(crashes=True)
+    assert_equal(trained(tmp_path / "crashed", hooks=resumed, **plan), model, rtol=0, atol=0)
+    assert resumed.seen == whole.seen == [2, 4]
 
 
 def test_outside_the_loop_signals_do_what_they_always_do(tmp_path):
