@@ -89,7 +89,7 @@ class Checks(Hooks):
         return self.job.folder / BEST / f"step-{self.best_step}"
 
     @property
-    def enough(self) -> bool:  # type: ignore[override]
+    def enough(self) -> bool:
         patience = self.plan.early_stopping_patience
         return bool(patience and self.values) and sum(step > self.best_step for step in self.values) >= patience
 

@@ -39,7 +39,10 @@ from engine.train.window import Speed, Window
 class Hooks(ABC):
     """What is done between steps, while the model holds what is handed on: its average, if there is one."""
 
-    enough = False  # whether training ends before its plan does: the same on all processes
+    @property
+    def enough(self) -> bool:
+        """Whether training ends before its plan does: the same on all processes."""
+        return False
 
     @abstractmethod
     def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:

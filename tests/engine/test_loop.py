@@ -73,8 +73,8 @@ def trained(
         **{"global_batch_size": 8, "per_device_train_batch_size": 8, "max_steps": 8, "logging_steps": 3, **changes}
     )
     model = Net(dropout)
-    batches, optimizer = Batches(Rows, plan, accelerator), Optimizer(learning_rate=lr)
-    training = Training(model, loss, batches, plan, optimizer, Schedule(), 0, hooks=hooks)
+    optimizer = Optimizer(learning_rate=lr)
+    training = Training(model, loss, Batches(Rows, plan, accelerator), plan, optimizer, Schedule(), 0, hooks=hooks)
     train(training, Run(folder, plan, accelerator), Tracker(folder, accelerator), accelerator)
     return model
 
