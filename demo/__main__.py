@@ -53,6 +53,9 @@ def main(argv: list[str]) -> None:
     mark(FOLDER, DEMO)
     advice = "delete it, and what each step took is measured anew"
     steps = read_json(measured, advice=advice) if measured.exists() else {}
+    for name, step in steps.items():
+        if not (isinstance(step, dict) and all(is_number(step.get(key)) for key in ("seconds", "peak_rss_mb"))):
+            raise ValueError(f"{measured} is damaged ({name!r} has no seconds and peak_rss_mb); {advice}")
 
     def take(name: str, command: tuple[str, ...]) -> None:
         print(f"\n== {name}\n   python {' '.join(command)}", flush=True)
@@ -89,13 +92,20 @@ def choose_passes(steps: dict[str, dict[str, float]]) -> float:
     """
     path = FOLDER / "passes.json"
     if path.exists():
-        chosen = read_json(path, "num_train_epochs", advice=f"delete {FOLDER} and make the demo anew")
-        return float(chosen["num_train_epochs"])
+        advice = f"delete {FOLDER} and make the demo anew"
+        chosen = read_json(path, "num_train_epochs", advice=advice)["num_train_epochs"]
+        if not is_number(chosen) or not PASSES[0] <= chosen <= PASSES[1]:
+            raise ValueError(f"{path} is damaged (num_train_epochs is {chosen!r}); {advice}")
+        return float(chosen)
     run = pretrained()
     left = (SECONDS - sum(step["seconds"] for step in steps.values())) * run["steps"] / run["seconds"]
     passes = fit_passes(left)
     whole_file(path, json.dumps({"num_train_epochs": passes}).encode())
     return passes
+
+
+def is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def fit_passes(left: float) -> float:
@@ -107,7 +117,7 @@ def fit_passes(left: float) -> float:
 def pretrained() -> dict[str, Any]:
     """What the pretraining took. Errors: ValueError if that is not there, or of no use."""
     run = read_finished(FOLDER / "pretrain")
-    if not run or not run.get("steps") or not run.get("seconds"):
+    if not run or not all(is_number(run.get(key)) and run[key] > 0 for key in ("steps", "seconds")):
         raise ValueError(f"{FOLDER / 'pretrain' / 'finished.json'} does not say steps and seconds; delete {FOLDER} and "
                          "make the demo anew")  # fmt: skip
     return run

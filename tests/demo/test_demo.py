@@ -152,9 +152,24 @@ def test_the_passes_are_chosen_once(tmp_path, monkeypatch):
     assert choose_passes({"all": {"seconds": 0.0}}) == chosen
     (tmp_path / "runs/demo/passes.json").unlink()
     assert choose_passes({"all": {"seconds": 0.0}}) > chosen
-    (tmp_path / "runs/demo/passes.json").write_text("{")
-    with pytest.raises(ValueError, match=r"passes.json.*delete runs/demo and make the demo anew"):
+    for damaged in ("{", "[]", '{"num_train_epochs": "2"}', '{"num_train_epochs": NaN}', '{"num_train_epochs": 1e9}'):
+        (tmp_path / "runs/demo/passes.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"passes.json is damaged.*delete runs/demo and make the demo anew"):
+            choose_passes({})
+    (tmp_path / "runs/demo/passes.json").unlink()
+    finished.write_text(json.dumps({"seconds": "300", "steps": 1500}))
+    with pytest.raises(ValueError, match=r"finished.json does not say steps and seconds"):
         choose_passes({})
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"a": 1}', '{"a": {"seconds": "1", "peak_rss_mb": 1}}'])
+def test_damaged_times_are_named(launch_program, tmp_path, damaged):
+    (tmp_path / "runs/demo/wordpiece").mkdir(parents=True)
+    (tmp_path / "runs/demo/steps.json").write_text(damaged)
+    ended = launch_program(main, tmp_path)
+    assert ended.status == 2
+    assert ended.said.startswith("error: runs/demo/steps.json is damaged (")
+    assert ended.said.endswith("; delete it, and what each step took is measured anew\n")
 
 
 def test_it_takes_no_options(launch_program, tmp_path):
