@@ -19,6 +19,7 @@ from engine.run.checkpoint import Run
 from engine.run.disk import remove
 from engine.run.states import states, step_of
 from engine.train.loop import Hooks
+from engine.train.sharding import shards_asked_for
 from finetune.ask.predict_split import Encodings, predict_encoded
 from finetune.jobs import Job
 from finetune.questions.encoding import Predictions
@@ -35,6 +36,9 @@ BEST = "best"
 def check_choices(job: Job, encodings: Encodings) -> None:
     """Refuse what the job's task has not, before any job is trained. Errors: ValueError."""
     task, rows = encodings.task, encodings.rows
+    if job.recipe.plan.eval_steps and shards_asked_for():
+        raise ValueError("plan.eval_steps: a model in shards is not evaluated during fine-tuning; set it to 0, or "
+                         "launch with accelerate_configs/multi_gpu.yaml")  # fmt: skip
     if job.recipe.class_weight == "balanced":
         task.question.weigh_labels(task, rows[task.train_split])
     if asked := job.recipe.plan.metric_for_best_model:
@@ -98,11 +102,14 @@ class Checks(Hooks):
         _, scores = score_dev(self.job, model, self.tokenizer, self.encodings, self.accelerator)
         value = scores[self.encodings.task.dev_splits[0]].get(self.metric, math.nan)
         self.values[step] = value if math.isfinite(value) else None
+        return by_split(scores, "eval_") | self.baselines
+
+    def keep(self, model: nn.Module, step: int) -> None:
+        assert isinstance(model, PreTrainedModel)
         if self.plan.load_best_model_at_end and self.best_step == step:
             self.run.export(model, fit_tokenizer(self.tokenizer, model), target=self.best_folder)
             if self.accelerator.is_main_process:
                 drop_beaten(self.job.folder)
-        return by_split(scores, "eval_") | self.baselines
 
     def publish(self, step: int) -> None:
         """Only a finished job's model is published."""

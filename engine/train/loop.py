@@ -48,6 +48,9 @@ class Hooks(ABC):
     def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:
         """Called when the plan says so, and at the end, with the whole model in evaluation mode: values for the log."""
 
+    def keep(self, model: nn.Module, step: int) -> None:  # noqa: B027, optional
+        """Called after each evaluation, when the model may be in shards again and can be exported."""
+
     @abstractmethod
     def publish(self, step: int) -> None:
         """Called at each planned save."""
@@ -136,10 +139,12 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
                 tracker.log(step, epoch=seen.place[0], **rates, **window.close(speed.peak))
                 window.report_stall(tracker, plan.dataloader_num_workers, training.advice)
             if hooks and (plan.evaluates_at(step) or is_last):
-                with window.paused(), average.swapped() if average else nullcontext(), whole(wrapped):
-                    wrapped.eval()
-                    evaluated = hooks.evaluate(model, step)
-                    tracker.log(step, **evaluated)
+                with window.paused(), average.swapped() if average else nullcontext():
+                    with whole(wrapped):
+                        wrapped.eval()
+                        evaluated = hooks.evaluate(model, step)
+                        tracker.log(step, **evaluated)
+                    hooks.keep(model, step)
             if (plan.saves_at(step) and not is_last) or signal.agreed:
                 with window.paused():
                     extra = {"window": window.carried(), "watch": watch.carried(), "seconds": clock.seconds}

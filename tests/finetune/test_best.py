@@ -147,13 +147,12 @@ class TestBest:
         assert launch(tmp_path, "recipe.yaml").status == 0
         assert weights(tmp_path) == weights(best)
 
-    @pytest.mark.parametrize("shards", [{}, pytest.param(SHARDS, marks=pytest.mark.slow)], ids=["whole", "in shards"])
-    def test_two_processes_choose_the_same(self, tmp_path, launch, launch_together, write_finetune_recipe, shards):
+    def test_two_processes_choose_the_same(self, tmp_path, launch, launch_together, write_finetune_recipe):
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
             write_finetune_recipe(tmp_path / name, plan=BEST, config=NO_DROPOUT)
         assert launch(tmp_path / "one", "recipe.yaml").status == 0
-        for ended in launch_together(main, tmp_path / "two", "recipe.yaml", **shards):
+        for ended in launch_together(main, tmp_path / "two", "recipe.yaml"):
             assert ended.status == 0, ended.said
         one, two = finished(tmp_path / "one"), finished(tmp_path / "two")
         assert (one["processes"], two["processes"]) == (1, 2)
@@ -162,6 +161,13 @@ class TestBest:
         alone, together = (load_file(job(tmp_path / name) / "model/model.safetensors") for name in ("one", "two"))
         for name, value in alone.items():
             torch.testing.assert_close(together[name], value, rtol=0, atol=1e-4)
+
+
+def test_in_shards_it_is_refused(tmp_path, launch_together, write_finetune_recipe):
+    write_finetune_recipe(tmp_path, plan=BEST)
+    for ended in launch_together(main, tmp_path, "recipe.yaml", **SHARDS):
+        assert ended.status == 2, ended.said
+    assert "a model in shards is not evaluated during fine-tuning; set it to 0" in (tmp_path / "log-0.txt").read_text()
 
 
 class TestEarlyStopping:
