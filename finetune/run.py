@@ -8,12 +8,10 @@ was stopped, within a job and between jobs. It ends in the table, runs/NAME/tabl
 """
 
 import math
-import os
-import platform
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, field, fields, make_dataclass, replace
+from dataclasses import field, fields, make_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +26,8 @@ from engine.run.disk import read_json, whole_file
 from engine.run.finite import not_finite_in, strict_json
 from engine.run.folders import JOB, Taken, check_folder
 from engine.run.precision import Precision, precision_of
-from engine.run.recipe import read, resolved
-from engine.run.runtime import alone, commit, forget_peak, hardware, make_accelerator, program, seed_weights
+from engine.run.recipe import read
+from engine.run.runtime import alone, forget_peak, make_accelerator, program, seed_weights
 from engine.run.saved import located
 from engine.run.states import drop_states
 from engine.run.tracking import Tracker
@@ -41,6 +39,7 @@ from finetune.batches import make_epochs
 from finetune.card import make_card
 from finetune.checks import Checks, Scores, by_split, check_choices, drop_best, score_dev
 from finetune.decoder import WithLanguageModel, add_frame, refuse_encoder
+from finetune.facts import job_facts
 from finetune.jobs import RUNS, Job, find_start, is_ready, list_jobs, write_job_list, write_results
 from finetune.model import find_commit, open_model
 from finetune.questions.encoding import Encoded
@@ -49,8 +48,7 @@ from finetune.table.analysis import write_analysis
 from finetune.table.pages import write_table
 from finetune.table.predictions import write_predictions
 from finetune.table.results import read_what_is_there
-from finetune.tasks.metrics import score_baseline
-from finetune.tasks.task import Task, checksums, find_task, open_task, provenance
+from finetune.tasks.task import Task, checksums, find_task, open_task
 from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 
 if TYPE_CHECKING:
@@ -327,46 +325,6 @@ def report_data(
         text = encodings.report(tokenizer, job.recipe.max_seq_length)
         whole_file(job.folder / "data_report.md", text.encode())
         tracker.note(f"the data: {job.folder / 'data_report.md'}")
-
-
-def job_facts(job: Job, encodings: Encodings, accelerator: "Accelerator") -> dict[str, Any]:
-    """A results line before there is a result: what is done, on which rows, and all that it takes to do it again."""
-    recipe, task, rows, all_rows = job.recipe, encodings.task, encodings.rows, encodings.all_training_rows
-    drawn = {"drawn_from": len(all_rows)} if len(all_rows) > len(rows[task.train_split]) else {}
-    return {
-        "task": task.name,
-        "model": recipe.model,
-        "label": recipe.label or recipe.model.rstrip("/").removesuffix("/model").rsplit("/", 1)[-1],
-        "init": recipe.init,
-        "seed": job.seed,
-        "setting": job.setting,
-        "majority": {split: score_baseline(task, all_rows, rows[split]) for split in task.dev_splits},
-        "held_out": recipe.data.hold_out,
-        "sizes": {split: len(rows[split]) for split in (task.train_split, *task.dev_splits)},
-        "rows": checksums({split: rows[split] for split in task.dev_splits}),
-        "hyperparameters": hyperparameters(recipe),
-        "commit": commit(),
-        "hardware": hardware(),
-        "processes": accelerator.num_processes,
-        "worker": f"{platform.node()}:{os.getpid()}",  # of several that share the jobs
-        "precision": accelerator.mixed_precision,
-        "data": provenance(rows),
-        **drawn,
-    }
-
-
-def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:
-    """What was chosen, as against what was given."""
-    plan = asdict(recipe.plan)
-    chosen = {name: plan[name] for name in ("num_train_epochs", "global_batch_size", "max_grad_norm")}
-    settings = resolved(recipe)
-    names = ["optimizer", "schedule", "max_seq_length", "config"]
-    names += [name for name in ("auxiliary_lm", "start_from", "max_train_samples") if settings[name]]
-    names += ["class_weight"] if recipe.class_weight != "equal" else []
-    if recipe.plan.load_best_model_at_end:
-        how = ("eval_steps", "load_best_model_at_end", "metric_for_best_model", "early_stopping_patience")
-        chosen |= {name: plan[name] for name in how}
-    return chosen | {name: settings[name] for name in names}
 
 
 def check_length(length: int, model: PreTrainedModel) -> None:
