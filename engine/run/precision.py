@@ -192,7 +192,7 @@ def _has_exact_onednn() -> bool:
         return False
     chance = torch.Generator().manual_seed(0)
     left, right = torch.randn(256, 512, generator=chance), torch.randn(512, 256, generator=chance)
-    with _on_one_thread():
+    with on_one_thread(), _kernels_as_before():
         use_matmul(ONEDNN)
         return bool((left @ right - left.double() @ right.double()).abs().max() < FP32_ERROR)
 
@@ -201,7 +201,7 @@ def _measure(names: list[str]) -> dict[str, float]:
     """Time the products in turns."""
     seconds = {name: [float("inf")] * len(PRODUCTS) for name in names}
     began, rounds = time.perf_counter(), 0
-    with _on_one_thread(), torch.inference_mode():
+    with on_one_thread(), _kernels_as_before(), torch.inference_mode():
         while rounds < ROUNDS or time.perf_counter() - began < SECONDS:
             rounds += 1
             for name in names:
@@ -226,12 +226,26 @@ def _time(work: Callable[[], Any]) -> float:
 
 
 @contextmanager
-def _on_one_thread() -> Iterator[None]:
-    """As it was before, afterwards. Several threads wait for the slowest, and processes of one thread are compared."""
-    threads, before = torch.get_num_threads(), _switch().fp32_precision
-    torch.set_num_threads(1)
+def on_one_thread() -> Iterator[int]:
+    """Compute on one thread within the block; yield how many there are outside of it.
+
+    Several threads wait for the slowest, and processes of one thread are compared. Where there is one anyway nothing is
+    set: after that torch makes a pool of threads, which a process that is forked could not use.
+    """
+    threads = torch.get_num_threads()
+    if threads > 1:
+        torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        if threads > 1:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def _kernels_as_before() -> Iterator[None]:
+    before = _switch().fp32_precision
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
         _switch().fp32_precision = before

@@ -24,6 +24,7 @@ from torch._subclasses.fake_tensor import (
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from engine.run.precision import on_one_thread
 from engine.train.batch import Batch, Loss
 
 
@@ -199,12 +200,8 @@ def measured_peak(dtype: torch.dtype, seconds: float = 0.3) -> float:
 
     One thread, since several wait for the slowest: beside other programs they would show a tenth of the peak.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with on_one_thread() as threads:
         return threads * _one_thread(dtype, seconds)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _one_thread(dtype: torch.dtype, seconds: float) -> float:
