@@ -72,6 +72,8 @@ def kept(asked: Options, argv: Sequence[str], way: str, task: str, seed: int) ->
     if not path.exists():
         asked.out.mkdir(parents=True, exist_ok=True)
         environment = {"ACCELERATE_USE_CPU": "true", **os.environ, "OMP_NUM_THREADS": "1"}
+        if way == "default":  # Trainer takes bf16 from it, too
+            environment["ACCELERATE_MIXED_PRECISION"] = "no"
         command = [sys.executable, "-m", "benchmarks.finetuning", *argv, "--one", way, task, str(seed)]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, cwd=Path.cwd())
         path.write_text(done.stdout.strip().splitlines()[-1])
