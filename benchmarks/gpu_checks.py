@@ -9,7 +9,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from benchmarks.ours import AtEvaluations, assembled
+from benchmarks.plain import Family
 from benchmarks.settings import Setting, bert, gpt2
 from corpus.text.source import Source
 from engine.run.checkpoint import Run
@@ -56,11 +57,15 @@ class Bench:
 
     @property
     def bert(self) -> Setting:
-        return Setting("bert", bert(2, *((32, 2) if self.tiny else (256, 4))), length=32 if self.tiny else 128, batch=8)
+        return self._setting("bert", bert)
 
     @property
     def gpt2(self) -> Setting:
-        return Setting("gpt2", gpt2(2, *((32, 2) if self.tiny else (256, 4))), length=32 if self.tiny else 128, batch=8)
+        return self._setting("gpt2", gpt2)
+
+    def _setting(self, family: Family, model: Callable[[int, int, int], dict[str, Any]]) -> Setting:
+        hidden, heads, length = (32, 2, 32) if self.tiny else (256, 4, 128)
+        return Setting(family, model(2, hidden, heads), length=length, batch=8)
 
 
 def check_gradients(bench: Bench) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import torch
 
-from engine.run.precision import measured_rates
+from engine.run.precision import describe_processor, measured_rates, name_mixed_precision
 from engine.run.runtime import commit, hardware
+from engine.run.system import available_cores
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate")
 
@@ -96,7 +97,7 @@ def _held(pid: int) -> float:
 def name_precision(mixed_precision: str, matmul: str) -> str:
     """What a way is called that computes so: bf16, fp32, or fp32_onednn where the kernels are not torch's default."""
     kernels = "_onednn" if matmul == "onednn" and mixed_precision == "no" else ""
-    return f"{'fp32' if mixed_precision == 'no' else mixed_precision}{kernels}"
+    return name_mixed_precision(mixed_precision) + kernels
 
 
 def machine() -> dict[str, Any]:
@@ -104,19 +105,13 @@ def machine() -> dict[str, Any]:
     return {
         "commit": commit(),
         "hardware": hardware(),
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cpu": next((line.split(":")[1].strip() for line in describe_processor("model name")), platform.processor()),
+        "cores": available_cores(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "gflops": measured_rates(),  # bf16 is among them if the processor has such instructions
         "load": round(os.getloadavg()[0], 1),  # at the end, this command's own included
         **{name: version(name) for name in LIBRARIES},
     }
-
-
-def _cpu_name() -> str:
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def finish(result: dict[str, Any]) -> None:

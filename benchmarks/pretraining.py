@@ -24,8 +24,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,7 +45,7 @@ from corpus.text.medium import Text
 from corpus.text.source import Source
 from engine.run.checkpoint import Run
 from engine.run.options import read_options
-from engine.run.precision import precision_of
+from engine.run.precision import MKL, kernels_as_before, precision_of, use_matmul
 from engine.run.runtime import make_accelerator, program, seed_weights
 from engine.run.tracking import Tracker
 from engine.train.batch import Batch, Loss
@@ -190,20 +189,11 @@ def plain_way(
 
 
 def turn(way: Plain, steps: int, our_kernels: bool) -> None:
-    with nullcontext() if our_kernels else as_torch_comes():
+    with kernels_as_before():
+        if not our_kernels:
+            use_matmul(MKL)  # a user has torch's
         losses = list(way.steps(steps))
         torch.stack(losses).tolist()  # on a GPU, this waits for the last step
-
-
-@contextmanager
-def as_torch_comes() -> Iterator[None]:
-    """Without the matmul kernels that `engine.run.precision` may have chosen: a user has torch's."""
-    switch: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    chosen, switch.fp32_precision = switch.fp32_precision, "none"
-    try:
-        yield
-    finally:
-        switch.fp32_precision = chosen
 
 
 def logged_speed(run: Path) -> list[float]:

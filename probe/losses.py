@@ -28,7 +28,7 @@ def judge_causal(
     encoded = [asked.encode(text) for text in texts]
     windows = [part for ids in encoded for part in cut([*asked.start, *ids], window, stride)]
     losses, tokens, places = [], [], []
-    for batch in in_batches(windows, window):
+    for batch in chunks(windows, max(1, AT_ONCE // window)):
         x = padded([part.ids for part in batch])
         rows = [(row, place) for row, part in enumerate(batch) for place in range(part.first, len(part.ids))]
         row, place = torch.tensor(rows).unbind(1)
@@ -106,10 +106,6 @@ def cut(ids: list[int], window: int, stride: int) -> Iterator[Window]:
         yield Window(ids[begin:end], judged - begin)
         judged = end
         begin = end - max(1, window - stride)  # a token is judged behind one at least
-
-
-def in_batches(windows: list[Window], window: int) -> Iterator[list[Window]]:
-    return chunks(windows, max(1, AT_ONCE // window))
 
 
 def chunks(items: list[Any], size: int) -> Iterator[list[Any]]:

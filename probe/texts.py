@@ -11,6 +11,7 @@ from corpus.text.held_out import division
 from corpus.text.opening import Corpus
 from corpus.text.readers import documents
 from corpus.text.source import Kind, Source, Whitespace
+from engine.run.recipe import find_recipe
 from engine.run.recipe_reader import Reader, compose
 from engine.run.saved import located
 
@@ -53,14 +54,13 @@ def named(corpus: str) -> tuple[tuple[Source, ...], float]:
         raise ValueError(
             f"--corpus is {corpus!r}; it is a recipe (.yaml), or KIND:PATH with a KIND of {', '.join(kinds)}"
         )
-    if not Path(corpus).is_file():
-        raise FileNotFoundError(f"no recipe at {corpus}")
-    root = compose(Path(corpus))
+    recipe = find_recipe(Path(corpus))
+    root = compose(recipe)
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     node = next((value for key, value in pairs if key.value == "corpus"), None)
     if node is None:
         raise ValueError(f"{corpus} has no section corpus, which a recipe of pretraining has")
-    section: Corpus = Reader(Path(corpus), Corpus, node).value(Corpus, node, "corpus")
+    section: Corpus = Reader(recipe, Corpus, node).value(Corpus, node, "corpus")
     return section.sources, section.held_out
 
 

@@ -85,20 +85,21 @@ def spelt_out(argv: list[str], booleans: set[str]) -> list[str]:
     full = []
     for word, behind in pairwise([*argv, ""]):
         full.append(word)
-        is_boolean = word.startswith("--") and _name_of(word) in booleans and "=" not in word
+        is_boolean = word.startswith("--") and option_name(word) in booleans and "=" not in word
         if is_boolean and behind.lower() not in ("true", "false"):
             full.append("True")
     return full
 
 
-def _name_of(word: str) -> str:
+def option_name(word: str) -> str:
+    """The key that an option means: `--plan.max-steps=3` means plan.max_steps."""
     return word.partition("=")[0].removeprefix("--").replace("-", "_")
 
 
 def unknown_option(argv: list[str], known: list[str], prog: str) -> str | None:
     """What to say instead of an option that there is not; None where that is not what is wrong, or nothing is near."""
     for word in argv:
-        option, name = word.partition("=")[0], _name_of(word)
+        option, name = word.partition("=")[0], option_name(word)
         if not option.startswith("--") or name in known:
             continue
         advice = right_key(name, known, "--{}".format)

@@ -66,7 +66,7 @@ MEASURED = Precision()
 
 
 def choose_precision(asked: Precision, device: torch.device) -> tuple[Precision, str]:
-    """What to compute with on this device, and for the log, why. What was asked for is done, though it be slower.
+    """What to compute with on this device, and for the log, why. What was asked for is done, even if it is slower.
 
     The launcher may ask for bf16, and on a GPU for no mixed precision; on a CPU its `no` is what it says when nobody
     asked. Errors: ValueError for fp16 and fp8.
@@ -89,7 +89,7 @@ def _on_card(mixed: MixedPrecision, device: torch.device) -> tuple[Precision, st
     native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     chosen: MixedPrecision = mixed if mixed != "auto" else BF16 if native else "no"
     slow = " (WARNING: this card emulates bf16; say --mixed_precision no)" if chosen == BF16 and not native else ""
-    return Precision(chosen), f"precision {_name(chosen)}{slow}"
+    return Precision(chosen), f"precision {name_mixed_precision(chosen)}{slow}"
 
 
 def _on_cpu(mixed: MixedPrecision, asked_matmul: Matmul) -> tuple[Precision, str]:
@@ -97,7 +97,7 @@ def _on_cpu(mixed: MixedPrecision, asked_matmul: Matmul) -> tuple[Precision, str
     matmul: Any = asked_matmul if asked_matmul in rates else _fastest({n: r for n, r in rates.items() if n != BF16})
     fastest = _fastest({n: r for n, r in rates.items() if n in (matmul, BF16)})
     chosen: MixedPrecision = mixed if mixed != "auto" else BF16 if fastest == BF16 else "no"
-    words = f"precision {_name(chosen)}, fp32 matrix products by {WORDS[matmul]} ({_in_words(rates)})"
+    words = f"precision {name_mixed_precision(chosen)}, fp32 matrix products by {WORDS[matmul]} ({_in_words(rates)})"
     if asked_matmul not in ("auto", matmul):
         words += f"; {WORDS[asked_matmul]} was asked for, but is not exact on this processor"
     if chosen == BF16 and fastest != BF16:
@@ -110,7 +110,8 @@ def _on_cpu(mixed: MixedPrecision, asked_matmul: Matmul) -> tuple[Precision, str
 WORDS = {MKL: "MKL" if torch.backends.mkl.is_available() else "torch's default", ONEDNN: "oneDNN", BF16: "bf16"}
 
 
-def _name(mixed: str) -> str:
+def name_mixed_precision(mixed: str) -> str:
+    """What Accelerate calls no mixed precision is fp32."""
     return "fp32" if mixed == "no" else mixed
 
 
@@ -174,16 +175,20 @@ def measured_rates() -> dict[str, float]:
     return rates
 
 
+def describe_processor(*names: str) -> list[str]:
+    """The lines of Linux's /proc/cpuinfo that begin with one of `names`, each once; none on other systems."""
+    lines = INSTRUCTIONS.read_text().splitlines() if INSTRUCTIONS.exists() else []
+    return sorted({line for line in lines if line.startswith(names)})
+
+
 def _machine() -> str:
     """A name for this kind of processor, and this torch."""
-    lines = INSTRUCTIONS.read_text().splitlines() if INSTRUCTIONS.exists() else []
-    about = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    about = describe_processor("model name", "flags", "Features", "CPU part")
     return hashlib.sha256("\n".join([torch.__version__, *about]).encode()).hexdigest()[:16]
 
 
 def _has_bf16() -> bool:
-    lines = INSTRUCTIONS.read_text().splitlines() if INSTRUCTIONS.exists() else []
-    return any(NATIVE_BF16 & set(line.split()) for line in lines if line.startswith(("flags", "Features")))
+    return any(NATIVE_BF16 & set(line.split()) for line in describe_processor("flags", "Features"))
 
 
 def _has_exact_onednn() -> bool:
@@ -192,7 +197,7 @@ def _has_exact_onednn() -> bool:
         return False
     chance = torch.Generator().manual_seed(0)
     left, right = torch.randn(256, 512, generator=chance), torch.randn(512, 256, generator=chance)
-    with on_one_thread(), _kernels_as_before():
+    with on_one_thread(), kernels_as_before():
         use_matmul(ONEDNN)
         return bool((left @ right - left.double() @ right.double()).abs().max() < FP32_ERROR)
 
@@ -201,7 +206,7 @@ def _measure(names: list[str]) -> dict[str, float]:
     """Time the products in turns."""
     seconds = {name: [float("inf")] * len(PRODUCTS) for name in names}
     began, rounds = time.perf_counter(), 0
-    with on_one_thread(), _kernels_as_before(), torch.inference_mode():
+    with on_one_thread(), kernels_as_before(), torch.inference_mode():
         while rounds < ROUNDS or time.perf_counter() - began < SECONDS:
             rounds += 1
             for name in names:
@@ -243,7 +248,8 @@ def on_one_thread() -> Iterator[int]:
 
 
 @contextmanager
-def _kernels_as_before() -> Iterator[None]:
+def kernels_as_before() -> Iterator[None]:
+    """Whatever `use_matmul` does within the block, the kernels are afterwards what they were."""
     before = _switch().fp32_precision
     try:
         yield

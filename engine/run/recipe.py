@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from engine.run.options import called_as, read_options
+from engine.run.options import called_as, option_name, read_options
 from engine.run.recipe_help import as_text
 from engine.run.recipe_reader import Reader, ReaderOfChanges, compose, field_types, join_keys
 
@@ -42,23 +42,23 @@ def read(recipe_class: type[R], argv: list[str], prog: str = "", example: str = 
     recipe = load(recipe_class, Path(argv[0]))
     if len(argv) == 1:
         return recipe
-    added, rest = new_keys(recipe, argv[1:])
+    added, rest = split_new_keys(recipe, argv[1:])
     if added:
         recipe = changed(recipe, added, "the command line")
-    for key in displaced(recipe, {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in rest}):
+    for key in find_displaced(recipe, set(map(option_name, rest))):
         rest += [f"--{key}", "0"]
     recipe = read_options(recipe_class, rest, prog=f"{prog} {argv[0]}".strip(), default=recipe)
     _refuse_not_finite(recipe)
     return recipe
 
 
-def new_keys(recipe: Any, argv: list[str]) -> tuple[dict[str, Any], list[str]]:
+def split_new_keys(recipe: Any, argv: list[str]) -> tuple[dict[str, Any], list[str]]:
     """The options that add a key to a section whose keys are free, such as --model.from; and the other options."""
     added, rest, words = {}, [], list(argv)
     while words:
         word = words.pop(0)
-        name, equals, value = word.removeprefix("--").partition("=")
-        *path, last = name.replace("-", "_").split(".")
+        _, equals, value = word.partition("=")
+        *path, last = option_name(word).split(".")
         section: Any = recipe
         for part in path:
             section = section.get(part) if isinstance(section, dict) else getattr(section, part, None)
@@ -69,17 +69,18 @@ def new_keys(recipe: Any, argv: list[str]) -> tuple[dict[str, Any], list[str]]:
     return added, rest
 
 
-def displaced(recipe: Any, keys: Set[str]) -> list[str]:
-    """The keys whose values give way to others: of a section's ALTERNATIVES, such as max_steps and minutes, the one
-    that is said last is meant, unless two are said at once."""
-    gone = []
+def find_displaced(recipe: Any, keys: Set[str]) -> list[str]:
+    """The keys whose values give way to those that `keys` give: a section's ALTERNATIVES, such as max_steps and
+    minutes, exclude each other. None of them gives way where two are given at once."""
+    found = []
     for key in keys:
         path, _, last = key.rpartition(".")
         section = getattr(recipe, path, None)
-        others = [name for name in getattr(section, "ALTERNATIVES", ()) if name != last]
-        if last in getattr(section, "ALTERNATIVES", ()) and not keys & {f"{path}.{name}" for name in others}:
-            gone += [f"{path}.{name}" for name in others if getattr(section, name)]
-    return gone
+        alternatives = getattr(section, "ALTERNATIVES", ())
+        others = [name for name in alternatives if name != last]
+        if last in alternatives and not keys & {f"{path}.{name}" for name in others}:
+            found += [f"{path}.{name}" for name in others if getattr(section, name)]
+    return found
 
 
 def load(recipe_class: type[R], path: Path) -> R:
@@ -122,7 +123,7 @@ def changed(recipe: R, changes: Mapping[str, Any], where: str) -> R:
     `where` names the changes in errors. Errors: ValueError for an unknown key or a value of the wrong kind.
     """
     values = resolved(recipe)
-    changes = {**changes, **dict.fromkeys(displaced(recipe, changes.keys()), 0)}
+    changes = {**changes, **dict.fromkeys(find_displaced(recipe, changes.keys()), 0)}
     for key, value in changes.items():
         *path, last = key.split(".")
         section: Any = values

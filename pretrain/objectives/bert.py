@@ -159,7 +159,7 @@ class Bert(Objective[Text]):
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         reading = {"read": batch.y["read"]} if reads_selectively(model) else {}
         places = batch.y["slots" if reading else "positions"]
-        encoded = heads.encode(model, visible(model, batch), **reading)
+        encoded = heads.encode(model, prepare_inputs(model, batch), **reading)
         gathered = encoded[0].flatten(0, 1).index_select(0, places)  # (M, H): only what is asked
         total, correct = vocabulary_sums(model, gathered, batch.y["tokens"])
         sums = {"masked_lm": total} if model.training else {"masked_lm": total, "masked_lm_correct": correct}
@@ -219,7 +219,7 @@ class Bert(Objective[Text]):
         ]
 
 
-def visible(model: Any, batch: Batch) -> dict[str, Tensor]:
+def prepare_inputs(model: Any, batch: Batch) -> dict[str, Tensor]:
     """x, with an attention mask that transformers need not look into: on a GPU it would wait for every look."""
     x = dict(batch.x)
     mask = x.pop("attention_mask")
