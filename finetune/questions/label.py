@@ -150,7 +150,7 @@ class Label(TextQuestion):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         logits = model(**batch.x).logits.float()  # (B, K)
-        weights = None if self.weights is None else self.weights.to(logits.device)
+        weights = None if self.weights is None else self.weights.to(logits.device, non_blocking=True)
         return {"loss": nn.functional.cross_entropy(logits, batch.y["label"], weights, reduction="sum")}
 
     def weigh_labels(self, task: Task, train: Dataset) -> "Label":
