@@ -3,9 +3,9 @@
     python -m benchmarks.gpu            bert-base at 128 and 512, gpt2-small at 1,024, fine-tuning bert-base
     python -m benchmarks.gpu --tiny     all of it with tiny models on the CPU, to try the command
 
-It needs no network: text and vocabulary are those of benchmarks.sample. Each part is a process of its own, so that one
-that fails leaves the others alone; it ends as soon as the time is over, and what there is no time for is left out. The
-table names both. The status is not 0 if a part fails.
+It needs no network: text and vocabulary come from benchmarks.sample. Each part runs in its own process, so the others
+still run if one fails. When the time is over, the running part is stopped and the rest is left out. The table shows
+both. The exit status is not 0 if a part fails.
 
 gradients    loss and gradient in fp32 are the CPU's
 resume       a run that is stopped and resumed is one that is not, bit for bit
@@ -48,7 +48,7 @@ CHECKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "fsdp2": gpu_checks.check_fsdp2,
     "waits": gpu_checks.check_waits,
 }
-IN_FP32 = ("gradients", "bf16", "compile", "fsdp2")  # the last three say themselves what is in bf16
+IN_FP32 = ("gradients", "bf16", "compile", "fsdp2")  # bf16 itself switches autocast on for its second half
 MEGABYTES, TINY_MEGABYTES = 12.0, 0.4  # of text for the measures
 FOR_CHECKS = 0.4  # and for the checks
 TURNS, STEPS = 10, 4  # of each way, see benchmarks.pretraining
@@ -60,14 +60,14 @@ LONGEST_REASON = 160  # characters
 class Options:
     """Check and measure on one GPU."""
 
-    minutes: float = 8.0  # after which nothing is begun or goes on
+    minutes: float = 8.0  # at most; then the running part is stopped
     only: tuple[str, ...] = ()  # these parts alone
     tiny: bool = False  # tiny models on the CPU
 
 
 @dataclass(frozen=True)
 class Part:
-    """How a part ended: "passed", "measured", "failed" or "left out"; what it found, or why not."""
+    """How a part ended: "passed", "measured", "failed" or "left out"; its results, or the reason."""
 
     name: str
     verdict: str
@@ -111,7 +111,7 @@ def part_names(tiny: bool) -> list[str]:
 
 
 def run_part(name: str, home: Path, end: float, tiny: bool) -> Part:
-    """Do a part in a process of its own, until it is done or the time is over.
+    """Run a part in its own process, until it ends or the time is over.
 
     It is forked, to spare the imports: this process must not have touched the card, or its children could not.
     """
@@ -132,7 +132,7 @@ def run_part(name: str, home: Path, end: float, tiny: bool) -> Part:
 
 
 def become_part(name: str, home: Path, tiny: bool) -> NoReturn:
-    """Do the part, leave NAME.json, and end; what is said on the way is in NAME.txt."""
+    """Run the part, write its results to NAME.json and its output to NAME.txt, and exit."""
     status = 1
     try:
         os.setsid()
@@ -196,7 +196,7 @@ def in_words(found: dict[str, Any], of: str = "") -> str:
 
 
 def do_part(name: str, home: Path, tiny: bool) -> dict[str, Any]:
-    """What the part found. Errors: whatever goes wrong in it."""
+    """Run the part in this process and return its results. Errors: those of the part."""
     if name == "text":
         return write_text(home, TINY_MEGABYTES if tiny else MEGABYTES)
     folder = home / name

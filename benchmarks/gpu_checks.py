@@ -1,6 +1,6 @@
-"""Does it compute on a GPU what it computes on a CPU?  The checks of `benchmarks.gpu`, each a function of a `Bench`.
+"""Does a GPU compute the same as a CPU?  The checks of `benchmarks.gpu`.
 
-A check returns what it measured, and raises CheckFailed if that is not what it must be.
+A check takes a `Bench` and returns what it measured. It raises CheckFailed if the result is wrong.
 """
 
 import copy

@@ -88,7 +88,7 @@ def main(argv: list[str]) -> None:
 def choose_passes(steps: dict[str, dict[str, float]]) -> float:
     """How many passes over the training rows both fine-tunings make: as many as there is time for.
 
-    It is chosen once and written down, so the two are trained alike, and a resume goes on as it began.
+    It is chosen once and written down, so the two are trained alike, and a resume keeps it.
     """
     path = FOLDER / "passes.json"
     if path.exists():

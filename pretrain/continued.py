@@ -1,4 +1,4 @@
-"""What is learnt already?  Training that goes on from a checkpoint: `model: {from: FOLDER_OR_HUB_ID}`.
+"""What is learnt already?  Training that continues from a checkpoint: `model: {from: FOLDER_OR_HUB_ID}`.
 
 Continued, domain-adaptive pretraining (Gururangan et al. 2020, arXiv 2004.10964). The checkpoint brings its config, its
 weights and its tokenizer. What the recipe's `model:` section says beside `from` changes the config: dropout, or more

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
 
 
 def pretrain(recipe: PretrainRecipe) -> Path:
-    """Pretrain a model by a recipe, or go on where an earlier call or launch was stopped. Return the model's folder.
+    """Pretrain a model by a recipe, or resume where an earlier call or launch stopped. Return the model's folder.
 
     Errors: ValueError and OSError for what is wrong with recipe, data or disk; `engine.run.processes.Stopped` once a
     signal came and the state is saved; FloatingPointError for a training that is lost.

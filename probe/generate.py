@@ -1,4 +1,4 @@
-"""How does a text go on, or what stands in its gap?  A causal LM writes; a masked LM fills each [MASK].
+"""How does a text continue, or what stands in its gap?  A causal LM writes; a masked LM fills each [MASK].
 
     cloze generate MODEL --prompt "In the year"
     cloze generate MODEL --prompt "The old man sat by the [MASK]."
@@ -26,13 +26,13 @@ from probe.language_models import LanguageModel, open_language_model
 
 @dataclass(frozen=True)
 class Options:
-    """Write on from a prompt, or fill its gaps.
+    """Continue a prompt, or fill its gaps.
 
     Example: cloze generate runs/try/bert --prompt "The [MASK] of the array."
     """
 
     model: tyro.conf.Positional[str]  # a run, a folder or a Hub id
-    prompt: str = ""  # the text that goes on, or that has [MASK] in it; "": a text from its beginning
+    prompt: str = ""  # the text to continue, or one with [MASK] in it; "": a text from its beginning
     file: Path | None = None  # a file that holds the prompt
     max_new_tokens: int = 100  # at most; a text may end before
     temperature: float = 1.0  # below 1: likelier words; 0: the likeliest

@@ -19,7 +19,7 @@ from typing import Any
 from engine.run.recipe_reader import field_types, join_keys
 
 REQUIRED = "(required)"
-NOTE = "* may change when a run goes on"
+NOTE = "* may change when a run is resumed"
 NAME, DEFAULT, NARROWEST = 30, 14, 40  # characters of the columns; of the meanings
 
 

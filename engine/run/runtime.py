@@ -81,12 +81,12 @@ def make_accelerator(seed: int, asked: Precision = MEASURED) -> Accelerator:
     """
     stop_with_launcher()  # a program that was not started by `python -m`, too
     sharded = shards_asked_for()
-    company = InitProcessGroupKwargs(timeout=STARTING)
-    state = PartialState(parse_flag_from_env("ACCELERATE_USE_CPU"), **company.to_kwargs())
+    joining = InitProcessGroupKwargs(timeout=STARTING)
+    state = PartialState(parse_flag_from_env("ACCELERATE_USE_CPU"), **joining.to_kwargs())
     refuse_ranks_apart(state.num_processes)
     choice = [choose_precision(asked, state.device)] if state.is_main_process else [None]
     precision, words = broadcast_object_list(choice)[0]
-    accelerator = Accelerator(mixed_precision=precision.mixed_precision, kwargs_handlers=[company])
+    accelerator = Accelerator(mixed_precision=precision.mixed_precision, kwargs_handlers=[joining])
     if accelerator.device.type == "cpu":
         use_matmul(precision.matmul)
         keep_memory()

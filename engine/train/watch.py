@@ -1,6 +1,6 @@
 """Which steps are not taken?  Those whose gradient is not finite; and those whose loss is out of all proportion.
 
-Skipping of NaN gradients and of loss spikes. It is decided on the device, so that a GPU goes on at once; the numbers
+Skipping of NaN gradients and of loss spikes. It is decided on the device, so that a GPU continues at once; the numbers
 come to the CPU while the next step is computed, and are looked at there before that one is taken.
 """
 
