@@ -15,7 +15,9 @@ real = builtins.__import__
 
 
 def import_elsewhere(name, globals=None, *rest, **more):
-    if name in ("fcntl", "resource") and str((globals or {}).get("__file__", "")).startswith("ROOT"):
+    importer = str((globals or {}).get("__file__", ""))
+    ours = importer.startswith("ROOT/") and "site-packages" not in importer
+    if name in ("fcntl", "resource") and ours:
         raise ImportError(name)  # as on Windows, for our own files
     return real(name, globals, *rest, **more)
 
