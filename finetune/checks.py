@@ -18,12 +18,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from engine.run.checkpoint import Run
 from engine.run.disk import remove
 from engine.run.states import states, step_of
+from engine.run.tracking import beside_baseline
 from engine.train.loop import Hooks
 from engine.train.sharding import shards_asked_for
 from finetune.ask.predict_split import Encodings, predict_encoded
 from finetune.jobs import Job
 from finetune.questions.encoding import Predictions
 from finetune.tasks.metrics import score, score_baseline
+from finetune.tasks.task import Task
 from tokenizer.load import fit_tokenizer
 
 if TYPE_CHECKING:
@@ -70,6 +72,17 @@ def by_split(scores: Scores, before: str = "") -> dict[str, float]:
     return {f"{before}{split}_{name}": value for split, names in scores.items() for name, value in names.items()}
 
 
+def score_words(task: Task, values: dict[str, float], before: str = "") -> list[str]:
+    """What the console says of an evaluation: the task's headline on each dev split, beside its baseline. The names in
+    `values` are those of `by_split`, with `before` in front."""
+    lines = []
+    for split in task.dev_splits:
+        is_undefined = values.get(f"{before}{split}_undefined")
+        words = beside_baseline(f"{before}{split}_{task.headline}", values)
+        lines.append(words + (" (undefined: all answers of the model are alike)" if is_undefined else ""))
+    return lines
+
+
 class Checks(Hooks):
     """Evaluations on the dev rows during training, and the best model of them."""
 
@@ -103,6 +116,9 @@ class Checks(Hooks):
         value = scores[self.encodings.task.dev_splits[0]].get(self.metric, math.nan)
         self.values[step] = value if math.isfinite(value) else None
         return by_split(scores, "eval_") | self.baselines
+
+    def in_words(self, found: dict[str, float]) -> list[str]:
+        return score_words(self.encodings.task, found, "eval_")
 
     def keep(self, model: nn.Module, step: int) -> None:
         assert isinstance(model, PreTrainedModel)

@@ -37,7 +37,7 @@ from engine.train.loop import Training, train
 from finetune.ask.predict_split import Encodings, find_test_splits, predict_rows
 from finetune.batches import make_epochs
 from finetune.card import make_card
-from finetune.checks import Checks, Scores, by_split, check_choices, drop_best, score_dev
+from finetune.checks import Checks, Scores, by_split, check_choices, drop_best, score_dev, score_words
 from finetune.decoder import WithLanguageModel, add_frame, refuse_encoder
 from finetune.facts import job_facts
 from finetune.jobs import RUNS, Job, find_start, is_ready, list_jobs, write_job_list, write_results
@@ -79,6 +79,8 @@ def finetune(recipe: FinetuneRecipe) -> list[dict[str, Any]]:
     shared = shared_part(recipe)
     compare = check_agreement(recipe, shared, accelerator)
     found = list_jobs(recipe)
+    if recipe.overwrite or not all(job.finished for job in found):
+        located(recipe.model)  # what is not there is said before anything is read
     run = Run(folder, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
     if accelerator.is_main_process:
         write_job_list(run.folder, found)
@@ -232,7 +234,7 @@ def train_job(
     if recipe.auxiliary_lm:
         refuse_encoder(model)
     read_first(model)
-    tracker.note(f"{job.words}: starting random: {', '.join(fresh)}")
+    tracker.note(f"{job.words}: weights that are not pretrained and start random: {', '.join(fresh)}")
     encoded = encodings.of(task.train_split, tokenizer, recipe.max_seq_length)
     report_data(job, encodings, encoded, tokenizer, tracker, accelerator)
     if recipe.class_weight == "balanced":
@@ -294,7 +296,8 @@ def evaluate_job(
             raise FloatingPointError(f"{strange[0]} on {split} is {names[strange[0]]}, which is no score")
     if not job.recipe.plan.eval_steps:  # else the last evaluation, or the best, is in the log
         steps = read_training_facts(job)["steps"]
-        tracker.log(steps, **by_split(metrics), **by_split(baselines, "baseline_"))
+        values = by_split(metrics) | by_split(baselines, "baseline_")
+        tracker.log_evaluation(steps, values, score_words(task, values))
     if accelerator.is_main_process:
         for split, predictions in found.items():
             write_predictions(job.folder, task, split, rows[split], predictions)

@@ -13,7 +13,7 @@ from corpus.medium import Medium, OpenCorpus
 from engine.publish.curves import curves
 from engine.publish.hub import Publisher
 from engine.run.checkpoint import Run
-from engine.run.tracking import Tracker
+from engine.run.tracking import Tracker, beside_baseline, fitted
 from engine.train.batch import Batch
 from engine.train.batches import Batches, Position
 from engine.train.evaluation import measure
@@ -105,7 +105,9 @@ def train_and_export(
     run.bind(corpus=corpus.fingerprint, **{medium.processor_name: medium.stamp})
     parts = replace(assemble(recipe, medium, corpus, model, accelerator), origin=origin)
     if accelerator.is_main_process and not (run.folder / "data_report.md").exists():
-        tracker.note(write_data_report(run.folder, corpus, parts.batches.examples(), recipe.objective, medium))
+        said = write_data_report(run.folder, corpus, parts.batches.examples(), recipe.objective, medium)
+        tracker.note(fitted(said, rows=3))
+        tracker.note(f"all of it is in {run.folder / 'data_report.md'}")
     checks = Checks(recipe, medium, corpus, parts, run, tracker, publisher, accelerator)
     steps = train(training_of(recipe, medium, parts, checks, run.folder), run, tracker, accelerator)
     about = card(recipe, model, medium, corpus, checks.found[steps], origin)
@@ -142,6 +144,9 @@ class Checks(Hooks):
             self.tracker.show("samples", step, exhibits)
         found = self.found[step] = objective.metrics(sums, counts)
         return {f"eval_{name}": value for name, value in found.items()} | self.baselines
+
+    def in_words(self, found: dict[str, float]) -> list[str]:
+        return [beside_baseline(f"eval_{term.headline}", found) for term in self.recipe.objective.terms]
 
     def publish(self, step: int) -> None:
         target = self.publisher.wants(step)

@@ -22,6 +22,7 @@ from engine.run.tracking import Tracker
 from networks import heads
 from pretrain.assembly import build_model, train_and_export
 from pretrain.continued import check_tokenizer, take_weights
+from pretrain.enough import check_amount
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 
@@ -67,6 +68,9 @@ def pretrain(recipe: PretrainRecipe) -> Path:
         )
     fit_tokenizer(tokenizer, model)
     agree(accelerator, tokenizer=text.stamp, model=weights(model))
+    if accelerator.is_main_process and not (run.folder / "data_report.md").exists():
+        for line in check_amount(recipe, tokenizer.backend_tokenizer):
+            tracker.note(line)
     held_out_tokens = recipe.max_eval_samples * max(phase.size for phase in recipe.phases)
     with open_corpus(recipe.corpus, text, recipe.seed, run.folder, accelerator, held_out_tokens) as corpus:
         return train_and_export(recipe, text, corpus, model, run, tracker, publisher, accelerator, origin)
