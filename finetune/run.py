@@ -183,7 +183,7 @@ def run_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Acce
             clear_up(job)
         tracker.close()
         return
-    card = make_card(encodings.task, model, line)
+    card = make_card(encodings.task, model, line, job.recipe.hub)
     # What was chosen on dev is in the model's config now.
     folder = run.export(model, fit_tokenizer(tokenizer, model), card, job.recipe.hub.repo)
     publisher.finish(folder, facts["steps"])

@@ -96,6 +96,12 @@ def check_least(section: Any, least: float, *names: str, before: str = "") -> No
             raise ValueError(f"{before}{name} is {getattr(section, name)}; it must be {least:g} or more")
 
 
+def check_one_line(name: str, value: str) -> None:
+    """Refuse words that would break a table or a list. Errors: ValueError."""
+    if set("\n\r|") & set(value):
+        raise ValueError(f"{name} is {value!r}; it must be one line without |")
+
+
 def check_seed(seed: int) -> None:
     """Refuse what the random generators do not take. Errors: ValueError."""
     if not 0 <= seed < 1 << 32:

@@ -253,7 +253,9 @@ def test_the_dashboard_lays_all_runs_over_each_other_and_follows_them(runs, tmp_
     )  # fmt: skip
     try:
         said = dashboard.stdout.readline()
-        address = re.fullmatch(rf"3 runs of {runs} at (http://127\.0\.0\.1:\d+/)  \(Ctrl-C ends it\)\n", said)[1]
+        address = re.fullmatch(
+            rf"3 runs of {runs} at (http://127\.0\.0\.1:\d+/)\?smoothing=0  \(Ctrl-C ends it\)\n", said
+        )[1]
 
         def curve(name: str, metric: str) -> list[tuple[int, float]]:
             lines = asked(address, "get_logs", project="cloze", run=name)
@@ -261,7 +263,7 @@ def test_the_dashboard_lays_all_runs_over_each_other_and_follows_them(runs, tmp_
 
         names = [run["name"] for run in asked(address, "get_runs_for_project", project="cloze")]
         assert sorted(names) == ["bert", "glue/rte/seed-0", "gpt"]
-        assert curve("bert", "loss") == [(10, 7.0), (20, 6.0)]
+        assert curve("bert", "loss/loss") == [(10, 7.0), (20, 6.0)]
         assert curve("glue/rte/seed-0", "eval/loss") == [(20, 0.7)]
         if chromium := shutil.which("chromium"):
             shown = subprocess.run(
@@ -273,10 +275,10 @@ def test_the_dashboard_lays_all_runs_over_each_other_and_follows_them(runs, tmp_
 
         with (runs / "bert/metrics.jsonl").open("a") as metrics:
             metrics.write('{"step": 30, "loss": 5.0}\n{"step": 4')
-        eventually(lambda: curve("bert", "loss"), [(10, 7.0), (20, 6.0), (30, 5.0)])
+        eventually(lambda: curve("bert", "loss/loss"), [(10, 7.0), (20, 6.0), (30, 5.0)])
         # The run resumes from the state of step 10.
         (runs / "bert/metrics.jsonl").write_text('{"step": 10, "loss": 7.0}\n{"step": 20, "loss": 6.5}\n')
-        eventually(lambda: curve("bert", "loss"), [(10, 7.0), (20, 6.5)])
+        eventually(lambda: curve("bert", "loss/loss"), [(10, 7.0), (20, 6.5)])
     finally:
         dashboard.send_signal(signal.SIGTERM)
         assert dashboard.wait(10) == 0
