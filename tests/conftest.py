@@ -2,13 +2,14 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,18 @@ def write_recipe(corpus, tokenizer_folder) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A headless Chromium, driven by Playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="this test drives a browser by Playwright")
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("chromium is not installed: this test looks at the page in it")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield opened
+        opened.close()

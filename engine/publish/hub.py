@@ -36,7 +36,7 @@ class Hub:
     or `hf auth login`."""
 
     repo: str = operational("")  # user/name; empty: nothing is pushed
-    private: bool = operational(False)  # of a repository that is made
+    private: bool = operational(False)  # make the repository a private one, if it is made
     every: Literal["save", "end"] = operational("end")  # push each saved step, or the finished model alone
 
     def __post_init__(self) -> None:

@@ -240,21 +240,6 @@ class TestMistakes:
         assert shorten_names(["runs/x", "user/name"]) == ["runs/x", "user/name"]
 
 
-@pytest.fixture
-def browser():
-    """A headless Chromium, driven by Playwright."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="this test drives a browser by Playwright")
-    chromium = shutil.which("chromium")
-    if not chromium:
-        pytest.skip("chromium is not installed: this test looks at the page in it")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield opened
-        opened.close()
-
-
 @pytest.mark.slow
 def test_in_a_browser_every_tab_answers_and_no_other_machine_is_asked(folders, browser):
     names = ["bert", "gpt", "labels", "other labels", "spans", "tags"]
