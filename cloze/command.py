@@ -28,6 +28,7 @@ class Command:
 
     name: str
     module: str  # which has a `main`
+    takes: str  # its arguments
     does: str
 
     @property
@@ -39,26 +40,25 @@ class Command:
 
 
 COMMANDS = (
-    Command("tokenizer", "tokenizer.train", "learn a vocabulary: RECIPE"),
-    Command("prepare", "pretrain.prepare", "tokenize a large corpus before training: RECIPE"),
-    Command("plan", "pretrain.plan", "memory, hours and disk that a run will need: RECIPE"),
-    Command("pretrain", "pretrain.run", "pretrain a model: RECIPE"),
-    Command("finetune", "finetune.run", "fine-tune and evaluate a model on tasks: RECIPE --model M --task T"),
-    Command("table", "finetune.table.__main__", "the GLUE table of fine-tuning runs, beside the published rows: RUNS"),
-    Command("submit", "finetune.submit", "write the zip that the GLUE server takes: RUNS"),
-    Command("predict", "finetune.predict", "answer the rows of a file by a fine-tuned model: MODEL FILE"),
-    Command("generate", "probe.generate", "continue a text, or fill a mask: MODEL"),
-    Command("evaluate", "probe.evaluate", "perplexity of a model on a corpus: MODEL"),
-    Command("playground", "finetune.playground", "a page to play with models: MODEL..."),
-    Command("report", "engine.report", "write the page of a run: RUN..."),
-    Command("dashboard", "engine.dashboard", "the curves of all runs, while they train"),
-    Command("convert", "engine.convert", "write a model in another precision, or as ONNX: MODEL --to FORM"),
-    Command("push", "engine.push", "put a model on the Hub: RUN USER/NAME"),
-    Command("recipes", "cloze.recipes", "list the recipes that come along"),
+    Command("recipes", "cloze.recipes", "", "list the recipes that come along"),
+    Command("tokenizer", "tokenizer.train", "RECIPE", "learn a vocabulary from text"),
+    Command("plan", "pretrain.plan", "RECIPE", "say what a run will need: memory, hours, disk"),
+    Command("prepare", "pretrain.prepare", "RECIPE", "tokenize a large corpus before the run, on many cores"),
+    Command("pretrain", "pretrain.run", "RECIPE", "train a language model on text, or resume the run"),
+    Command("generate", "probe.generate", "MODEL", "continue a text, or fill its gaps"),
+    Command("evaluate", "probe.evaluate", "MODEL...", "perplexity of language models on a text"),
+    Command("finetune", "finetune.run", "RECIPE", "fine-tune a model on labelled rows, and score it"),
+    Command("table", "finetune.table.__main__", "RUN...", "the scores of fine-tuning runs, beside published ones"),
+    Command("submit", "finetune.submit", "RUN...", "write the zip that the GLUE server takes"),
+    Command("predict", "finetune.predict", "MODEL FILE", "let a fine-tuned model answer the rows of a file"),
+    Command("playground", "finetune.playground", "MODEL...", "open a page to play with models"),
+    Command("report", "engine.report", "RUN...", "write the page of a run again"),
+    Command("dashboard", "engine.dashboard", "[FOLDER]", "show the curves of all runs, while they train"),
+    Command("convert", "engine.convert", "MODEL", "write a model in another precision, or as ONNX"),
+    Command("push", "engine.push", "RUN USER/NAME", "put a model on the Hub"),
 )
 
 EXAMPLES = """\
-  cloze recipes
   cloze tokenizer recipes/tokenizer/demo.yaml
   cloze pretrain recipes/pretrain/demo.yaml --name try/bert --plan.max_steps 1000
   cloze finetune recipes/finetune/demo.yaml --name try/pair --model runs/try/bert --task docs/pair
@@ -88,14 +88,18 @@ def main() -> None:
 
 def usage(commands: list[Command]) -> str:
     """What `cloze --help` says."""
-    width = max(len(command.name) for command in commands)
-    listed = "\n".join(f"  {command.name:{width}}  {command.does}" for command in commands)
+    calls = {f"{command.name} {command.takes}": command.does for command in commands}
+    width = max(map(len, calls))
+    listed = "\n".join(f"  {call:{width}}  {does}" for call, does in calls.items())
     return (
-        "usage: cloze COMMAND ...\n\nPretrain BERT and GPT models, fine-tune them, and see where they stand.\n\n"
-        f"commands:\n{listed}\n\nexample:\n{EXAMPLES}\n\n"
-        "cloze COMMAND --help shows its options; of one that takes a RECIPE, every key of a recipe, with its\n"
-        "default and its meaning. cloze --version shows the versions of Cloze and of its libraries.\n"
-        "Several GPUs or processes: accelerate launch --multi_gpu --num_processes N -m cloze COMMAND ..."
+        "usage: cloze COMMAND ...\n\nTrain BERT and GPT models on text, fine-tune them, and compare their scores.\n\n"
+        f"commands:\n{listed}\n\n"
+        "RECIPE is a YAML file with a whole experiment: one of yours, or one that cloze recipes lists. Its\n"
+        "keys are options: --plan.max_steps 1000. RUN is the folder that training leaves, runs/NAME. MODEL is\n"
+        f"a run, a folder that transformers opens, or a Hub id.\n\nexample:\n{EXAMPLES}\n\n"
+        "cloze COMMAND --help shows its options; for pretrain, finetune and tokenizer those are the keys of a\n"
+        "recipe, with default and meaning. cloze --version shows the versions of Cloze and of its libraries.\n"
+        "Several GPUs: accelerate launch --multi_gpu --num_processes N -m cloze COMMAND ..."
     )
 
 

@@ -1,9 +1,11 @@
 """The reference pages, made from docstrings, recipes and launch configs when the site is built (a hook of mkdocs)."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import get_type_hints
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -27,15 +29,27 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def commands() -> Iterator[str]:
-    """Every program, with what its file says of it."""
+    """Every program, with what its file says of it, and its options."""
     yield "# Commands"
     yield "Each takes `--help`. Run them from the folder that holds your recipes and `runs/`."
     for command in COMMANDS:
         if command.exists:
-            module = import_module(command.module)
+            program = import_module(import_module(command.module).main.__module__)
             yield f"## `cloze {command.name}`"
             yield f"From a checkout also `python -m {command.module.removesuffix('.__main__')}`."
-            yield inspect.getdoc(import_module(module.main.__module__)) or ""
+            yield inspect.getdoc(program) or ""
+            if hasattr(program, "Options"):
+                yield table("option", options(program.Options))
+            if command.takes == "RECIPE":
+                yield "Each key of its recipe is an option, too: [Recipes](recipes.md)."
+
+
+def options(kind: type) -> Iterator[Key]:
+    """The options of a program as they are typed; arguments without a name as its help calls them."""
+    (section,) = list_sections(kind)
+    for key, hint in zip(section.keys, get_type_hints(kind, include_extras=True).values(), strict=True):
+        stands_for = [about.metavar for about in getattr(hint, "__metadata__", ()) if getattr(about, "metavar", None)]
+        yield replace(key, name=stands_for[0] if stands_for else f"--{key.name}")
 
 
 def recipes() -> Iterator[str]:
@@ -52,11 +66,15 @@ def recipes() -> Iterator[str]:
         for section in list_sections(getattr(import_module(module), name)):
             yield f"### `{section.name}`" if section.name else "### At the top"
             yield from section.about
-            yield "\n".join(["| key | default | meaning |", "|---|---|---|", *map(row, section.keys)])
+            yield table("key", section.keys)
     yield NOTE.replace("*", "\\*")
     for path in sorted((ROOT / "recipes").rglob("*.yaml")):
         yield f"## {path.relative_to(ROOT)}"
         yield f"```yaml\n{path.read_text(encoding='utf-8').rstrip()}\n```"
+
+
+def table(what: str, keys: Iterable[Key]) -> str:
+    return "\n".join([f"| {what} | default | meaning |", "|---|---|---|", *map(row, keys)])
 
 
 def row(key: Key) -> str:

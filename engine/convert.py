@@ -16,14 +16,14 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import tyro
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
+from tyro.conf import Positional, arg
 
 from engine.run.disk import whole_folder
 from engine.run.options import read_options
@@ -42,15 +42,15 @@ CARD = ("README.md", "curves.png")
 
 @dataclass(frozen=True)
 class Options:
-    """Write a model in another form.
+    """Write a model in another precision or as ONNX, and check that it answers as before.
 
     Example: cloze convert runs/try/bert --to safetensors --dtype bf16
     """
 
-    model: tyro.conf.Positional[str]  # a run's folder, a model's folder, a Hub id
-    to: Literal["safetensors", "onnx"]
-    dtype: Dtype = "fp32"  # of safetensors; ONNX is fp32
-    out: Path | None = None  # else a folder beside the model's: model-bf16, model-onnx
+    model: Annotated[str, Positional, arg(metavar="MODEL")]  # a run's folder, a model's folder, or a Hub id
+    to: Literal["safetensors", "onnx"]  # the form to write
+    dtype: Dtype = "fp32"  # precision of safetensors; ONNX is fp32
+    out: Path | None = None  # the folder to write; without it, one beside the model's: model-bf16, model-onnx
 
 
 @program

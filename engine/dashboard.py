@@ -16,9 +16,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import tyro
+from tyro.conf import Positional, arg
 
 from engine.run.options import read_options
 from engine.run.runtime import program
@@ -32,13 +32,13 @@ SPEED = (PER_SECOND, "mfu", "padding_rate", "data_wait")
 
 @dataclass(frozen=True)
 class Options:
-    """Show the curves of all runs in a browser.
+    """Show the curves of all runs in a browser, also while they train.
 
     Example: cloze dashboard runs --port 7861
     """
 
-    runs: tyro.conf.Positional[Path] = Path("runs")
-    port: int = 0  # of 127.0.0.1; 0: the first free one from 7860 on
+    runs: Annotated[Path, Positional, arg(metavar="FOLDER")] = Path("runs")  # the folder that holds the runs
+    port: int = 0  # where the page is, on this machine alone; 0: the first free one from 7860 on
 
 
 @program

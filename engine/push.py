@@ -9,9 +9,10 @@ of the run left behind. The token is the Hub client's: HF_TOKEN, or `hf auth log
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
-import tyro
 from huggingface_hub import HfApi
+from tyro.conf import Positional, arg
 
 from engine.publish.hub import check_repo, claim, in_words, patiently, push, refuse_not_finite
 from engine.run.options import read_options
@@ -21,15 +22,15 @@ from engine.run.states import states
 
 @dataclass(frozen=True)
 class Options:
-    """Push RUN/model to the Hub.
+    """Put the model of a finished run on the Hub, with its card. Log in before, by `hf auth login` or HF_TOKEN.
 
     Example: cloze push runs/try/bert you/bert-try
     """
 
-    run: tyro.conf.Positional[Path]
-    repo: tyro.conf.Positional[str]  # user/name; made if it is not there
-    revision: str = "main"  # the branch to push to; made if it is not there
-    private: bool = False  # of a repository that is made
+    run: Annotated[Path, Positional, arg(metavar="RUN")]  # the folder of a run, or of a fine-tuning job
+    repo: Annotated[str, Positional, arg(metavar="USER/NAME")]  # the repository, which is made if it is not there
+    revision: str = "main"  # the branch to push to, which is made if it is not there
+    private: bool = False  # make the repository a private one, if it is made
 
 
 @program

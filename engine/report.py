@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
-import tyro
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
+from tyro.conf import Positional, arg
 
 from engine.publish.card import Journey, energy
 from engine.publish.curves import SHARES, Points, draw_with_values, read_metrics
@@ -42,12 +42,13 @@ MOST_SAMPLES = 8  # evaluations whose samples are shown
 
 @dataclass(frozen=True)
 class Options:
-    """Write RUN/report.html.
+    """Write report.html of a run again. Every run writes its own; this brings an old one up to date.
 
     Example: cloze report runs/try/bert
     """
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs or jobs
+    # folders of pretraining runs, or of fine-tuning jobs (runs/NAME/TASK/seed-N)
+    runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN...", help_behavior_hint="(one or several)")]
 
 
 @program

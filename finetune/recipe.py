@@ -83,8 +83,8 @@ class FinetuneRecipe:
     auxiliary_lm: float = 0.0  # weight of a language-model loss beside the task's, for decoders; Radford et al.: 0.5
     predict_test: bool = False  # also write predictions for the test splits
     save_model: bool = True  # keep each job's fine-tuned model
-    mixed_precision: MixedPrecision = operational("auto")  # bf16, no: fp32; auto: what is faster, or the run began with
-    matmul: Matmul = operational("auto")  # a CPU's fp32 kernels; auto: what is faster, or the run began with
+    mixed_precision: MixedPrecision = operational("auto")  # no: fp32; auto: the faster of both, or as the run began
+    matmul: Matmul = operational("auto")  # a CPU's fp32 kernels; auto: the faster, or as the run began
     share: Literal["batches", "jobs"] = operational("batches")  # processes do each job together, or jobs of their own
     overwrite: bool = operational(False)  # delete what the run's folder holds
     hub: Hub = operational(NOWHERE)  # where a job's model is published, if anywhere

@@ -42,16 +42,18 @@ PACKED = {".gz": 2.9, ".zst": 2.9, ".parquet": 1.8}  # bytes of English text in 
 
 @dataclass(frozen=True)
 class Options:
-    """Foresee what RECIPE.yaml needs; its keys, which `cloze pretrain RECIPE.yaml --help` shows, may follow.
+    """Say what a run will need, before it starts: cloze plan RECIPE.yaml [OPTIONS] [--key value ...]
+
+    The keys are the recipe's, as for cloze pretrain. Nothing is trained but a few seconds, to measure this machine.
 
     Example: cloze plan recipes/pretrain/bert-mini.yaml --hardware a100
     """
 
-    hardware: str = "cpu"  # cpu (this machine), or a card such as a100
-    processes: int = 1  # how many train together, each with a card
-    utilisation: float = UTILISATION  # share of a card's peak that is reached
-    dollars: float | None = None  # what an hour of a card costs; None: as clouds asked in 2025
-    format: Literal["table", "json"] = "table"
+    hardware: str = "cpu"  # cpu: this machine, measured; or a card, from its data sheet: h200, h100, a100, a6000, 4090
+    processes: int = 1  # processes that train together, each with a card
+    utilisation: float = UTILISATION  # share of a card's peak that is assumed to be reached
+    dollars: float | None = None  # price of an hour of a card; None: what clouds asked in 2025
+    format: Literal["table", "json"] = "table"  # how the result is printed
 
 
 @program

@@ -26,19 +26,21 @@ PROG = "python -m pretrain.prepare"
 
 @dataclass(frozen=True)
 class Options:
-    """Prepare the corpus of a recipe: RECIPE.yaml [--key value ...] stands beside these options. `cloze
-    pretrain RECIPE.yaml --help` shows the keys.
+    """Tokenize the corpus of a recipe, on many cores or machines: cloze prepare RECIPE.yaml [OPTIONS] [--key value ...]
+
+    The keys are the recipe's, as for cloze pretrain, which does this by itself where it has not been done: a small
+    corpus needs no such step.
 
     Example: cloze prepare recipes/pretrain/bert-mini.yaml --tasks 8
     """
 
-    executor: Literal["local", "ray", "slurm"] = "local"  # who runs the tasks
-    tasks: int = 1  # shares of the corpus; a file is in one of them
-    workers: int = -1  # tasks at a time; -1: one a core, on a cluster all
+    executor: Literal["local", "ray", "slurm"] = "local"  # who runs the tasks: this machine, or a cluster
+    tasks: int = 1  # parts that the corpus is divided into, by files
+    workers: int = -1  # tasks that run at a time; -1: one a core, on a cluster all
     cpus: int = 1  # cores of a task (Ray, Slurm)
-    mem: int = 2  # GB for each core (Ray, Slurm)
-    partition: str = ""  # Slurm's
-    time: str = ""  # the most a task may take, such as 04:00:00 (Slurm)
+    mem: int = 2  # GB of memory for each core (Ray, Slurm)
+    partition: str = ""  # the partition of the cluster (Slurm)
+    time: str = ""  # the longest that a task may take, such as 04:00:00 (Slurm)
 
 
 @program

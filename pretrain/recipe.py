@@ -26,8 +26,8 @@ class LastPhase:
 
     share: float  # of the steps
     per_device_train_batch_size: int = operational()  # examples a process takes at a time then, at most
-    max_seq_length: int | None = None  # bert's
-    block_size: int | None = None  # causal_lm's
+    max_seq_length: int | None = None  # tokens of these examples, of objective bert
+    block_size: int | None = None  # the same, of objective causal_lm
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
@@ -59,11 +59,11 @@ class PretrainRecipe:
     tokenizer: str = ""  # a folder or a Hub id; "": that of the model to continue (model.from)
     last_phase: LastPhase | None = None  # null: all steps are alike
     seed: int = 0  # of weights, order, masks and dropout
-    mixed_precision: MixedPrecision = operational("auto")  # bf16, no: fp32; auto: what is faster, or the run began with
-    matmul: Matmul = operational("auto")  # a CPU's fp32 kernels; auto: what is faster, or the run began with
+    mixed_precision: MixedPrecision = operational("auto")  # no: fp32; auto: the faster of both, or as the run began
+    matmul: Matmul = operational("auto")  # a CPU's fp32 kernels; auto: the faster, or as the run began
     max_eval_samples: int = 2048  # held-out examples that are evaluated, always the same ones, at most
     overwrite: bool = operational(False)  # delete what the run's folder holds
-    resume_from_checkpoint: str | None = operational(None)  # such as step-200; None: the newest state of the run
+    resume_from_checkpoint: str | None = operational(None)  # such as step-200; None: the run's newest state
     hub: Hub = operational(NOWHERE)  # where the model is published, if anywhere
     report_to: tuple[TrackerName, ...] = operational(())  # trackers, beside metrics.jsonl, which `make dashboard` reads
     profile: bool = operational(False)  # trace a few steps into the run's folder

@@ -20,11 +20,11 @@ else.
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import tyro
 from rich.console import Console
 from rich.table import Table
+from tyro.conf import Positional, arg
 
 from engine.run.finite import strict_json
 from engine.run.options import read_options
@@ -38,21 +38,24 @@ from probe.texts import texts_for
 
 @dataclass(frozen=True)
 class Options:
-    """Evaluate language models on a text.
+    """Measure how well language models predict a text: loss, perplexity, bits per byte.
 
-    Example: cloze evaluate runs/try/bert
+    Example: cloze evaluate runs/try/bert --max_mb 1
     """
 
-    models: tyro.conf.Positional[tuple[str, ...]]  # runs, folders or Hub ids
-    corpus: str = ""  # a recipe, or KIND:PATH; "": a run's own recipe
-    max_mb: float = 0.5  # of text that is read, the same for all models
+    # runs, folders or Hub ids, of causal or masked language models
+    models: Annotated[tuple[str, ...], Positional, arg(metavar="MODEL...", help_behavior_hint="(one or several)")]
+    # the text: a recipe, whose held-out documents are read, or KIND:PATH such as text:novels, all of which is; empty:
+    # what the run's own recipe held out
+    corpus: str = ""
+    max_mb: float = 0.5  # MB of text that are read, the same for all models
     window: int = 0  # tokens that a model reads at once; 0: as many as it has positions, at most 1,024
     stride: int = 0  # of a causal LM's windows; 0: half a window
-    by_place: bool = False  # of a causal LM: the loss by place in the window
+    by_place: bool = False  # of a causal LM: also print the loss by place in the window
     mlm_probability: float = 0.15  # share of the tokens that are hidden from a masked LM
-    pseudo_tokens: int = 500  # that are hidden from a masked LM one at a time; 0: none
-    seed: int = 0  # of what is hidden
-    format: Literal["table", "json"] = "table"
+    pseudo_tokens: int = 500  # tokens that are hidden from a masked LM one at a time, for pseudo-perplexity; 0: none
+    seed: int = 0  # decides which tokens are hidden
+    format: Literal["table", "json"] = "table"  # how the result is printed
 
     def __post_init__(self) -> None:
         check_least(self, 0, "window", "stride", "pseudo_tokens", before="--")

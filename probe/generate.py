@@ -10,11 +10,11 @@ al. 2020); `--temperature 0` always takes the likeliest token. The same seed giv
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-import tyro
 from transformers import TextStreamer
+from tyro.conf import Positional, arg
 
 from engine.run.options import read_options
 from engine.run.precision import use_fastest_matmul
@@ -26,21 +26,21 @@ from probe.language_models import LanguageModel, open_language_model
 
 @dataclass(frozen=True)
 class Options:
-    """Continue a prompt, or fill its gaps.
+    """Continue a text (GPT and its like), or fill each [MASK] in it (BERT and its like).
 
     Example: cloze generate runs/try/bert --prompt "The [MASK] of the array."
     """
 
-    model: tyro.conf.Positional[str]  # a run, a folder or a Hub id
-    prompt: str = ""  # the text to continue, or one with [MASK] in it; "": a text from its beginning
-    file: Path | None = None  # a file that holds the prompt
-    max_new_tokens: int = 100  # at most; a text may end before
-    temperature: float = 1.0  # below 1: likelier words; 0: the likeliest
+    model: Annotated[str, Positional, arg(metavar="MODEL")]  # a run, a folder or a Hub id
+    prompt: str = ""  # the text to continue, or one with [MASK] in it; empty: a GPT begins a text of its own
+    file: Path | None = None  # read the prompt from this file
+    max_new_tokens: int = 100  # tokens to add, at most; a text may end before
+    temperature: float = 1.0  # below 1: likelier words; 0: always the likeliest
     top_p: float = 0.95  # share of the probability that is drawn from, the likeliest tokens first
-    samples: int = 1  # texts
-    seed: int = 0
+    samples: int = 1  # how many texts to write
+    seed: int = 0  # the same seed gives the same texts
     stream: bool = False  # print each word as it comes
-    best: int = 5  # guesses for each gap
+    best: int = 5  # guesses to print for each [MASK]
 
     def __post_init__(self) -> None:
         check_least(self, 1, "max_new_tokens", "samples", "best", before="--")

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,7 @@ def write_recipe(corpus, tokenizer_folder) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def browser():
+def browser() -> Iterator[Any]:
     """A headless Chromium, driven by Playwright."""
     playwright = pytest.importorskip("playwright.sync_api", reason="this test drives a browser by Playwright")
     chromium = shutil.which("chromium")

@@ -35,7 +35,7 @@ class Corpus:
     sources: tuple[Source, ...]
     mode: Literal["store", "stream"] = "store"  # store: prepared once, then read at random; stream: never stored
     held_out: float = 0.01  # share of the documents that are not trained on, but evaluated
-    chapter_tokens: int = 16_000_000  # that are shuffled together, about
+    chapter_tokens: int = 16_000_000  # tokens that are shuffled together, about
     stores: str = "runs/stores"  # where prepared ids are kept
     filters: tuple[Filter, ...] = ()  # datatrove's, applied in this order by `cloze prepare`
     deduplicate: Deduplicate | None = None  # near duplicates go, by the same command

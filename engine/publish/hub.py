@@ -38,7 +38,7 @@ class Hub:
     or `hf auth login`."""
 
     repo: str = operational("")  # user/name; empty: nothing is pushed
-    private: bool = operational(False)  # of a repository that is made
+    private: bool = operational(False)  # make the repository a private one, if it is made
     every: Literal["save", "end"] = operational("end")  # push each saved step, or the finished model alone
     license: str = operational("")  # of the model, for its card: SPDX, such as apache-2.0, or words; empty: not stated
     language: tuple[str, ...] = operational(())  # that the model knows, for its card: ISO 639 codes, such as en de

@@ -50,7 +50,7 @@ def list_sections(kind: Any, name: str = "") -> Iterator[Section]:
         if sections := [found for found in types if is_section(found)]:
             inner += [(key, found) for found in sections]
         words = [meanings.get(field.name), choices(types), "its keys are below" if sections else ""]
-        meaning = "; ".join(filter(None, words))
+        meaning = "; ".join(filter(None, words)).replace("None", "null")  # as YAML says it
         keys.append(Key(field.name, default_of(field), meaning, bool(field.metadata.get("operational"))))
     about = tuple(" ".join(paragraph.split()) for paragraph in (inspect.getdoc(kind) or "").split("\n\n"))
     yield Section(name, about, tuple(keys))
@@ -78,7 +78,7 @@ def is_section(kind: Any) -> bool:
 def choices(types: list[Any]) -> str:
     """The words that a key takes, where there are few."""
     lists = [typing.get_args(found) for found in types if typing.get_origin(found) is typing.Literal]
-    words = [str(word) for words in lists for word in words]
+    words = [str(word) or '""' for words in lists for word in words]
     return f"one of {', '.join(words)}" if words else ""
 
 

@@ -32,7 +32,7 @@ class Plan:
     per_device_train_batch_size: int = operational()  # examples a process takes at a time, at most
     max_steps: int = 0  # optimizer steps
     minutes: float = 0.0  # of training, evaluations included, over all launches
-    flops: float = 0.0  # forward and backward, such as 1e17
+    flops: float = 0.0  # floating point operations, forward and backward, such as 1e17
     logging_steps: int = operational(10)  # steps between lines of metrics.jsonl
     eval_steps: int = operational(0)  # steps between evaluations; 0: only at the end
     save_steps: int = operational(0)  # steps between saved states; 0: only when stopped

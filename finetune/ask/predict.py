@@ -23,7 +23,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
-import tyro
+from tyro.conf import Positional, arg
 
 from engine.run.disk import written
 from engine.run.finite import strict_json
@@ -44,27 +44,23 @@ WORDS_BY_NUMBER = re.compile(r"words=\d+")  # of a file with a word a line
 
 @dataclass(frozen=True)
 class Options:
-    """Answer the rows of a file by a fine-tuned model, a line of JSON each.
+    """Let a fine-tuned model answer every row of a file, with a line of JSON for each.
 
     Example: cloze predict runs/try/pair/docs-pair/seed-0 pairs.tsv --out answers.jsonl
     """
 
-    model: Annotated[
-        tyro.conf.Positional[str],
-        tyro.conf.arg(metavar="MODEL", help="a job's model/ folder, any fine-tuned folder, or a Hub id"),
-    ]
-    file: Annotated[
-        tyro.conf.Positional[str],
-        tyro.conf.arg(metavar="FILE", help="its suffix says how it is read; - for standard input"),
-    ]
-    out: Path | None = None  # the answers' file, which appears when it is whole; without it, standard output
-    columns: tuple[str, ...] = ()  # what is read from where: text=review text_pair=reply id=key
+    model: Annotated[str, Positional, arg(metavar="MODEL")]  # a job's folder, any fine-tuned folder, or a Hub id
+    # .csv, .tsv, .jsonl, .parquet, .txt (a text a line), .conll or .conllu (a word a line), or - for standard input
+    file: Annotated[str, Positional, arg(metavar="FILE")]
+    out: Path | None = None  # the file to write, which appears when it is whole; without it, standard output
+    # which of the file's columns is which, where their names do not say it: text=review text_pair=reply id=key
+    columns: tuple[str, ...] = ()
     task: str = ""  # such as glue/rte: its columns, and names for the labels of a model that only numbers them
     max_seq_length: int = 0  # tokens; 0: as many as the model takes, for questions windows of 384
     mixed_precision: MixedPrecision = "auto"  # bf16, no: fp32; auto: what is faster here
-    batch_tokens: int = EVALUATION_TOKENS  # of a batch, padding included
+    batch_tokens: int = EVALUATION_TOKENS  # tokens that are computed at once, padding included
     skip_broken: bool = False  # leave out rows that cannot be read, and say how many
-    revision: str = ""  # of a Hub id: branch, tag or commit
+    revision: str = ""  # of a model on the Hub: branch, tag or commit
 
 
 @program

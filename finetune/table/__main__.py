@@ -10,9 +10,9 @@ named under the table, which is made of the others. With --published the paper's
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-import tyro
+from tyro.conf import Positional, arg
 
 from engine.run.options import read_options
 from engine.run.runtime import program
@@ -23,14 +23,15 @@ from finetune.table.standings import make_glue_table, make_tables
 
 @dataclass(frozen=True)
 class Options:
-    """Print the GLUE table of some fine-tuning runs.
+    """Print one table of the scores of fine-tuning runs, for GLUE beside the published rows.
 
     Example: cloze table runs/try/pair --format html
     """
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]  # run folders or results.jsonl files
-    format: Literal["markdown", "html", "json"] = "markdown"
-    published: bool = False  # print the paper's rows alone
+    # folders of fine-tuning runs (cloze finetune), or their results.jsonl files
+    runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN...", help_behavior_hint="(one or several)")]
+    format: Literal["markdown", "html", "json"] = "markdown"  # how the table is printed
+    published: bool = False  # print the published rows alone, and name no runs
 
 
 @program

@@ -24,8 +24,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
-import tyro
 from datasets import Dataset
+from tyro.conf import Positional, arg
 
 from engine.run.disk import whole_file
 from engine.run.options import read_options
@@ -81,13 +81,11 @@ class Options:
     Example: cloze submit runs/glue --partial True
     """
 
-    runs: Annotated[
-        tyro.conf.Positional[tuple[Path, ...]],
-        tyro.conf.arg(metavar="RUNS...", help="run folders that finetune.run left, with --predict_test True"),
-    ]
+    # folders of fine-tuning runs (cloze finetune) that were run with --predict_test True
+    runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN...", help_behavior_hint="(one or several)")]
     out: Path = Path("submission.zip")  # the zip to write
-    score: Path | None = None  # a folder of labelled test files to score the predictions by
-    partial: bool = False  # write the files at hand, though the server refuses an incomplete zip
+    score: Path | None = None  # a folder of labelled test files, by which the predictions are scored
+    partial: bool = False  # write the tasks that are there, though the server takes only a complete zip
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def test_what_is_only_shown_waits_for_no_library(option):
 def test_help_lists_the_commands_with_examples_that_are_commands(call):
     status, said, _ = call("--help")
     assert status == 0
-    assert all(re.search(rf"^  {command.name} +\w", said, re.MULTILINE) for command in THERE)
+    assert all(re.search(rf"^  {command.name} +[\[\w]", said, re.MULTILINE) for command in THERE)
     assert max(map(len, said.splitlines())) <= 100
     examples = re.findall(r"^  cloze (\S+)", said, re.MULTILINE)
     assert len(examples) > 3
@@ -64,7 +64,7 @@ def test_help_lists_the_commands_with_examples_that_are_commands(call):
 
 
 def test_a_program_that_is_not_there_is_not_listed():
-    nowhere = [Command("sing", "nowhere.sing", "sing"), Command("dance", "engine.dance", "dance")]
+    nowhere = [Command("sing", "nowhere.sing", "", "sing"), Command("dance", "engine.dance", "", "dance")]
     assert not any(command.exists for command in nowhere)
     assert "pretrain" in usage(THERE)
     for command in COMMANDS:
