@@ -80,6 +80,7 @@ class FinetuneRecipe:
     revision: str = ""  # branch, tag or commit of a model on the Hub; empty: the newest
     label: str = ""  # what the table calls the model; empty: the model's name
     config: dict[str, Any] = field(default_factory=dict)  # changes to the model's config, such as a dropout rate
+    freeze_encoder: bool = False  # train the head alone, on what the pretrained weights make of a text
     auxiliary_lm: float = 0.0  # weight of a language-model loss beside the task's, for decoders; Radford et al.: 0.5
     predict_test: bool = False  # also write predictions for the test splits
     save_model: bool = True  # keep each job's fine-tuned model
@@ -99,6 +100,9 @@ class FinetuneRecipe:
         check_sizes(self.config, "config")
         check_least(self, 1, "max_seq_length")
         check_least(self, 0, "auxiliary_lm", "max_train_samples")
+        if self.freeze_encoder and self.auxiliary_lm:
+            raise ValueError("auxiliary_lm trains the encoder, and freeze_encoder keeps it as it is: leave one of them "
+                             "out")  # fmt: skip
         if self.share == "jobs" and self.overwrite:
             raise ValueError("overwrite deletes what other processes may be working at: with share: jobs, delete the "
                              "run's folder yourself")  # fmt: skip

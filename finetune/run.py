@@ -41,7 +41,7 @@ from finetune.checks import Checks, Scores, by_split, check_choices, drop_best, 
 from finetune.decoder import WithLanguageModel, add_frame, refuse_encoder
 from finetune.facts import job_facts
 from finetune.jobs import RUNS, Job, find_start, is_ready, list_jobs, write_job_list, write_results
-from finetune.model import find_commit, open_model
+from finetune.model import find_commit, freeze_encoder, open_model
 from finetune.questions.encoding import Encoded
 from finetune.recipe import FinetuneRecipe
 from finetune.table.analysis import write_analysis
@@ -234,6 +234,8 @@ def train_job(
     if recipe.auxiliary_lm:
         refuse_encoder(model)
     read_first(model)
+    if recipe.freeze_encoder:
+        tracker.note(f"{job.words}: {freeze_encoder(model, fresh)}")
     tracker.note(f"{job.words}: weights that are not pretrained and start random: {', '.join(fresh)}")
     encoded = encodings.of(task.train_split, tokenizer, recipe.max_seq_length)
     report_data(job, encodings, encoded, tokenizer, tracker, accelerator)

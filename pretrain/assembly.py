@@ -91,7 +91,7 @@ def training_of(recipe: PretrainRecipe, medium: Medium, parts: Assembly, hooks: 
     """The parts as the loop takes them."""
     return Training(
         parts.model, recipe.objective.loss, parts.batches, parts.plan, recipe.optimizer, recipe.schedule, recipe.seed,
-        medium.unit, medium.advice, hooks, run / "profile" if recipe.profile else None,
+        medium.unit, medium.advice, hooks, run / "profile" if recipe.profile else None, keeps_last=True,
     )  # fmt: skip
 
 
@@ -111,6 +111,8 @@ def train_and_export(
         tracker.note(f"all of it is in {run.folder / 'data_report.md'}")
     checks = Checks(recipe, medium, corpus, parts, run, tracker, publisher, accelerator)
     steps = train(training_of(recipe, medium, parts, checks, run.folder), run, tracker, accelerator)
+    if steps not in checks.found:  # an earlier launch evaluated it, and was stopped after it
+        checks.evaluate(model.eval(), steps)
     folder = run.export(model, medium.processor, checks.card(steps), recipe.hub.repo)
     if accelerator.is_main_process:
         picture = curves(run.folder / "metrics.jsonl", recipe.objective.panels)

@@ -46,19 +46,21 @@ def pretrain(recipe: PretrainRecipe) -> Path:
     run = Run(folder, recipe, accelerator, recipe.overwrite, recipe.resume_from_checkpoint)
     tracker = Tracker(run.folder, accelerator, recipe.report_to)
     publisher = Publisher(recipe.hub, run.folder, accelerator, tracker.note)
+    if run.extended:
+        tracker.note(extension_words(recipe, run))
     if run.finished:
         publisher.finish(run.folder / "model", run.finished["steps"])
         tracker.note(f"{run.folder} is finished; its model is {run.folder / 'model'}")
         return run.folder / "model"
 
-    tokenizer = load_tokenizer(recipe.tokenizer_source)
+    tokenizer = load_tokenizer(recipe.tokenizer_source, recipe.tokenizer_revision)
     text = Text.of(tokenizer, tokenizer_hash(tokenizer))
     model = build_model(recipe, text)
     recipe.check_examples(count_positions(model))
-    source = recipe.model.get("from", "")
+    source, revision = recipe.model.get("from", ""), recipe.model.get("revision", "")
     if source:
-        check_tokenizer(tokenizer, source)
-    origin = take_weights(model, source)
+        check_tokenizer(tokenizer, source, revision)
+    origin = take_weights(model, source, revision)
     for line in origin.lines():
         tracker.note(line)
     if not heads.is_known(model.config.model_type):
@@ -74,6 +76,19 @@ def pretrain(recipe: PretrainRecipe) -> Path:
     held_out_tokens = recipe.max_eval_samples * max(phase.size for phase in recipe.phases)
     with open_corpus(recipe.corpus, text, recipe.seed, run.folder, accelerator, held_out_tokens) as corpus:
         return train_and_export(recipe, text, corpus, model, run, tracker, publisher, accelerator, origin)
+
+
+def extension_words(recipe: PretrainRecipe, run: Run) -> str:
+    """What becomes of the learning rate when a finished run goes on."""
+    schedule = recipe.schedule
+    if schedule.lr_scheduler_type == "constant_with_warmup" and not schedule.warmup_ratio:
+        rates = "the learning rate stays as it is, so it ends as a run that was planned so from its start"
+    else:
+        rates = (
+            f"the learning rate goes on where the {schedule.lr_scheduler_type} schedule of the longer plan stands at "
+            "this point, so it differs from a run that was planned so from its start"
+        )
+    return f"{run.folder} was finished and goes on, with more {run.extended}: {rates}"
 
 
 if __name__ == "__main__":

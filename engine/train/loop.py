@@ -82,6 +82,7 @@ class Training:
     advice: str = ""  # what to do where training waits for its data, beside more workers
     hooks: Hooks | None = None
     profile: Path | None = None  # the folder for a trace of a few steps
+    keeps_last: bool = False  # save the last step's state too, from which the run can be extended
 
 
 def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerator) -> int:
@@ -149,7 +150,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
                         evaluated = hooks.evaluate(model, step)
                         tracker.log_evaluation(step, evaluated, hooks.in_words(evaluated))
                     hooks.keep(model, step)
-            if (plan.saves_at(step) and not is_last) or signal.agreed:
+            if (training.keeps_last if is_last else plan.saves_at(step)) or signal.agreed:
                 with window.paused():
                     extra = {"window": window.carried(), "watch": watch.carried(), "seconds": clock.seconds}
                     extra |= {"hooks": hooks.carried()} if hooks else {}
