@@ -169,10 +169,10 @@ def fill(field: Text, models: Sequence[LoadedModel]) -> dict[str, Any]:
     return {"value": example_for(field, models[0]), "visible": True}
 
 
-def explain_errors(ask: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
+def explain_errors(ask: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     """`ask`, with what a person did wrong shown on the page."""
 
-    def ask_or_explain(*values: Any) -> Iterator[str]:
+    def ask_or_explain(*values: Any) -> Iterator[Any]:
         try:
             yield from ask(*values)
         except ValueError as error:
