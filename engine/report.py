@@ -55,7 +55,7 @@ class Options:
 def main(argv: list[str]) -> None:
     options = read_options(Options, argv, "python -m engine.report")
     for folder in options.runs:
-        print(write_report(folder))
+        print(write_report(folder if folder.name else folder.absolute()))
 
 
 def write_report(folder: Path, finished: Mapping[str, Any] | None = None) -> Path:

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -105,7 +106,7 @@ def metadata(card: Card, name: str) -> ModelCardData:
     )
 
 
-def license_fields(license: str) -> dict[str, str]:
+def license_fields(license: str) -> dict[str, Any]:
     """As the Hub has it: the SPDX name of a licence that it knows, or `other` with a name; nothing if none was said."""
     if not license or license.lower() in HUB_LICENSES.split():
         return {"license": license.lower()} if license else {}

@@ -37,14 +37,15 @@ for (const figure of document.querySelectorAll("figure[data-values]")) {
       const flat = points.length === 1; // a baseline
       const [at, value] = nearest(points, step);
       mark.append(make("circle", { cx: across(flat ? step : at), cy: down(value), r: 3, fill: color }));
-      const line = tip.appendChild(document.createElement("div"));
-      line.appendChild(document.createElement("i")).style.background = color;
+      const row = tip.appendChild(document.createElement("div"));
+      row.appendChild(document.createElement("i")).style.background = color;
       const where = flat || at === step ? "" : " at step " + at.toLocaleString("en");
-      line.append((label ? label + " " : "") + words(value) + where);
+      row.append((label ? label + " " : "") + words(value) + where);
     }
-    const middle = across(step) / width;
-    tip.style.left = middle > 0.5 ? "auto" : 100 * middle + 2 + "%";
-    tip.style.right = middle > 0.5 ? 100 * (1 - middle) + 2 + "%" : "auto";
+    const line = mark.firstChild.getBoundingClientRect().left - figure.getBoundingClientRect().left;
+    const room = figure.clientWidth - tip.offsetWidth; // beside the line, and within the figure
+    const beside = line > figure.clientWidth / 2 ? line - tip.offsetWidth - 8 : line + 8;
+    tip.style.left = Math.max(0, Math.min(room, beside)) + "px";
   };
   const point = (event) => {
     const drawn = svg.getBoundingClientRect();

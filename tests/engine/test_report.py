@@ -128,6 +128,8 @@ def test_its_curves_tell_their_values(trained, browser):
     figure.locator("svg").hover()
     step, value = re.match(r"step (\d+)\s+training ([\d.]+)", tip.inner_text()).groups()
     assert float(value) == pytest.approx(losses[step], rel=1e-3)
+    box = tip.bounding_box()
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= 390
     figure.focus()
     for _ in range(len(losses)):
         page.keyboard.press("ArrowLeft")

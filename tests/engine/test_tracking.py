@@ -268,10 +268,12 @@ def test_the_dashboard_lays_all_runs_over_each_other_and_follows_them(runs, tmp_
         if chromium := shutil.which("chromium"):
             shown = subprocess.run(
                 [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                 f"--user-data-dir={tmp_path / 'chromium'}", "--virtual-time-budget=5000", "--dump-dom", address],
+                 f"--user-data-dir={tmp_path / 'chromium'}", "--virtual-time-budget=9000", "--dump-dom",
+                 f"{address}?smoothing=0"],
                 capture_output=True, text=True,
             ).stdout  # fmt: skip
             assert all(name in shown for name in names)
+            assert re.search(r"loss \(1\).*eval \(1\)", shown, re.DOTALL)  # sections, losses first
 
         with (runs / "bert/metrics.jsonl").open("a") as metrics:
             metrics.write('{"step": 30, "loss": 5.0}\n{"step": 4')

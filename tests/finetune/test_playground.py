@@ -267,6 +267,13 @@ class TestExamples:
         )
         assert [example_for(box, alone) for box in (first, second)] == ["It rains: a lot.", "It is wet."]
 
+    def test_another_model_brings_its_example_unless_somebody_wrote_a_text(self, guest):
+        by_name = {name: guest(name) for name in ("bert", "gpt")}
+        cat = page.INSIDE
+        changed = page.refill(cat, by_name, example_for(cat, guest("bert")), "gpt")
+        assert changed["value"] == example_for(cat, guest("gpt"))
+        assert "value" not in page.refill(cat, by_name, "my own text", "gpt")
+
 
 class TestMistakes:
     @pytest.mark.parametrize(

@@ -17,8 +17,11 @@ CUT = " …"  # the end of a text that is too long to be shown whole
 def example_for(field: Text, loaded: LoadedModel) -> str:
     """What stands in a box at first."""
     if loaded.task and field in loaded.task.question.page_boxes:
-        own = read_example(Path(loaded.source).parent / "data_report.md", len(loaded.task.columns))
-        place = loaded.task.question.page_boxes.index(field)
+        boxes = [box for box in loaded.task.question.page_boxes if isinstance(box, Text)]
+        report = Path(loaded.source).parent / "data_report.md"
+        columns = len(loaded.task.columns) or len(boxes)  # the model's config does not say where all kinds have as many
+        own = [] if any(box.line_each for box in boxes) else read_example(report, columns)
+        place = boxes.index(field)
         return own[place] if place < len(own) else field.value
     if field.without_gap and "fill" not in loaded.abilities:
         return field.without_gap
@@ -27,7 +30,7 @@ def example_for(field: Text, loaded: LoadedModel) -> str:
 
 def read_example(report: Path, columns: int) -> list[str]:
     """The texts of the first row that a data report shows whole, one for each column; nothing where there is none."""
-    text = report.read_text(encoding="utf-8", errors="replace") if columns and report.is_file() else ""
+    text = report.read_text(encoding="utf-8", errors="replace") if report.is_file() else ""
     for row in ROW.findall(text):
         texts = [line.partition(": ")[2] for line in row.splitlines()]
         if len(texts) == columns and not any(found.endswith(CUT) for found in texts):

@@ -36,6 +36,7 @@ STYLE = """
 }
 .answer .tiles { display: grid; grid-template-columns: max-content repeat(var(--heads), minmax(1.7em, 5em)); gap: 3px;
   align-items: center; justify-items: center; font-size: .85em; }
+.answer .tiles > * { margin: 0; }
 .answer .tiles > span:first-child, .answer .tiles .row { justify-self: start; padding-right: .5em; }
 .answer .tiles button { width: 100%; padding: 0; background: none; border: 1px solid var(--border-color-primary);
   border-radius: 3px; cursor: pointer; }

@@ -75,8 +75,8 @@ def lay_out_view(view: View, by_name: dict[str, LoadedModel], names: list[str], 
             yield answer if places == 1 else with_title(name, answer)
 
     for field, box in zip(view.fields, fields, strict=True):
-        if isinstance(field, Text) and field.for_pairs:
-            gr.on([choice.change for choice in chosen], partial(refill, field, by_name), chosen, box)
+        if isinstance(field, Text):
+            gr.on([choice.change for choice in chosen], partial(refill, field, by_name), [box, *chosen], box)
     for choice, answer in zip(chosen, answers, strict=True):
         gr.on(
             [button.click, *(field.submit for field in fields if isinstance(field, gr.Textbox))],
@@ -105,14 +105,13 @@ def lay_out_inside(by_name: dict[str, LoadedModel]) -> None:
     def guess(name: str, text: str) -> Iterator[tuple[str, str]]:
         yield "", inside.by_layer(by_name[name], text)
 
-    def fit(name: str, layer: float, head: float) -> list[Any]:
-        loaded = by_name[name]
-        boxes = [refill(field, by_name, name) for field in (INSIDE, INSIDE_PAIR)]
-        return [*boxes, *(gr.update(**bounds) for bounds in bound_sliders(loaded, layer, head)), "", ""]
+    def fit(name: str, text: str, pair: str, layer: float, head: float) -> list[Any]:
+        boxes = [refill(field, by_name, written, name) for field, written in ((INSIDE, text), (INSIDE_PAIR, pair))]
+        return [*boxes, *(gr.update(**bounds) for bounds in bound_sliders(by_name[name], layer, head)), "", ""]
 
     asked, shown = [name, text, pair, layer, head], [heads, answer]
     show = {"show_progress": "minimal", "show_progress_on": show_attention}
-    name.change(fit, [name, layer, head], [text, pair, layer, head, *shown], show_progress="hidden")
+    name.change(fit, asked, [text, pair, layer, head, *shown], show_progress="hidden")
     gr.on([show_attention.click, layer.release, head.release], explain_errors(look), asked, shown, **show)
     heads.click(choose_head, None, [layer, head], show_progress="hidden").then(
         explain_errors(look), asked, shown, **show
@@ -154,9 +153,12 @@ def make_box(field: Box, models: Sequence[LoadedModel]) -> Any:
     return gr.Textbox(**fill(field, models), label=field.label, lines=field.lines)
 
 
-def refill(field: Text, by_name: dict[str, LoadedModel], *names: str) -> Any:
-    """The field as it is for other models."""
-    return gr.update(**fill(field, [by_name[name] for name in names]))
+def refill(field: Text, by_name: dict[str, LoadedModel], written: str, *names: str) -> Any:
+    """The field as it is for other models: with their example, unless somebody has written something else."""
+    new = fill(field, [by_name[name] for name in names])
+    if written not in {fill(field, [loaded])["value"] for loaded in by_name.values()}:
+        del new["value"]
+    return gr.update(**new)
 
 
 def fill(field: Text, models: Sequence[LoadedModel]) -> dict[str, Any]:
@@ -167,10 +169,10 @@ def fill(field: Text, models: Sequence[LoadedModel]) -> dict[str, Any]:
     return {"value": example_for(field, models[0]), "visible": True}
 
 
-def explain_errors(ask: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
+def explain_errors(ask: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     """`ask`, with what a person did wrong shown on the page."""
 
-    def ask_or_explain(*values: Any) -> Iterator[str]:
+    def ask_or_explain(*values: Any) -> Iterator[Any]:
         try:
             yield from ask(*values)
         except ValueError as error:
