@@ -119,7 +119,11 @@ def write_glue(folder: Path) -> None:
         cola = [["x", str(label), "", text] for label, text in zip(labels, said, strict=True)]
         mrpc = [[str(label), "1", "2", text, said[0]] for label, text in zip(labels, said, strict=True)]
         stsb = [[str(row), text, said[0], f"{5 * labels[row]:.3f}"] for row, text in enumerate(said)]
-        heads = ["index", "sentence"], ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"], ["index", "sentence1", "sentence2", "score"]  # noqa: E501
+        heads = (
+            ["index", "sentence"],
+            ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"],
+            ["index", "sentence1", "sentence2", "score"],
+        )  # noqa: E501
         if split == "test":
             cola = [heads[0], *([str(row), text] for row, text in enumerate(said))]
             mrpc = [["index", *heads[1][1:]], *([str(row), *fields[1:]] for row, fields in enumerate(mrpc))]
