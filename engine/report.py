@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
+from tyro.conf import Positional, arg
 
 from engine.publish.card import Journey, energy
 from engine.publish.curves import SHARES, Points, as_svg, draw, read_metrics
