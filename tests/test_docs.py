@@ -10,6 +10,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
+from html import unescape
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from accelerate.commands.launch import launch_command_parser
 
 from cloze.command import COMMANDS
 from engine.run.recipe import read
+from engine.run.recipe_help import list_sections
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "corpus", "demo", "engine", "finetune", "pretrain", "probe", "tokenizer")
@@ -32,6 +37,8 @@ STANDS_FOR = {"K": "0", "HOST": "10.0.0.1", "N": "4", "local|ray|slurm": "ray"}
 RECIPES = {"tokenizer": "recipes/tokenizer/bert-wordpiece.yaml", "finetune": "recipes/finetune/glue.yaml",
            **dict.fromkeys(("plan", "prepare", "pretrain"), "recipes/pretrain/bert-mini.yaml")}  # fmt: skip
 SHOWN = ("--help", "--version", "recipes")  # what cloze answers itself
+SEARCHED = {"resume": "resume", "checkpoint": "continue", "distributed": "many-machines", "generate": "evaluate",
+            "license": "share", "notebook": "python", "learning+rate": "recipes"}  # fmt: skip
 MODULES = {command.name: command.module for command in COMMANDS}
 
 
@@ -177,17 +184,60 @@ def test_every_test_that_a_page_names_is_there():
     assert not [f"{file}::{test}" for file, test in named if test and test not in named_tests(ROOT / file)]
 
 
-@pytest.mark.slow
-def test_the_site_is_built_without_a_warning(tmp_path):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page):
+    """Also the README's pictures and links, which the site's own check does not see."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
+        made = "reference/" in link and not (ROOT / "docs/reference").exists()  # when the site is built
+        assert made or (page.parent / link).exists(), link
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site's folder."""
     pytest.importorskip("mkdocs")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path / "site")], cwd=ROOT,
-        capture_output=True, text=True,
-    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    reference = (tmp_path / "site/reference/pretrain/index.html").read_text(encoding="utf-8")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(site):
+    reference = (site / "reference/pretrain/index.html").read_text(encoding="utf-8")
     assert "pretrain.objectives.bert" in reference
-    for page in (tmp_path / "site").rglob("*.html"):
+    for page in site.rglob("*.html"):
         linked = re.findall(r'(?:src|href)="(https?://[^"/]+)', page.read_text(encoding="utf-8"))
         scripts = re.findall(r'<(?:script|img)[^>]+src="https?:|<link[^>]+stylesheet[^>]+"https?:', page.read_text())
         assert not scripts, (page, linked)
+
+
+@pytest.mark.slow
+def test_the_reference_has_every_option_with_its_meaning(site):
+    text = unescape(re.sub(r"<[^>]+>", "", (site / "reference/commands/index.html").read_text(encoding="utf-8")))
+    for command in COMMANDS:
+        program = importlib.import_module(importlib.import_module(command.module).main.__module__)
+        part = text.split(f"\ncloze {command.name}")[1].split("\ncloze ")[0]
+        for section in list_sections(program.Options) if hasattr(program, "Options") else ():
+            for key in section.keys:
+                assert key.meaning, f"cloze {command.name}: {key.name} says nothing"
+                assert key.meaning in part
+
+
+@pytest.mark.slow
+def test_a_search_finds_what_people_look_for(site, browser):
+    """The page that answers comes first."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        page = browser.new_page()
+        for words, answer in SEARCHED.items():
+            page.goto(f"http://127.0.0.1:{server.server_port}/?q={words}")
+            page.locator(".md-search-result__item").first.wait_for()
+            found = page.locator(".md-search-result__item > .md-search-result__link").first.get_attribute("href")
+            assert f"/how-to/{answer}/" in found, words
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -61,8 +61,8 @@ def test_own_texts_to_bert_to_a_table_to_a_page_to_the_hub(user, follow, hub, br
     assert re.search(r"^\| my-bert .*\d", table, re.MULTILINE)
     assert re.search(r"^\| my-bert, random init .*\d", table, re.MULTILINE)
     answers = [json.loads(line) for line in said["predict"].splitlines() if line.startswith("{")]
-    assert {answer["prediction"] for answer in answers} <= {"equivalent", "not_equivalent"}
     assert len(answers) == 2
+    assert all(0 <= answer["prediction"] <= 5 for answer in answers)
     assert_whole_run(user.folder / "runs/my-bert", steps=20)
     assert (user.folder / "runs/my-glue/table.html").is_file()
     open_all(user.folder / "runs")
@@ -95,6 +95,9 @@ def test_own_texts_to_gpt_to_its_words_and_its_perplexity(user, follow):
     assert first.startswith(prompt)
     found = json.loads(user.types("cloze", "evaluate", "runs/my-gpt", *FEW["evaluate"], "--format", "json"))
     assert "bits_per_byte" in json.dumps(found)
+    user.types("cloze", "finetune", "recipes/finetune/openai-gpt-glue.yaml", "--name", "my-gpt-glue", "--model",
+               "runs/my-gpt", "--max_seq_length", "120", "--task", "glue/cola", *FEW["finetune"])  # fmt: skip
+    open_all(user.folder / "runs/my-gpt-glue")
 
 
 def test_a_csv_to_a_classifier_to_answers(user):
@@ -106,7 +109,8 @@ def test_a_csv_to_a_classifier_to_answers(user):
         csv.writer(file).writerows([("text", "label"), *rows])
     user.types("cloze", "finetune", "recipes/finetune/own-classification.yaml", "--name", "reviews", "--model", model,
                "--data.path", "reviews", "--max_seq_length", "32", "--optimizer.learning_rate", "1e-3",
-               "--plan.num_train_epochs", "8", "--plan.eval_steps", "4", "--plan.load_best_model_at_end", "True")  # fmt: skip
+               "--plan.num_train_epochs", "8", "--plan.eval_steps", "4",
+               "--plan.load_best_model_at_end", "True")  # fmt: skip
     (result,) = map(json.loads, (user.folder / "runs/reviews/results.jsonl").read_text().splitlines())
     assert result["metrics"]["dev"]["accuracy"] > 0.9
     open_all(user.folder / "runs/reviews")
@@ -181,7 +185,7 @@ def play(user, browser, command):
         )
         answer = page.locator(".block.answer").locator("visible=true").first.inner_text()
         assert re.search(r"\d", answer)
-        assert page.get_by_role("tab", name="Classify", exact=True).first.is_visible()
+        assert page.get_by_role("tab", name="Score", exact=True).first.is_visible()
         return answer
     finally:
         playground.send_signal(signal.SIGTERM)
