@@ -109,7 +109,7 @@ def train_and_export(
     checks = Checks(recipe, medium, corpus, parts, run, tracker, publisher, accelerator)
     steps = train(training_of(recipe, medium, parts, checks, run.folder), run, tracker, accelerator)
     about = card(recipe, model, medium, corpus, checks.found[steps], origin)
-    folder = run.export(model, medium.processor, about, recipe.hub.repo)
+    folder = run.export(model, recipe.objective.saved_beside(model, medium), about, recipe.hub.repo)
     if accelerator.is_main_process:
         picture = curves(run.folder / "metrics.jsonl", recipe.objective.panels)
         (run.folder / "curves.svg").write_text(picture, encoding="utf-8")
@@ -153,5 +153,6 @@ class Checks(Hooks):
             self.tracker.note(f"step {step} is not published: its evaluation is not finite")
             return
         about = card(recipe, self.parts.model, self.medium, self.corpus, found, self.parts.origin)
-        self.run.export(self.parts.model, self.medium.processor, about, recipe.hub.repo, target)
+        beside = recipe.objective.saved_beside(self.parts.model, self.medium)
+        self.run.export(self.parts.model, beside, about, recipe.hub.repo, target)
         self.publisher.publish(target, sum(losses) if losses else None)
