@@ -49,6 +49,7 @@ COMMANDS = (
     Command("predict", "finetune.predict", "answer the rows of a file by a fine-tuned model: MODEL FILE"),
     Command("generate", "probe.generate", "continue a text, or fill a mask: MODEL"),
     Command("evaluate", "probe.evaluate", "perplexity of a model on a corpus: MODEL"),
+    Command("probe", "probe.run", "what a model knows, by probes: RECIPE --model M"),
     Command("playground", "finetune.playground", "a page to play with models: MODEL..."),
     Command("report", "engine.report", "write the page of a run: RUN..."),
     Command("dashboard", "engine.dashboard", "the curves of all runs, while they train"),
