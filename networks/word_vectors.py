@@ -95,9 +95,7 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (rows,) = ctx.saved_tensors
-        return torch.sparse_coo_tensor(
-            rows[None], gradient, ctx.shape, is_coalesced=True, check_invariants=False
-        ), None
+        return torch.sparse_coo_tensor(rows[None], gradient, ctx.shape, is_coalesced=True, check_invariants=False), None
 
 
 def take_rows(table: nn.Embedding, rows: Tensor) -> Tensor:

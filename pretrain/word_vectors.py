@@ -13,7 +13,7 @@ from corpus.text.medium import Text
 from corpus.text.vocabulary import Vocabulary
 from engine.publish.exhibits import Exhibit
 from networks.word_vectors import WordVectors, WordVectorsConfig, nearest, write_vectors
-from pretrain.network import check_kind, check_keys
+from pretrain.network import check_keys, check_kind
 
 VECTORS = "vectors.txt"
 SHOWN = ("france", "king", "river", "guitar", "three", "good", "doctor", "bank")  # whose neighbours are told
@@ -68,9 +68,9 @@ def show_neighbours(model: WordVectors, text: Text) -> list[Exhibit]:
     cosines, rows = nearest(vectors, vectors[places], NEIGHBOURS + 1)
     lines: list[Exhibit] = []
     for number, place in enumerate(places.tolist()):
-        found = [(ordinary[row], cosine) for row, cosine in zip(rows[number].tolist(), cosines[number].tolist(), strict=True)
-                 if row != place][:NEIGHBOURS]  # fmt: skip
-        near = ", ".join(f"{_word(text, int(word))} {cosine:.2f}" for word, cosine in found)
+        found = zip(rows[number].tolist(), cosines[number].tolist(), strict=True)
+        others = [(int(ordinary[row]), cosine) for row, cosine in found if row != place][:NEIGHBOURS]
+        near = ", ".join(f"{_word(text, word)} {cosine:.2f}" for word, cosine in others)
         lines.append(f"- {_word(text, asked[number])} → {near}")
     return lines
 

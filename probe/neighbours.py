@@ -32,7 +32,9 @@ class Neighbours(Probe):
         if asked:
             cosines, found = nearest(table.vectors, table.vectors[asked], self.number + 1)
             for row, near, values in zip(asked, found.tolist(), cosines.tolist(), strict=True):
-                others = [(table.words[other], value) for other, value in zip(near, values, strict=True) if other != row]
+                others = [
+                    (table.words[other], value) for other, value in zip(near, values, strict=True) if other != row
+                ]
                 told = ", ".join(f"{word} {value:.2f}" for word, value in others[: self.number])
                 lines.append(f"- **{table.words[row]}**: {told}")
         if unknown := [word for word in self.words if word.upper() not in rows]:

@@ -135,7 +135,7 @@ def line_of(job: Job, found: Found, seconds: float) -> dict[str, Any]:
 
 
 def write_results(folder: Path) -> list[dict[str, Any]]:
-    """Make results.jsonl anew from the finished jobs that have a score. Return its lines, each with its job's folder."""
+    """Make results.jsonl anew from the finished jobs that have a score. Return its lines."""
     lines = [{**line, "job": str(path.parent.relative_to(folder))} for path, line in list_finished(folder)
              if line["headline"]["value"] is not None]  # fmt: skip
     whole_file(folder / "results.jsonl", "".join(strict_json(line) + "\n" for line in lines).encode())

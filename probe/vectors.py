@@ -88,12 +88,12 @@ def read_vectors(path: Path) -> WordTable:
             try:
                 vector = np.array(numbers.split(" "), np.float32)
             except ValueError:
-                raise ValueError(f"{path}, line {number}: a word and its numbers are expected, parted by single blanks; "
-                                 f"found {line[:40]!r}") from None  # fmt: skip
+                raise ValueError(f"{path}, line {number}: a word and its numbers are expected, parted by single "
+                                 f"blanks; found {line[:40]!r}") from None  # fmt: skip
             width = width or len(vector)
             if len(vector) != width or not np.isfinite(vector).all():
-                raise ValueError(f"{path}, line {number}: {len(vector)} finite numbers were expected to be {width}, as in "
-                                 "the lines before; it is damaged: write the file anew")  # fmt: skip
+                raise ValueError(f"{path}, line {number}: {width} finite numbers are expected, as in the lines before; "
+                                 f"found {line[-40:].strip()!r} at its end")  # fmt: skip
             words.append(word)
             rows.append(vector)
     if not rows:

@@ -1,11 +1,11 @@
 """How often do two words stand near each other?  GloVe's co-occurrence table, on disk beside its store.
 
-Pennington et al. 2014, section 4.2, and the authors' `cooccur.c`: two words that are d words apart in a document, within
-the window, count 1/d. Words outside of the vocabulary are taken out first, so they take no place.
+Pennington et al. 2014, section 4.2, and the authors' `cooccur.c`: two words that are d words apart in a document,
+within the window, count 1/d. Words outside of the vocabulary are taken out first, so they take no place.
 
 The table is counted in bounded memory: pairs are gathered until the memory is full, sorted, and written as a run; the
-runs are merged. A count is a whole number of 2**-32, so no sum is rounded, and neither the memory nor the order in which
-the text is read changes the table.
+runs are merged. A count is a whole number of 2**-32, so no sum is rounded, and neither the memory nor the order in
+which the text is read changes the table.
 
 TABLE/low.bin    (N,) int32    the pair's smaller id: pairs are in rising order, each once
       high.bin   (N,) int32    and its larger one

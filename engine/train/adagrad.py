@@ -13,8 +13,8 @@ EPS = 1e-10  # as torch's own has it
 
 
 class Adagrad(torch.optim.Optimizer):
-    """Where `found_inf` (0-d) is 1, a step changes nothing. Parameters may be sharded. A gradient may be sparse: it holds
-    some rows of its parameter, each once and in order, and no other row is looked at (`take_row_gradients`)."""
+    """Where `found_inf` (0-d) is 1, a step changes nothing. Parameters may be sharded. A gradient may be sparse: it
+    holds some rows of its parameter, each once, and no other row is looked at (`engine.train.row_gradients`)."""
 
     found_inf: Tensor | None = None
 

@@ -15,7 +15,6 @@ from engine.train.lamb import Lamb
 from engine.train.muon import Muon
 from engine.train.sgd import Sgd
 
-
 UNUSED = {"sgd": ("betas", "eps"), "adagrad": ("betas", "eps", "momentum", "weight_decay")}  # keys, by optimizer
 
 
@@ -34,8 +33,8 @@ class Optimizer:
     sgd: Robbins & Monro 1951, with momentum (Sutskever et al. 2013); its rates are larger, near 0.1, and `weight_decay`
     is added to the gradient.
 
-    adagrad: Duchi et al. 2011, for word vectors: what is seldom met is moved further. Its rates are near 0.05 to 0.3. Of
-    a table of which a step has used some rows, it changes these alone.
+    adagrad: Duchi et al. 2011, for word vectors: what is seldom met is moved further. Its rates are near 0.05 to 0.3.
+    Of a table of which a step has used some rows, it changes these alone.
     """
 
     name: Literal["adamw", "lamb", "muon", "sgd", "adagrad"] = "adamw"  # which way a step goes

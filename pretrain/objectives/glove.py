@@ -1,9 +1,9 @@
 """How often do these two words meet?  GloVe: weighted least squares on the logarithms of co-occurrence counts.
 
-Pennington et al. 2014, and the authors' code: pairs within `window` words, each counting 1 / distance; a pair that meets
-x times weighs min(1, (x / x_max) ** alpha); AdaGrad; a word's vector is the sum of its rows in both tables (W + W~). The
-counts are made once, and kept beside the store (`corpus.text.cooccurrence`). An example is a sample of the table's
-entries, `block_size` of them, evenly spread over the table, and the log counts an entry as a token.
+Pennington et al. 2014, and the authors' code: pairs within `window` words, each counting 1 / distance; a pair that
+meets x times weighs min(1, (x / x_max) ** alpha); AdaGrad; a word's vector is the sum of its rows in both tables, W and
+W~. The counts are made once, and kept beside the store (`corpus.text.cooccurrence`). An example is a sample of the
+table's entries, `block_size` of them, evenly spread over the table, and the log counts an entry as a token.
 
 Counts are told for a million words of text, so that held-out text, which has fewer, can be compared. That adds the same
 number to all logarithms, which the words' biases take up.

@@ -109,20 +109,18 @@ class SkipGram(Objective[Text]):
             "shown_rows": shown_rows,
             "shown": shown_places.reshape(shown.shape),
             "asked_rows": asked_rows,
-            "asked": asked_places[:, : asked.shape[1]],
-            "noise": asked_places[:, asked.shape[1] :],
+            "asked": asked_places,  # (N, A + S) words of the text, then of the noise
             "weight": weight,
             "example": groups.example,
         }
-        neighbours = inside.sum(2)  # (N, GROUP)
         if self.cbow:
+            neighbours = inside.sum(2)  # (N, GROUP)
             x["share"] = (inside / np.maximum(1, neighbours)[:, :, None]).astype(np.float32)  # of a window's mean
-            places = np.flatnonzero(neighbours)
-            tokens = centres.ravel()[places]
-        else:
-            places = np.flatnonzero(inside)  # of pairs
-            tokens = groups.ids[places // (GROUP * inside.shape[2]), places % inside.shape[2]]
-        y = {"positions": torch.from_numpy(places), "tokens": torch.from_numpy(tokens)}  # (P,) (P,)
+            inside = (neighbours > 0)[:, :, None] & np.eye(GROUP, dtype=bool)  # a mean is asked for its own word
+        group, row, column = np.nonzero(inside)  # (P,)
+        places = (group * GROUP + row) * asked_places.shape[1] + column
+        tokens = asked[group, column]
+        y = {"positions": torch.from_numpy(places), "tokens": torch.from_numpy(tokens)}
         rows, width = t.block.ids.shape
         sizes = tuple((t.block.document >= 0).sum(1).tolist())
         arrays = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in x.items()}
@@ -148,16 +146,13 @@ class SkipGram(Objective[Text]):
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         x, places = batch.x, batch.y["positions"]
         with torch.autocast(places.device.type, enabled=False):
-            shown = take_rows(model.words, x["shown_rows"])[x["shown"]]  # (N, GROUP, D); CBOW: (N, GROUP + 2 window, D)
-            table = take_rows(model.contexts, x["asked_rows"])
-            asked, noise = table[x["asked"]], table[x["noise"]]
+            shown = _gathered(take_rows(model.words, x["shown_rows"]), x["shown"])
+            asked = _gathered(take_rows(model.contexts, x["asked_rows"]), x["asked"])  # (N, A + S, D)
             if self.cbow:
                 shown = x["share"] @ shown  # (N, GROUP, D) the means of the windows
-                scores = (shown * asked).sum(2)
-            else:
-                scores = shown @ asked.transpose(1, 2)  # (N, GROUP, GROUP + 2 window)
+            scores = shown @ asked.transpose(1, 2)  # (N, GROUP, A + S)
             right = softplus(-scores.flatten().index_select(0, places)).sum()
-            wrong = (softplus(shown @ noise.transpose(1, 2)) * x["weight"]).sum()
+            wrong = (softplus(scores[:, :, -self.shared_negatives :]) * x["weight"]).sum()
         return {"context": right + wrong}
 
     def show(self, batch: Batch, text: Text) -> list[Exhibit]:
@@ -165,9 +160,9 @@ class SkipGram(Objective[Text]):
         x, lines = batch.x, list[Exhibit]()
         for number in range(len(batch.sizes)):
             group = torch.nonzero(x["example"] == number)[:1, 0]
-            around = x["shown_rows"][x["shown"][group]] if self.cbow else x["asked_rows"][x["asked"][group]]
+            ids = x["asked_rows"][x["asked"][group]]
+            around, noise = ids[:, : -self.shared_negatives], ids[:, -self.shared_negatives :].flatten()[:10]
             words = around[torch.isin(around, torch.from_numpy(text.vocabulary.ordinary))]
-            noise = x["asked_rows"][x["noise"][group]].flatten()[:10]
             lines.append(f"- {show_words(text, words)}; noise: {show_words(text, noise)}")
         return lines
 
@@ -176,6 +171,11 @@ class SkipGram(Objective[Text]):
 
     def saved_beside(self, model: PreTrainedModel, text: Text) -> Processor:
         return cast(Processor, TokenizerAndVectors(text.words, cast(WordVectors, model)))
+
+
+def _gathered(rows: Tensor, places: Tensor) -> Tensor:
+    """Rows (U, D) at `places` (N, K): (N, K, D). Differentiated in half the time of `rows[places]`."""
+    return rows.index_select(0, places.flatten()).view(*places.shape, -1)
 
 
 def keep_probability(counts: Ints, sample: float) -> npt.NDArray[np.float64]:

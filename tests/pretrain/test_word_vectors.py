@@ -51,22 +51,19 @@ def random_model(objective: Objective, text: Text) -> WordVectors:
 def pairs_and_noise(objective: SkipGram, batch) -> tuple[list, list]:
     """What a batch asks, read off its tables: (words of the input, word asked), and (these, noise, weight)."""
     x, pairs, noise = {name: values.numpy() for name, values in batch.x.items()}, [], []
-    shown, asked, drawn = x["shown_rows"][x["shown"]], x["asked_rows"][x["asked"]], x["asked_rows"][x["noise"]]
+    shown, asked = x["shown_rows"][x["shown"]], x["asked_rows"][x["asked"]]
+
+    def inputs(group: int, row: int) -> list[int]:
+        if not objective.cbow:
+            return [shown[group, row]]
+        return [word for word, share in zip(shown[group], x["share"][group, row], strict=True) if share]
+
     for place in batch.y["positions"].tolist():
-        if objective.cbow:
-            group, row = divmod(place, GROUP)
-            inputs = [word for word, share in zip(shown[group], x["share"][group, row], strict=True) if share]
-            pairs.append((inputs, asked[group, row]))
-        else:
-            group, rest = divmod(place, GROUP * asked.shape[1])
-            row, column = divmod(rest, asked.shape[1])
-            pairs.append(([shown[group, row]], asked[group, column]))
+        group, row, column = np.unravel_index(place, (len(asked), GROUP, asked.shape[1]))
+        pairs.append((inputs(group, row), asked[group, column]))
+    drawn = asked[:, -objective.shared_negatives :]
     for group, row, number in np.argwhere(x["weight"] > 0):
-        if objective.cbow:
-            inputs = [word for word, share in zip(shown[group], x["share"][group, row], strict=True) if share]
-        else:
-            inputs = [shown[group, row]]
-        noise.append((inputs, drawn[group, number], x["weight"][group, row, number]))
+        noise.append((inputs(group, row), drawn[group, number], x["weight"][group, row, number]))
     return pairs, noise
 
 
@@ -98,9 +95,10 @@ def test_each_pair_is_told_from_so_many_others_but_never_from_its_own_word(text,
     objective = SkipGram(name="skip_gram", sample=0.0, negative=4)
     batch = examples_of(objective, chapter, text).batch(np.arange(4))
     weights, positions = batch.x["weight"], batch.y["positions"]
-    asked, noise = batch.x["asked_rows"][batch.x["asked"]], batch.x["asked_rows"][batch.x["noise"]]
-    width = asked.shape[1]
-    pairs = torch.zeros(len(asked), GROUP, width).flatten().index_fill(0, positions, 1.0).view(-1, GROUP, width)
+    ids = batch.x["asked_rows"][batch.x["asked"]]
+    pairs = torch.zeros(len(ids), GROUP, ids.shape[1]).flatten().index_fill(0, positions, 1.0).view(len(ids), GROUP, -1)
+    asked, noise = ids.split([ids.shape[1] - objective.shared_negatives, objective.shared_negatives], 1)
+    pairs = pairs[:, :, : asked.shape[1]]
     same = (asked[:, :, None] == noise[:, None, :]).float()
     expected = (pairs.sum(2, keepdim=True) - pairs @ same) * 4 / objective.shared_negatives
     assert torch.allclose(weights, expected)
