@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from cloze.recipes import load_recipe
     from finetune.run import finetune
     from pretrain.run import pretrain
+    from probe.run import probe
     from tokenizer.train import train_tokenizer
 
 __version__ = "0.1.0"
-__all__ = ["finetune", "load_recipe", "pretrain", "train_tokenizer"]
+__all__ = ["finetune", "load_recipe", "pretrain", "probe", "train_tokenizer"]
 _HOMES = {
     "finetune": "finetune.run",
     "load_recipe": "cloze.recipes",
     "pretrain": "pretrain.run",
+    "probe": "probe.run",
     "train_tokenizer": "tokenizer.train",
 }
 

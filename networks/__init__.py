@@ -12,9 +12,12 @@ installed copy `import cloze` finds it:
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from networks.lstm import LSTMConfig, LSTMForCausalLM, LSTMModel
+from networks.word_vectors import WordVectors, WordVectorsConfig
 
 AutoConfig.register(LSTMConfig.model_type, LSTMConfig)
 AutoModel.register(LSTMConfig, LSTMModel)
 AutoModelForCausalLM.register(LSTMConfig, LSTMForCausalLM)
+AutoConfig.register(WordVectorsConfig.model_type, WordVectorsConfig)
+AutoModel.register(WordVectorsConfig, WordVectors)
 
-MODEL_TYPES = (LSTMConfig.model_type,)
+MODEL_TYPES = (LSTMConfig.model_type, WordVectorsConfig.model_type)

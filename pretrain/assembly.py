@@ -113,7 +113,7 @@ def train_and_export(
     steps = train(training_of(recipe, medium, parts, checks, run.folder), run, tracker, accelerator)
     if steps not in checks.found:  # an earlier launch evaluated it, and was stopped after it
         checks.evaluate(model.eval(), steps)
-    folder = run.export(model, medium.processor, checks.card(steps), recipe.hub.repo)
+    folder = run.export(model, recipe.objective.saved_beside(model, medium), checks.card(steps), recipe.hub.repo)
     if accelerator.is_main_process:
         picture = curves(run.folder / "metrics.jsonl", recipe.objective.panels)
         (run.folder / "curves.svg").write_text(picture, encoding="utf-8")
@@ -164,5 +164,6 @@ class Checks(Hooks):
         if not all(map(math.isfinite, losses)):
             self.tracker.note(f"step {step} is not published: its evaluation is not finite")
             return
-        self.run.export(self.parts.model, self.medium.processor, self.card(step), self.recipe.hub.repo, target)
+        beside = self.recipe.objective.saved_beside(self.parts.model, self.medium)
+        self.run.export(self.parts.model, beside, self.card(step), self.recipe.hub.repo, target)
         self.publisher.publish(target, sum(losses) if losses else None)

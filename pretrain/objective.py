@@ -23,6 +23,7 @@ from corpus.medium import Medium
 from corpus.text.source import Whitespace
 from engine.publish.curves import Panels
 from engine.publish.exhibits import Exhibit
+from engine.run.checkpoint import Processor
 from engine.train.batch import Batch
 from engine.train.cross_entropy import projected_cross_entropy
 from networks import heads
@@ -115,6 +116,10 @@ class Objective(ABC, Generic[M]):
     def samples(self, model: nn.Module, medium: M, seed: int, unseen: list[Batch]) -> list[Exhibit]:
         """What the model makes up, or guesses in held-out `unseen`: the same questions always."""
         return []
+
+    def saved_beside(self, model: PreTrainedModel, medium: M) -> Processor:
+        """What is saved beside the model: the medium's processor."""
+        return medium.processor
 
     @final
     def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:

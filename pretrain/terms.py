@@ -22,14 +22,17 @@ class Term:
 
     choice: the answer is one of some alternatives; `loss` gives the sum of -log p under the term's name and, when the
     model is not training, how many guesses are right under `{name}_correct`. number: the answers are numbers; `loss`
-    gives the sum of squared errors.
+    gives the sum of squared errors, each times its weight where the term has `weights`. contrast: the answer is told
+    from noise (negative sampling); `loss` gives, for each answer, the sum of -log p of `among` decisions, of which one
+    says that it is no noise.
     """
 
     name: str  # the key of `Batch.counts` and of the sums that `loss` returns
     title: str  # in words, of its curve
     answers: str  # the key of `Batch.y` that holds the right answers
-    kind: Literal["choice", "number"] = "choice"
+    kind: Literal["choice", "number", "contrast"] = "choice"
     among: int = 0  # alternatives that are equally likely, of which chance is right in 1; 0: as the answers are
+    weights: str = ""  # of numbers: the key of `Batch.y` that says how much each counts; "": all alike
     perplexity: bool = False  # also reported: exp(loss)
 
     def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
@@ -44,30 +47,41 @@ class Term:
         """What the best guess without x reaches on `batches`, under the names of `metrics`.
 
         Among fixed alternatives it is chance, and the commonest one's share; otherwise the answers' own distribution:
-        its entropy and the commonest one, or the variance of numbers.
+        its entropy and the commonest one, or the variance of numbers. Beside noise it is the share of what is none.
         """
+        if self.kind == "contrast":
+            share = 1 / self.among
+            return {f"{self.name}_loss": -math.log(share) + (1 - self.among) * math.log(1 - share)}
         answers = torch.cat([batch.y[self.answers] for batch in batches])
         if self.kind == "number":
-            return {f"{self.name}_loss": answers.double().var(correction=0).item()}
+            return {f"{self.name}_loss": self._variance(answers.double(), batches)}
         entropy, commonest = unigram(answers)
         loss = math.log(self.among) if self.among else entropy
         found = {f"{self.name}_loss": loss, f"{self.name}_accuracy": commonest}
         return found | ({f"{self.name}_perplexity": perplexity(loss)} if self.perplexity else {})
 
+    def _variance(self, answers: Tensor, batches: Sequence[Batch]) -> float:
+        """The mean of weight times squared error, of the best constant guess."""
+        weights = torch.cat([batch.y[self.weights].double() for batch in batches]) if self.weights else None
+        if weights is None:
+            return answers.var(correction=0).item()
+        guess = (weights * answers).sum() / weights.sum()
+        return (weights * (answers - guess) ** 2).mean().item()
+
     @property
     def headline(self) -> str:
         """The metric that says most: accuracy among fixed alternatives, the loss otherwise."""
-        return f"{self.name}_accuracy" if self.among else f"{self.name}_loss"
+        return f"{self.name}_{'accuracy' if self.among and self.kind == 'choice' else 'loss'}"
 
     @property
     def panel(self) -> tuple[str, dict[str, str]]:
         """The curve of the headline."""
-        if self.among:
+        if self.among and self.kind == "choice":
             curves = {"held out": f"eval_{self.name}_accuracy", "commonest": f"baseline_{self.name}_accuracy"}
             return f"{self.title}, accuracy", curves
-        blind = "unigram" if self.kind == "choice" else "mean"
+        blind = {"choice": "unigram", "number": "mean", "contrast": "blind"}[self.kind]
         curves = {"training": f"{self.name}_loss", "held out": f"eval_{self.name}_loss"}
-        return f"{self.title}, nats" if self.kind == "choice" else self.title, {
+        return self.title if self.kind == "number" else f"{self.title}, nats", {
             **curves,
             blind: f"baseline_{self.name}_loss",
         }

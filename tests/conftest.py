@@ -198,7 +198,7 @@ def write_recipe(corpus, tokenizer_folder) -> Callable[..., Path]:
         }
         for section, values in changes.items():
             recipe[section] = {**recipe.get(section, {}), **values} if isinstance(values, dict) else values
-        size = "block_size" if recipe["objective"]["name"] == "causal_lm" else "max_seq_length"
+        size = "max_seq_length" if recipe["objective"]["name"] == "bert" else "block_size"
         recipe["objective"] = {size: 32, **recipe["objective"]}
         path = folder / "recipe.yaml"
         path.write_text(yaml.safe_dump(recipe))

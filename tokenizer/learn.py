@@ -2,7 +2,7 @@
 
 WordPiece: Devlin et al. 2019, section 3 (pieces of words, `##` where a piece goes on). Byte-level BPE: Radford et al.
 2019, section 2.2. Both are grown as in Sennrich et al. 2016: start from single letters, merge the commonest neighbours,
-repeat.
+repeat. Whole words, for word vectors: Mikolov et al. 2013, those that stand often enough.
 """
 
 import json
@@ -20,6 +20,7 @@ from engine.run.recipe import check_least
 from tokenizer.load import BERT_SPECIAL_TOKENS
 
 END_OF_TEXT = "<|endoftext|>"
+PADDING, UNKNOWN, END_OF_DOCUMENT = "[PAD]", "[UNK]", "</s>"  # of whole words
 TOO_MANY = 0.001  # of a text's characters, to be lost without a word
 
 
@@ -31,6 +32,7 @@ class Learner(ABC):
     vocab_size: int  # tokens, the special ones included
     min_frequency: int = 2  # a pair of neighbours seen less often is not merged
     whitespace: ClassVar[Whitespace] = "clean"  # how it is treated where a source does not say
+    in_pieces: ClassVar[bool] = True  # of a rarer word there are tokens, too, and a large text fills the vocabulary
 
     def __post_init__(self) -> None:
         check_least(self, 1, "vocab_size", "min_frequency")
@@ -182,7 +184,38 @@ class BytePairs(Learner):
         return GPT2Tokenizer(vocab=numbered, merges=merges, model_max_length=model_max_length)
 
 
-KINDS: dict[str, type[Learner]] = {"wordpiece": WordPiece, "byte-bpe": BytePairs}
+@dataclass(frozen=True, kw_only=True)
+class WholeWords(Learner):
+    """The vocabulary of word2vec and GloVe: a token is a whole word, or a punctuation mark."""
+
+    vocab_size: int = 400_000  # tokens at most: the commonest words
+    min_frequency: int = 5  # a word that is seen less often is unknown
+    lowercase: bool = True  # text is read in small letters
+
+    in_pieces: ClassVar = False
+
+    def learn(
+        self, texts: Iterator[list[str]], characters: Counter[str], model_max_length: int
+    ) -> PreTrainedTokenizerFast:
+        """See `Learner.learn`. The ids: special tokens, words from the commonest on, equally common ones as Unicode has
+        them."""
+        learner = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+        learner.normalizer = normalizers.BertNormalizer(lowercase=self.lowercase, strip_accents=False)
+        learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=self.vocab_size,
+            min_frequency=self.min_frequency,
+            special_tokens=[PADDING, UNKNOWN, END_OF_DOCUMENT],
+            show_progress=False,
+        )
+        learner.train_from_iterator(texts, trainer)
+        return PreTrainedTokenizerFast(
+            tokenizer_object=learner, pad_token=PADDING, unk_token=UNKNOWN, eos_token=END_OF_DOCUMENT,
+            model_max_length=model_max_length,
+        )  # fmt: skip
+
+
+KINDS: dict[str, type[Learner]] = {"wordpiece": WordPiece, "byte-bpe": BytePairs, "words": WholeWords}
 
 
 def normalized(characters: Counter[str], normalizer: normalizers.Normalizer) -> Counter[str]:

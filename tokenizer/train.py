@@ -147,13 +147,14 @@ def opened(name: str | None) -> dict[str, PreTrainedTokenizerFast]:
 def remarks(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, sample: Sample, found: Measure) -> list[str]:
     """Return what a reader of the figures must know."""
     notes = recipe.vocabulary.remarks(sample.characters)
-    if not notes and found.num_unknown_letters > 0.005 * found.num_letters:
+    in_pieces = recipe.vocabulary.in_pieces
+    if in_pieces and not notes and found.num_unknown_letters > 0.005 * found.num_letters:
         notes.append(
             f"Warning: {found.num_unknown_letters / found.num_letters:.2%} of the held-out characters are unknown, in "
             "words of over 100 characters or of letters that the other documents have not: WordPiece suits no language "
             "without blanks; vocabulary.name: byte-bpe knows any text."
         )
-    if len(tokenizer) < recipe.vocabulary.vocab_size:
+    if in_pieces and len(tokenizer) < recipe.vocabulary.vocab_size:
         notes.append(
             f"The text fills only {len(tokenizer):,} of the {recipe.vocabulary.vocab_size:,} tokens asked for: no pair "
             f"of pieces is left that occurs {recipe.vocabulary.min_frequency} times. Give more text, or lower "

@@ -98,6 +98,14 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "n_layer": ("model.num_hidden_layers",),
     "n_head": ("model.num_attention_heads",),
     "n_embd": ("model.hidden_size",),
+    # gensim, word2vec, GloVe
+    "min_count": ("vocabulary.min_frequency",),
+    "vector_size": ("model.hidden_size",),
+    "alpha": ("objective.alpha", "optimizer.learning_rate"),
+    "hs": ("objective.negative",),
+    "sg": ("objective.cbow",),
+    "vocab_min_count": ("vocabulary.min_frequency",),
+    "eta": ("optimizer.learning_rate",),
 }
 
 # What no key here is for.

@@ -30,8 +30,9 @@ from engine.train.last_step import LastStep
 from engine.train.optimizer import Optimizer, build_optimizers, set_rate, step_unless
 from engine.train.plan import Plan
 from engine.train.profiling import phase, profiled
+from engine.train.row_gradients import choose_gradients, merge_rows, numbers_of
 from engine.train.schedule import Schedule
-from engine.train.sharding import accumulating, gather, parallel, refuse_unused, whole
+from engine.train.sharding import accumulating, gather, parallel, refuse_unused, shards_asked_for, whole
 from engine.train.watch import Watch
 from engine.train.window import Speed, Window
 
@@ -95,6 +96,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
     """
     model, loss, plan, hooks = training.model, training.loss, training.plan, training.hooks
     speed = Speed(model, loss, accelerator)  # looks at the model before it is spread over processes
+    choose_gradients(model, training.optimizer.name, accelerator.device, shards_asked_for())
     wrapped = wrap_model(model, loss, plan, accelerator)
     optimizers = build_optimizers(model, training.optimizer)
     average = Average(model, training.optimizer.ema) if training.optimizer.ema else None
@@ -122,6 +124,7 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
             agreed = agree_on_counts(seen.micro_batches, clock.seconds, signal.came, accelerator.is_main_process)
             signal.agreed = agreed.stop
             sums = backward(wrapped, seen.micro_batches, agreed.counts, accelerator)
+            merge_rows(model)
             refuse_unused(wrapped)
             last.settle()
             with phase("optimizer"):
@@ -217,7 +220,7 @@ def backward(
 
 def total_norm(model: nn.Module) -> Tensor:
     """The length of the whole gradient, over all processes where they hold shards of it."""
-    norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    norm = torch.nn.utils.get_total_norm([numbers_of(p.grad) for p in model.parameters() if p.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 

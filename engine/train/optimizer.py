@@ -1,4 +1,4 @@
-"""How far does each step go, and in which direction?  AdamW, LAMB, Muon or SGD.
+"""How far does each step go, and in which direction?  AdamW, LAMB, Muon, SGD or AdaGrad.
 
 Each with its parameter groups: matrices, which are decayed, and biases and LayerNorm, which are not.
 """
@@ -10,9 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from engine.train.adagrad import Adagrad
 from engine.train.lamb import Lamb
 from engine.train.muon import Muon
 from engine.train.sgd import Sgd
+
+UNUSED = {"sgd": ("betas", "eps"), "adagrad": ("betas", "eps", "momentum", "weight_decay")}  # keys, by optimizer
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,16 @@ class Optimizer:
 
     sgd: Robbins & Monro 1951, with momentum (Sutskever et al. 2013); its rates are larger, near 0.1, and `weight_decay`
     is added to the gradient.
+
+    adagrad: Duchi et al. 2011, for word vectors: what is seldom met is moved further. Its rates are near 0.05 to 0.3.
+    Of a table of which a step has used some rows, it changes these alone.
     """
 
-    name: Literal["adamw", "lamb", "muon", "sgd"] = "adamw"  # which way a step goes
+    name: Literal["adamw", "lamb", "muon", "sgd", "adagrad"] = "adamw"  # which way a step goes
     learning_rate: float = 1e-4  # the largest, after the warm-up; the schedule says how it falls
-    weight_decay: float = 0.01  # of matrices and embeddings, not of biases and LayerNorm
-    betas: tuple[float, ...] = (0.9, 0.999)  # decays of the two moments; not for sgd
-    eps: float = 1e-6  # added to the root of the second moment; not for sgd
+    weight_decay: float = 0.01  # of matrices and embeddings, not of biases and LayerNorm; not for adagrad
+    betas: tuple[float, ...] = (0.9, 0.999)  # decays of the two moments; not for sgd and adagrad
+    eps: float = 1e-6  # added to the root of the second moment; not for sgd and adagrad
     momentum: float = 0.9  # for sgd alone
     ema: float = 0.0  # decay of the average of the weights that is evaluated and exported, such as 0.999; 0: none
 
@@ -50,7 +56,7 @@ class Optimizer:
             raise ValueError(f"eps is {self.eps}; it is above 0, such as 1e-6")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum is {self.momentum}; it is a number from 0 to below 1, such as 0.9")
-        for name in ("betas", "eps") if self.name == "sgd" else ("momentum",):
+        for name in UNUSED.get(self.name, ("momentum",)):
             if getattr(self, name) != getattr(Optimizer, name):
                 raise ValueError(f"{name} is {getattr(self, name)}, but {self.name} has no {name}: leave it out")
         if not 0 <= self.ema < 1:
@@ -135,11 +141,16 @@ def _sgd(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
     return [Sgd(groups, lr=settings.learning_rate, momentum=settings.momentum)]
 
 
+def _adagrad(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
+    return [Adagrad(_trainable(model), lr=settings.learning_rate)]
+
+
 BUILDERS: dict[str, Callable[[nn.Module, Optimizer], list[torch.optim.Optimizer]]] = {
     "adamw": _adamw,
     "lamb": _lamb,
     "muon": _muon,
     "sgd": _sgd,
+    "adagrad": _adagrad,
 }
 
 

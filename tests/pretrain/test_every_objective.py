@@ -28,9 +28,8 @@ from tokenizer.load import load_tokenizer
 
 NAMES = [module.name for module in pkgutil.iter_modules(pretrain.objectives.__path__)]
 SIZE = 32
-SMALL = {  # by medium: what every model on it understands
-    Text: {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": SIZE}
-}
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": SIZE}
+SMALL_OF = {"skip_gram": {"hidden_size": 32}, "glove": {"hidden_size": 32}}  # of objectives whose models have no layers
 
 
 @pytest.fixture(params=NAMES)
@@ -71,7 +70,7 @@ def examples(objective, medium, open_medium) -> ChapterExamples:
 @pytest.fixture
 def model(objective, medium) -> PreTrainedModel:
     torch.manual_seed(0)
-    return objective.build(SMALL[objective.medium], medium).eval()
+    return objective.build(SMALL_OF.get(objective.name, SMALL), medium).eval()
 
 
 def test_a_split_is_pure_and_does_not_see_the_rest_of_its_batch(examples):
@@ -119,8 +118,16 @@ def test_the_baseline_is_the_best_that_is_said_without_x(objective, examples):
     found = objective.baselines(batches)
     for term in objective.terms:
         answers = torch.cat([batch.y[term.answers] for batch in batches])
+        if term.kind == "contrast":  # 1 in `among` is no noise, and each is a decision
+            share = 1 / term.among
+            entropy = -share * math.log(share) - (1 - share) * math.log(1 - share)
+            assert found[f"{term.name}_loss"] == pytest.approx(term.among * entropy)
+            continue
         if term.kind == "number":
-            assert found[f"{term.name}_loss"] == pytest.approx(float(answers.double().var(correction=0)))
+            weights = torch.cat([batch.y[term.weights] for batch in batches]).numpy() if term.weights else None
+            guess = np.average(answers.numpy(), weights=weights)
+            errors = (answers.numpy() - guess) ** 2 * (1 if weights is None else weights)
+            assert found[f"{term.name}_loss"] == pytest.approx(errors.mean(), rel=1e-5)
             continue
         _, share = np.unique(answers.numpy(), return_counts=True)
         share = share / share.sum()
@@ -148,7 +155,7 @@ def test_the_plan_can_fake_its_medium(objective, medium):
 
 
 def test_the_model_can_be_saved_and_no_other_is_trained(objective, medium, tmp_path, monkeypatch):
-    recipe = type("Recipe", (), {"objective": objective, "model": SMALL[objective.medium]})
+    recipe = type("Recipe", (), {"objective": objective, "model": SMALL_OF.get(objective.name, SMALL)})
     build_model(recipe, medium).save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").exists()
     monkeypatch.setattr(type(objective), "build", lambda *_: torch.nn.Linear(2, 2))
@@ -164,7 +171,7 @@ def recipe(objective, model, write_recipe, both_tokens, tmp_path) -> Path:
     )
     content = yaml.safe_load(path.read_text())
     rates = {key for key, value in model.config.to_dict().items() if "drop" in key and isinstance(value, float)}
-    content["model"] = {**SMALL[objective.medium], **dict.fromkeys(rates, 0.0)}
+    content["model"] = {**SMALL_OF.get(objective.name, SMALL), **dict.fromkeys(rates, 0.0)}
     path.write_text(yaml.safe_dump(content))
     return path
 

@@ -1,0 +1,129 @@
+"""One vector for each word, wherever it stands: what word2vec and GloVe leave.
+
+Mikolov et al. 2013, "Distributed Representations of Words and Phrases and their Compositionality" (arXiv 1310.4546);
+Pennington et al. 2014, "GloVe: Global Vectors for Word Representation". Two tables are trained, one of the words and
+one of the contexts that they stand in. The vectors of word2vec are the first; those of GloVe are the sum of both.
+
+A step touches a few thousand rows of tables that have many more. On a CPU their gradient therefore holds these rows and
+no others (`nn.Embedding.sparse`), and an optimizer that knows it (AdaGrad) changes no others.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput
+
+
+class WordVectorsConfig(PreTrainedConfig):
+    """Sizes of two tables of word vectors. Errors: ValueError for impossible ones."""
+
+    model_type = "word_vectors"
+
+    vocab_size: int = 30_000
+    hidden_size: int = 100
+    summed: bool = False  # a word's vector is the sum of its rows in both tables, and words have biases: GloVe
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+    pad_token_id: int | None = None
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        for name in ("vocab_size", "hidden_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+
+
+class WordVectors(PreTrainedModel):
+    """Two tables (V, D) of vectors, and with `summed` a bias for each of their rows."""
+
+    config: WordVectorsConfig
+    config_class = WordVectorsConfig
+    base_model_prefix = ""
+
+    def __init__(self, config: WordVectorsConfig):
+        super().__init__(config)
+        self.words = nn.Embedding(config.vocab_size, config.hidden_size, sparse=True)
+        self.contexts = nn.Embedding(config.vocab_size, config.hidden_size, sparse=True)
+        if config.summed:
+            self.word_biases = nn.Embedding(config.vocab_size, 1, sparse=True)
+            self.context_biases = nn.Embedding(config.vocab_size, 1, sparse=True)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """As the authors' code begins: uniform within 1 / 2D; the contexts of word2vec at zero."""
+        if not isinstance(module, nn.Embedding):
+            return
+        if module is self.contexts and not self.config.summed:
+            init.zeros_(module.weight)
+        else:
+            bound = 0.5 / self.config.hidden_size
+            init.uniform_(module.weight, -bound, bound)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.words
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutput:
+        """The vectors (B, T, D) of `input_ids` (B, T): the same for a word wherever it stands."""
+        found = nn.functional.embedding(input_ids, self.words.weight)
+        if self.config.summed:
+            found = found + nn.functional.embedding(input_ids, self.contexts.weight)
+        return BaseModelOutput(last_hidden_state=found)
+
+    @torch.no_grad()
+    def vectors(self) -> Tensor:
+        """The vector of each word (V, D)."""
+        found = self.words.weight + self.contexts.weight if self.config.summed else self.words.weight
+        return found.detach()
+
+
+class _Rows(torch.autograd.Function):
+    """Rows of a table, none of them twice; the table's gradient holds them and no others."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(rows)
+        ctx.shape = table.shape
+        return table.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (rows,) = ctx.saved_tensors
+        return torch.sparse_coo_tensor(rows[None], gradient, ctx.shape, is_coalesced=True, check_invariants=False), None
+
+
+def take_rows(table: nn.Embedding, rows: Tensor) -> Tensor:
+    """Rows (U,) of a table, in rising order and none twice, as (U, D)."""
+    if not table.sparse:
+        return table.weight.index_select(0, rows)
+    found: Tensor = _Rows.apply(table.weight, rows)  # type: ignore[no-untyped-call]
+    return found
+
+
+def nearest(vectors: Tensor, queries: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The rows of `vectors` (V, D) nearest to each of `queries` (Q, D) by cosine, nearest first: cosines and rows, both
+    (Q, most). A vector of zeros is near to nothing."""
+    unit = nn.functional.normalize(vectors, dim=1)
+    found = nn.functional.normalize(queries, dim=1) @ unit.T
+    best = found.topk(min(most, len(vectors)), dim=1)
+    return best.values, best.indices
+
+
+def write_vectors(path: Path, words: Sequence[str], vectors: Tensor) -> None:
+    """Write word2vec's text format, which `gensim.models.KeyedVectors.load_word2vec_format` opens: a line with how many
+    words and features there are, then a line a word. Each number is written in full, so what is read is what was.
+
+    Errors: ValueError for a word that holds a blank, which would end it.
+    """
+    if strange := [word for word in words if not word or word.split() != [word]]:
+        raise ValueError(f"{path}: {strange[0]!r} cannot stand in a file whose words end at blanks")
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f"{len(words)} {vectors.shape[1]}\n")
+        for word, vector in zip(words, vectors.numpy(), strict=True):
+            file.write(f"{word} {' '.join(map(str, vector))}\n")

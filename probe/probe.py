@@ -1,0 +1,73 @@
+"""What is asked of a model that is not trained for it?  A probe. One file a probe, with one subclass of `Probe`."""
+
+import difflib
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Scores = dict[str, dict[str, float]]  # split -> metric -> fraction, -1 to 1
+
+ROOM = {"similarity": "probe.similarity", "analogies": "probe.similarity", "neighbours": "probe.neighbours"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a probe came to. `headline` is the metric of the first split that judges the model; "": none does.
+
+    `baseline` has, under the names of `metrics`, what a guess that does not look at the question reaches.
+    """
+
+    metrics: Scores = field(default_factory=dict)
+    baseline: Scores = field(default_factory=dict)
+    headline: str = ""
+    sizes: dict[str, int] = field(default_factory=dict)  # questions, by split
+    page: str = ""  # in Markdown, for a person
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(ABC):
+    """One thing that is asked. The fields are a section of the recipe's `probes:`."""
+
+    name: str  # which probe
+
+    @staticmethod
+    def section_names() -> list[str]:
+        """The probes there are."""
+        return list(ROOM)
+
+    @staticmethod
+    def from_section(name: str) -> type["Probe"]:
+        """Return the class a recipe means by `name`. Errors: ValueError with the names there are."""
+        if name not in ROOM:
+            nearest = difflib.get_close_matches(name, ROOM, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ValueError(f"unknown probe {name!r}{hint} (probes: {', '.join(ROOM)})")
+        found: type[Probe] = getattr(importlib.import_module(ROOM[name]), name.capitalize())
+        return found
+
+    @property
+    @abstractmethod
+    def task(self) -> str:
+        """What the table calls it, such as similarity/ws-353."""
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The files that it reads: other contents, another result."""
+        return ()
+
+    @abstractmethod
+    def ask(self, model: str, untrained: bool, seed: int) -> Found:
+        """Ask a model, or, `untrained`, the same network with random weights of this seed. Errors: ValueError and
+        OSError for what is wrong with model or files."""
+
+
+def label_of(path: str) -> str:
+    """A file as the table calls it: EN-WS-353-ALL.txt is en-ws-353-all."""
+    return path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
+
+
+def plain(probe: Probe) -> dict[str, Any]:
+    """The probe's settings as plain values."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(probe).items()}

@@ -1,0 +1,166 @@
+"""What does a model know?  Probes: several, of several models, beside the same networks untrained.
+
+    cloze probe recipes/probe/words.yaml --model runs/skip-gram runs/glove
+    cloze table runs/words
+
+A job is a probe of a model with a seed. Finished jobs are not done again, unless the model or a file that the probe
+reads has changed. Results are lines of runs/NAME/results.jsonl as fine-tuning leaves them, so `cloze table` shows them;
+what a probe tells in words is in its job's page.md.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from engine.run.disk import alone, sha256, whole_file, whole_folder
+from engine.run.finite import strict_json
+from engine.run.folders import RUN, mark, read_finished, refuse_others
+from engine.run.recipe import data_path, read
+from engine.run.runtime import commit, hardware, peak_rss_mb, program
+from engine.run.saved import located
+from probe.probe import Found, Probe, plain
+from probe.recipe import ProbeRecipe
+
+RUNS = Path("runs")
+
+
+@program
+def main(argv: list[str]) -> None:
+    probe(read(ProbeRecipe, argv, "python -m probe.run", "recipes/probe/words.yaml --model runs/skip-gram"))
+
+
+def probe(recipe: ProbeRecipe) -> list[dict[str, Any]]:
+    """Do every job of a recipe that is not done yet. Return the lines of results.jsonl, one for each scored job.
+
+    Errors: ValueError and OSError for what is wrong with recipe, model or data.
+    """
+    if not recipe.model:
+        raise ValueError("no model is named: give --model, such as --model runs/skip-gram")
+    folder = RUNS / recipe.name
+    refuse_others(folder, RUN)
+    jobs = list_jobs(recipe, folder)
+    with alone(folder, "probing into"):
+        mark(folder, RUN)
+        for job in jobs:
+            do(job, recipe.overwrite)
+        lines = write_results(folder)
+    show([line for line in lines if line["job"] in {str(job.folder.relative_to(folder)) for job in jobs}])
+    return lines
+
+
+@dataclass(frozen=True)
+class Job:
+    """One probe of one model. `stamp` has all that decides what comes out, so an equal one has nothing to do."""
+
+    probe: Probe
+    model: str
+    label: str
+    seed: int
+    untrained: bool
+    stamp: dict[str, Any]
+    folder: Path
+
+    @property
+    def words(self) -> str:
+        return f"{self.probe.task} of {self.label}{', untrained' if self.untrained else ''}, seed {self.seed}"
+
+
+def list_jobs(recipe: ProbeRecipe, folder: Path) -> list[Job]:
+    """Every job of a recipe: a trained model once, untrained ones with each seed. Errors: FileNotFoundError."""
+    found = []
+    for model in recipe.model:
+        label, stamp = label_of(model), stamp_of(model)
+        for one in recipe.probes:
+            files = {name: sha256(data_path(name)) for name in one.files}
+            kinds = [(recipe.seeds[0], False), *((seed, True) for seed in recipe.seeds if recipe.untrained)]
+            for seed, untrained in kinds:
+                about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed, "untrained": untrained}
+                digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
+                place = folder / one.task.replace("/", "-") / f"{label.replace('/', '-')}-{digest}" / f"seed-{seed}"
+                found.append(Job(one, model, label, seed, untrained, about, place))
+    return found
+
+
+def label_of(model: str) -> str:
+    """A model as the table calls it: runs/skip-gram/model is skip-gram, vectors.txt in a folder is that folder's."""
+    parts = [part for part in Path(model).parts if part not in ("/", "runs", "model")]
+    return "/".join(parts[-2:]).removesuffix(".txt") or model
+
+
+def stamp_of(model: str) -> list[Any]:
+    """What a model consists of: the names, sizes and times of its files; of the Hub, its name."""
+    try:
+        place = data_path(model)
+    except FileNotFoundError:
+        return [located(model)]
+    files = [place] if place.is_file() else sorted(path for path in Path(located(model)).iterdir() if path.is_file())
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
+def do(job: Job, again: bool) -> None:
+    """Ask, and leave the answer in the job's folder."""
+    if read_finished(job.folder) and not again:
+        print(f"{job.words}: done before", flush=True)
+        return
+    began = time.perf_counter()
+    found = job.probe.ask(job.model, job.untrained, job.seed)
+    line = line_of(job, found, time.perf_counter() - began)
+    with whole_folder(job.folder) as aside:
+        if found.page:
+            (aside / "page.md").write_text(found.page, encoding="utf-8")
+        whole_file(aside / "finished.json", strict_json(line, indent=1).encode())
+    value = f"{found.headline} {line['headline']['value']:.4f}" if found.headline else str(job.folder / "page.md")
+    print(f"{job.words}: {value}", flush=True)
+
+
+def line_of(job: Job, found: Found, seconds: float) -> dict[str, Any]:
+    """A results line, as `finetune.table` reads them; without a headline none of its fields is needed."""
+    split = next(iter(found.metrics), "")
+    value = found.metrics[split][found.headline] if found.headline else None
+    return {
+        "task": job.probe.task, "label": job.label, "init": "random" if job.untrained else "pretrained",
+        "seed": job.seed, "model": job.model, "metrics": found.metrics, "majority": found.baseline,
+        "headline": {"name": found.headline, "value": value}, "hyperparameters": plain(job.probe), "sizes": found.sizes,
+        "rows": job.stamp["files"], "seconds": round(seconds, 2), "peak_rss_mb": round(peak_rss_mb()),
+        "precision": "fp32", "processes": 1, "data": ", ".join(job.probe.files), "commit": commit() or "unknown",
+        "hardware": hardware(),
+    }  # fmt: skip
+
+
+def write_results(folder: Path) -> list[dict[str, Any]]:
+    """Make results.jsonl anew from the finished jobs that have a score. Return its lines."""
+    lines = [{**line, "job": str(path.parent.relative_to(folder))} for path, line in list_finished(folder)
+             if line["headline"]["value"] is not None]  # fmt: skip
+    whole_file(folder / "results.jsonl", "".join(strict_json(line) + "\n" for line in lines).encode())
+    return lines
+
+
+def list_finished(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    paths = folder.glob("*/*/seed-*/finished.json")
+    for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path)):
+        if line := read_finished(path.parent):
+            yield path, line
+
+
+def show(lines: list[dict[str, Any]]) -> None:
+    """A row for each result and split, with the guess that does not look beside it."""
+    table = Table("probe", "split", "model", "score", "blind", "coverage")
+    for line in lines:
+        name = line["label"] + (", untrained" if line["init"] == "random" else "")
+        for split, scores in line["metrics"].items():
+            key = line["headline"]["name"]
+            table.add_row(line["task"], split, name, f"{key} {scores[key]:.3f}", f"{line['majority'][split][key]:.3f}",
+                          f"{scores['coverage']:.3f}" if "coverage" in scores else "")  # fmt: skip
+    if lines:
+        Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

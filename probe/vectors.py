@@ -1,0 +1,101 @@
+"""Which vector does a model have for a word?  Word vectors (static embeddings) of ours, or a file of anybody's.
+
+A model folder of word2vec or GloVe, trained here, or a text file as word2vec, gensim (`save_word2vec_format`) and GloVe
+write it: a word and its numbers in each line, with or without a first line that says how many.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import AutoModel
+
+from corpus.text.vocabulary import Vocabulary
+from engine.run.recipe import data_path
+from engine.run.saved import config_of, located, opened
+from networks.word_vectors import WordVectors, WordVectorsConfig
+from tokenizer.load import load_tokenizer
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class WordTable:
+    """V words, the commonest first where it is known, and their vectors (V, D)."""
+
+    words: Sequence[str]
+    vectors: Tensor
+
+    def folded(self, most: int = 0) -> dict[str, int]:
+        """The row of each word, capitals and small letters being one: that of the first spelling counts. Only among the
+        first `most` rows, if that is not 0."""
+        rows: dict[str, int] = {}
+        for row, word in enumerate(self.words[: most or None]):
+            rows.setdefault(word.upper(), row)
+        return rows
+
+
+def open_words(name: str, untrained: bool = False, seed: int = 0) -> WordTable:
+    """Open a run, a model folder or a file of vectors; `untrained`: the same network with fresh weights of this seed.
+
+    Errors: FileNotFoundError; ValueError for a model that is none of words, and a file that is damaged, with its line.
+    """
+    if is_file(name):
+        table = read_vectors(data_path(name))
+        return untrained_like(table, seed) if untrained else table
+    source = located(name)
+    config = config_of(source)
+    if not isinstance(config, WordVectorsConfig):
+        raise ValueError(
+            f"{name} is a {config.model_type} model, whose vector of a word depends on the text around it; this probe "
+            "takes word vectors, such as recipes/pretrain/skip-gram.yaml trains, or a file of them"
+        )
+    tokenizer = load_tokenizer(source)
+    if untrained:
+        torch.manual_seed(seed)
+    model: Any = AutoModel.from_config(config) if untrained else opened(source)
+    assert isinstance(model, WordVectors)
+    ids = Vocabulary.of(tokenizer).ordinary
+    return WordTable(tokenizer.convert_ids_to_tokens(ids.tolist()), model.vectors()[torch.from_numpy(ids)])
+
+
+def is_file(name: str) -> bool:
+    try:
+        return data_path(name).is_file()
+    except FileNotFoundError:
+        return False
+
+
+def untrained_like(table: WordTable, seed: int) -> WordTable:
+    """The same words with random vectors."""
+    drawn = torch.Generator().manual_seed(seed)
+    return WordTable(table.words, torch.rand(table.vectors.shape, generator=drawn) - 0.5)
+
+
+def read_vectors(path: Path) -> WordTable:
+    """Read a text file of word vectors. Errors: ValueError that names the line."""
+    words, rows, width = list[str](), list[npt.NDArray[np.float32]](), 0
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            word, _, numbers = line.rstrip().partition(" ")
+            if number == 1 and numbers.isdecimal():  # how many words and numbers there are
+                continue
+            try:
+                vector = np.array(numbers.split(" "), np.float32)
+            except ValueError:
+                raise ValueError(f"{path}, line {number}: a word and its numbers are expected, parted by single "
+                                 f"blanks; found {line[:40]!r}") from None  # fmt: skip
+            width = width or len(vector)
+            if len(vector) != width or not np.isfinite(vector).all():
+                raise ValueError(f"{path}, line {number}: {width} finite numbers are expected, as in the lines before; "
+                                 f"found {line[-40:].strip()!r} at its end")  # fmt: skip
+            words.append(word)
+            rows.append(vector)
+    if not rows:
+        raise ValueError(f"{path} holds no vectors")
+    return WordTable(words, torch.from_numpy(np.stack(rows)))

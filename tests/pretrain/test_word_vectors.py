@@ -1,0 +1,214 @@
+"""Is a step of skip-gram, CBOW and GloVe what a loop over pairs makes of it, and are vectors the same each time?"""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+
+from corpus.text.chapters import Chapter
+from corpus.text.medium import Text
+from corpus.text.vocabulary import Vocabulary
+from engine.train.optimizer import Optimizer, build_optimizers
+from networks.word_vectors import WordVectors
+from pretrain.examples import ChapterExamples
+from pretrain.objective import Objective
+from pretrain.objectives.glove import Glove
+from pretrain.objectives.skip_gram import GROUP, SkipGram, keep_probability
+from pretrain.run import main
+from tokenizer.learn import WholeWords
+
+SIZE, FEATURES, KEY = 60, 8, 5
+
+
+@pytest.fixture
+def text() -> Text:
+    ordinary = np.arange(3, 40)
+    return Text(Vocabulary(40, {"pad": 0, "eos": 2}, ordinary, np.zeros(40, bool), np.ones(40, bool)))
+
+
+@pytest.fixture
+def chapter(text) -> Chapter:
+    return text.fake(6, SIZE)
+
+
+def examples_of(objective: Objective, chapter: Chapter, text: Text) -> ChapterExamples:
+    return ChapterExamples(chapter, objective, text, SIZE, KEY)
+
+
+def random_model(objective: Objective, text: Text) -> WordVectors:
+    torch.manual_seed(1)
+    model = objective.build({"hidden_size": FEATURES}, text)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model.train()
+
+
+def pairs_and_noise(objective: SkipGram, batch) -> tuple[list, list]:
+    """What a batch asks, read off its tables: (words of the input, word asked), and (these, noise, weight)."""
+    x, pairs, noise = {name: values.numpy() for name, values in batch.x.items()}, [], []
+    shown, asked = x["shown_rows"][x["shown"]], x["asked_rows"][x["asked"]]
+
+    def inputs(group: int, row: int) -> list[int]:
+        if not objective.cbow:
+            return [shown[group, row]]
+        return [word for word, share in zip(shown[group], x["share"][group, row], strict=True) if share]
+
+    for place in batch.y["positions"].tolist():
+        group, row, column = np.unravel_index(place, (len(asked), GROUP, asked.shape[1]))
+        pairs.append((inputs(group, row), asked[group, column]))
+    drawn = asked[:, -objective.shared_negatives :]
+    for group, row, number in np.argwhere(x["weight"] > 0):
+        noise.append((inputs(group, row), drawn[group, number], x["weight"][group, row, number]))
+    return pairs, noise
+
+
+@pytest.mark.parametrize("cbow", [False, True])
+def test_the_gradient_is_that_of_a_loop_over_pairs(text, chapter, cbow):
+    objective = SkipGram(name="skip_gram", sample=0.05, cbow=cbow, shared_negatives=6)
+    batch = examples_of(objective, chapter, text).batch(np.arange(3))
+    model = random_model(objective, text)
+    loss = objective.loss(model, batch)["context"]
+    loss.backward()
+    words, contexts = (table.weight.detach().double().numpy() for table in (model.words, model.contexts))
+    gradients = np.zeros_like(words), np.zeros_like(contexts)
+    total = 0.0
+    pairs, noise = pairs_and_noise(objective, batch)
+    for inputs, asked, label, weight in [*((*pair, 1, 1.0) for pair in pairs), *((i, n, 0, w) for i, n, w in noise)]:
+        mean = words[inputs].mean(0)
+        right = expit((1 if label else -1) * mean @ contexts[asked])
+        total -= weight * np.log(right)
+        error = weight * (expit(mean @ contexts[asked]) - label)
+        gradients[1][asked] += error * mean
+        for word in inputs:
+            gradients[0][word] += error * contexts[asked] / len(inputs)
+    assert loss.item() == pytest.approx(total, rel=1e-5)
+    for table, expected in zip((model.words, model.contexts), gradients, strict=True):
+        assert np.allclose(table.weight.grad.to_dense().numpy(), expected, atol=1e-4)
+
+
+def test_each_pair_is_told_from_so_many_others_but_never_from_its_own_word(text, chapter):
+    objective = SkipGram(name="skip_gram", sample=0.0, negative=4)
+    batch = examples_of(objective, chapter, text).batch(np.arange(4))
+    weights, positions = batch.x["weight"], batch.y["positions"]
+    ids = batch.x["asked_rows"][batch.x["asked"]]
+    pairs = torch.zeros(len(ids), GROUP, ids.shape[1]).flatten().index_fill(0, positions, 1.0).view(len(ids), GROUP, -1)
+    asked, noise = ids.split([ids.shape[1] - objective.shared_negatives, objective.shared_negatives], 1)
+    pairs = pairs[:, :, : asked.shape[1]]
+    same = (asked[:, :, None] == noise[:, None, :]).float()
+    expected = (pairs.sum(2, keepdim=True) - pairs @ same) * 4 / objective.shared_negatives
+    assert torch.allclose(weights, expected)
+    assert (pairs @ same).sum() > 0
+
+
+def test_windows_are_drawn_and_stay_within_a_document(text, chapter):
+    objective = SkipGram(name="skip_gram", sample=0.0, window=3)
+    examples = examples_of(objective, chapter, text)
+    pairs, _ = pairs_and_noise(objective, examples.batch(np.arange(len(examples.order))))
+    block = examples.units.take(np.arange(len(examples.order))).block
+    near, sizes = set(), []
+    for ids, document in zip(block.ids, block.document, strict=True):
+        words = [(word, number) for word, number in zip(ids, document, strict=True) if word >= 3 and number >= 0]
+        for place, (word, number) in enumerate(words):
+            some = words[max(0, place - 3) : place] + words[place + 1 : place + 4]
+            near |= {(word, other) for other, its in some if its == number}
+            sizes.append(len(some))
+    assert {(inputs[0], asked) for inputs, asked in pairs} <= near
+    assert 0.5 < len(pairs) / sum(sizes) < 0.8  # on average two thirds of the widest windows: (1 + 2 + 3) / 3 / 3
+
+
+def test_words_are_kept_as_the_authors_code_keeps_them():
+    counts, sample = np.array([0, 1, 90, 909]), 1e-2
+    frequency = counts / 1000
+    expected = [min(1.0, (np.sqrt(f / sample) + 1) * sample / f) if f else 0.0 for f in frequency]
+    assert keep_probability(counts, sample) == pytest.approx(expected)
+    assert keep_probability(counts, 0.0).tolist() == [0, 1, 1, 1]
+
+
+def test_a_glove_step_is_that_of_a_loop_over_the_table(text, chapter):
+    objective = Glove(name="glove", window=4, x_max=20.0)
+    examples = examples_of(objective, chapter, text)
+    batch = examples.batch(np.arange(len(examples.order)))
+    model = random_model(objective, text)
+    tables = [table.weight.detach().double().numpy().copy() for table in
+              (model.words, model.contexts, model.word_biases, model.context_biases)]  # fmt: skip
+    gradients, total = [np.zeros_like(table) for table in tables], 0.0
+    table, (words, contexts, biases, others) = examples.units.table, tables
+    for low, high, count in zip(table.low, table.high, table.count, strict=True):
+        for one, other in {(low, high), (high, low)}:
+            met = float(count) * (2 if low == high else 1)
+            error = words[one] @ contexts[other] + biases[one, 0] + others[other, 0]
+            error -= np.log(met * 1e6 / chapter.store.num_tokens)
+            weight = min(1.0, (met / 20.0) ** 0.75)
+            total += weight * error**2
+            gradients[0][one] += 2 * weight * error * contexts[other]
+            gradients[1][other] += 2 * weight * error * words[one]
+            gradients[2][one] += 2 * weight * error
+            gradients[3][other] += 2 * weight * error
+    loss = objective.loss(model, batch)["log_count"]
+    assert loss.item() == pytest.approx(total, rel=1e-4)
+    loss.backward()
+    optimizer = build_optimizers(model, Optimizer("adagrad", 0.05))[0]
+    optimizer.step()
+    for found, before, gradient in zip(
+        (model.words, model.contexts, model.word_biases, model.context_biases), tables, gradients, strict=True
+    ):
+        used = np.abs(gradient) > 1e-3  # the first step of AdaGrad is the rate times the sign
+        expected = np.where(used, before - 0.05 * np.sign(gradient), before)
+        assert np.allclose(found.weight.detach().numpy()[used], expected[used], atol=1e-4)
+
+
+@pytest.fixture
+def recipe(write_recipe, corpus, tmp_path) -> Path:
+    texts = [path.read_text(encoding="utf-8") for path in sorted(corpus.iterdir())]
+    words = WholeWords(name="words", min_frequency=1).learn(iter([texts]), {}, 512)
+    words.save_pretrained(tmp_path / "words")
+    return write_recipe(
+        tmp_path, tokenizer=str(tmp_path / "words"), objective={"name": "skip_gram", "sample": 0.01},
+        optimizer={"name": "adagrad", "learning_rate": 0.1}, plan={"max_steps": 12, "save_steps": 5},
+    )  # fmt: skip
+
+
+def take_objective(recipe: Path, name: str) -> None:
+    content = recipe.read_text().replace("name: skip_gram", f"name: {name}")
+    if name == "glove":
+        content = content.replace("  sample: 0.01\n", "")
+    lines = content.splitlines()
+    start = lines.index("model:")
+    end = next(number for number in range(start + 1, len(lines)) if not lines[number].startswith(" "))
+    recipe.write_text("\n".join([*lines[:start], "model: {hidden_size: 16}", *lines[end:]]) + "\n")
+
+
+@pytest.mark.parametrize("name", ["skip_gram", "glove"])
+def test_vectors_are_the_same_on_any_number_of_workers_and_after_a_resume(name, recipe, launch_program):
+    take_objective(recipe, name)
+    folder = recipe.parent
+    alone = launch_program(main, folder, "recipe.yaml", "--name", "alone")
+    assert alone.status == 0, alone.said
+    workers = launch_program(main, folder, "recipe.yaml", "--name", "workers", "--plan.dataloader_num_workers", "2")
+    assert workers.status == 0, workers.said
+    stopped = []
+
+    def stop(pid: int) -> None:
+        if not stopped and list((folder / "runs/resumed/state").glob("step-5/manifest.json")):
+            stopped.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+    launch_program(main, folder, "recipe.yaml", "--name", "resumed", watch=stop)
+    assert stopped
+    resumed = launch_program(main, folder, "recipe.yaml", "--name", "resumed")
+    assert resumed.status == 0, resumed.said
+    first = (folder / "runs/alone/model/model.safetensors").read_bytes()
+    for other in ("workers", "resumed"):
+        assert (folder / "runs" / other / "model/model.safetensors").read_bytes() == first
+    assert (folder / "runs/alone/model/vectors.txt").read_bytes() == (
+        folder / "runs/resumed/model/vectors.txt"
+    ).read_bytes()
+    lines = [json.loads(line) for line in (folder / "runs/alone/metrics.jsonl").read_text().splitlines()]
+    evaluated = [line for line in lines if any(key.startswith("eval_") for key in line)]
+    assert evaluated[-1].keys() >= ({"eval_context_loss", "baseline_context_loss"} if name == "skip_gram" else
+                                    {"eval_log_count_loss", "baseline_log_count_loss"})  # fmt: skip

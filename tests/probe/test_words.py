@@ -1,0 +1,157 @@
+"""Do the probes of word vectors say what gensim says, and are finished ones skipped?"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gensim.models import KeyedVectors
+
+from corpus.text.vocabulary import Vocabulary
+from networks.word_vectors import WordVectors, WordVectorsConfig
+from pretrain.word_vectors import TokenizerAndVectors
+from probe.probe import Found
+from probe.run import main
+from probe.similarity import Analogies, Similarity
+from tokenizer.learn import WholeWords
+
+NAMES = [f"w{number}" for number in range(60)]
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """Word vectors in a model folder: each word is as frequent as its number says."""
+    text = [" ".join(name for rank, name in enumerate(NAMES) for _ in range(80 - rank))]
+    tokenizer = WholeWords(name="words", min_frequency=1).learn(iter([text]), {}, 512)
+    torch.manual_seed(0)
+    vectors = WordVectors(WordVectorsConfig(vocab_size=len(tokenizer), hidden_size=12))
+    folder = tmp_path / "runs/mine/model"
+    vectors.save_pretrained(folder)
+    TokenizerAndVectors(tokenizer, vectors).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture
+def pairs(tmp_path) -> Path:
+    drawn = np.random.default_rng(0)
+    lines = [f"{NAMES[one]}\t{NAMES[other].upper()}\t{score:.2f}" for one, other, score in
+             zip(drawn.permutation(60), drawn.permutation(60), drawn.uniform(0, 10, 60), strict=True)]  # fmt: skip
+    path = tmp_path / "pairs.txt"
+    path.write_text("\n".join([*lines, "w1\tnowhere\t3.0"]) + "\n")
+    return path
+
+
+@pytest.fixture
+def analogies(tmp_path, model) -> Path:
+    """Random ones, and in a second section those that 3CosAdd answers rightly, of which one is not known."""
+    drawn = np.random.default_rng(1)
+    vectors = KeyedVectors.load_word2vec_format(str(model / "vectors.txt"))
+    easy = []
+    for a, b, c in drawn.choice(NAMES, (20, 3)):
+        if len({a, b, c}) == 3:
+            easy.append((a, b, c, vectors.most_similar(positive=[b, c], negative=[a], topn=1)[0][0]))
+    lines = [": random", *(" ".join(four) for four in drawn.choice(NAMES, (30, 4)))]
+    lines += [": easy", *(" ".join(four) for four in easy), "w1 w2 w3 nowhere"]
+    path = tmp_path / "analogies.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_gensim_opens_the_vectors_and_they_are_the_models(model):
+    theirs = KeyedVectors.load_word2vec_format(str(model / "vectors.txt"))
+    assert theirs.index_to_key == NAMES
+    ours = torch.tensor(theirs.vectors)
+    saved = WordVectors.from_pretrained(model).vectors()
+    assert torch.equal(ours, saved[-60:])
+
+
+def test_similarity_and_coverage_are_gensims(model, pairs):
+    theirs = KeyedVectors.load_word2vec_format(str(model / "vectors.txt")).evaluate_word_pairs(str(pairs))
+    for name in (model, model / "vectors.txt"):
+        found = Similarity(name="similarity", path=str(pairs)).ask(str(name), False, 0).metrics["all"]
+        assert found["spearmanr"] == pytest.approx(theirs[1][0], abs=1e-6)
+        assert 100 * (1 - found["coverage"]) == pytest.approx(theirs[2])
+
+
+@pytest.mark.parametrize("restrict", [40, 300_000])
+def test_analogies_are_gensims_section_by_section(model, analogies, restrict):
+    theirs = KeyedVectors.load_word2vec_format(str(model / "vectors.txt"))
+    _, sections = theirs.evaluate_word_analogies(str(analogies), restrict_vocab=restrict)
+    found: Found = Analogies(name="analogies", path=str(analogies), restrict_vocab=restrict).ask(str(model), False, 0)
+    for section in sections[:-1]:
+        asked = len(section["correct"]) + len(section["incorrect"])
+        scores = found.metrics[section["section"]]
+        assert scores["coverage"] == pytest.approx(asked / found.sizes[section["section"]])
+        assert scores["accuracy"] == pytest.approx(len(section["correct"]) / max(1, asked))
+    assert found.metrics["easy"]["accuracy"] == 1.0
+
+
+@pytest.fixture
+def recipe(pairs, analogies, model, tmp_path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"name: probed\nprobes:\n  - {{name: similarity, path: {pairs}}}\n  - {{name: analogies, path: {analogies}}}\n"
+        "  - {name: neighbours, words: [w3, nowhere], number: 4}\n"
+    )
+    return path
+
+
+def test_a_recipe_is_probed_once_beside_the_untrained_network_and_stands_in_the_table(recipe, model, launch_program):
+    from finetune.table.__main__ import main as table
+
+    folder = recipe.parent
+    first = launch_program(main, folder, "recipe.yaml", "--model", "runs/mine", "--seeds", "0", "1")
+    assert first.status == 0, first.said
+    lines = [json.loads(line) for line in (folder / "runs/probed/results.jsonl").read_text().splitlines()]
+    assert {(line["task"], line["init"], line["seed"]) for line in lines} == {
+        (task, *which)
+        for task in ("similarity/pairs", "analogies/analogies")
+        for which in (("pretrained", 0), ("random", 0), ("random", 1))
+    }
+    page = next((folder / "runs/probed/neighbours").glob("mine-*/seed-0/page.md")).read_text()
+    assert "**w3**: w" in page
+    assert "Not in its vocabulary of 60 words: nowhere." in page
+    again = launch_program(main, folder, "recipe.yaml", "--model", "runs/mine", "--seeds", "0", "1")
+    assert again.said.count("done before") == 9
+    shown = launch_program(table, folder, "runs/probed")
+    assert shown.status == 0, shown.said
+    assert "similarity/pairs" in shown.said
+    assert "mine, random init" in shown.said
+
+
+def test_another_file_is_asked_anew(recipe, pairs, launch_program):
+    launch_program(main, recipe.parent, "recipe.yaml", "--model", "runs/mine")
+    pairs.write_text(pairs.read_text() + "w5\tw6\t1.0\n")
+    again = launch_program(main, recipe.parent, "recipe.yaml", "--model", "runs/mine")
+    assert again.said.count("done before") == 4  # all but the similarity and its untrained network
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "no model is named: give --model"),
+        (["--model", "runs/nowhere"], "runs/nowhere"),
+        (["--model", "words.bin"], "words.bin, line 2: a word and its numbers are expected"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(recipe, launch_program, argv, said):
+    (recipe.parent / "words.bin").write_text("2 3\nking queen\n")
+    ended = launch_program(main, recipe.parent, "recipe.yaml", *argv)
+    assert ended.status == 2
+    assert said in ended.said
+    assert ended.said.count("\n") == 1
+
+
+def test_a_bad_line_of_a_file_is_named(model, tmp_path):
+    path = tmp_path / "bad.txt"
+    path.write_text("w1\tw2\t3\nw1 w2\n")
+    with pytest.raises(ValueError, match=r"bad.txt, line 2: two words and a number are expected"):
+        Similarity(name="similarity", path=str(path)).ask(str(model), False, 0)
+
+
+def test_ids_that_are_no_words_are_not_among_the_vectors(model):
+    from tokenizer.load import load_tokenizer
+
+    assert [load_tokenizer(model).convert_ids_to_tokens(int(number)) for number in
+            Vocabulary.of(load_tokenizer(model)).ordinary] == NAMES  # fmt: skip
