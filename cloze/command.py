@@ -49,6 +49,7 @@ COMMANDS = (
     Command("predict", "finetune.predict", "answer the rows of a file by a fine-tuned model: MODEL FILE"),
     Command("generate", "probe.generate", "continue a text, or fill a mask: MODEL"),
     Command("evaluate", "probe.evaluate", "perplexity of a model on a corpus: MODEL"),
+    Command("few-shot", "probe.few_shot.__main__", "tasks by prompts with examples, nothing trained: MODEL --task T"),
     Command("playground", "finetune.playground", "a page to play with models: MODEL..."),
     Command("report", "engine.report", "write the page of a run: RUN..."),
     Command("dashboard", "engine.dashboard", "the curves of all runs, while they train"),

@@ -12,6 +12,7 @@ CLASSES = {  # by a key that only such a recipe has
     "objective": "pretrain.recipe:PretrainRecipe",
     "data": "finetune.recipe:FinetuneRecipe",
     "vocabulary": "tokenizer.train:Recipe",
+    "prompt": "probe.few_shot.task:Task",
 }
 
 
