@@ -5,10 +5,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dashboard docs test test-slow test-scale check clean
+.PHONY: help demo dashboard docs test test-slow test-scale test-oracles check clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## pretrain and fine-tune a small BERT on the text that ships with Python: ten minutes, no network
 	$(BIN)/python -m demo
@@ -28,6 +28,10 @@ test-slow: $(READY) ## run every test, the slow ones too
 test-scale: $(READY) ## install what preparing at scale needs (datatrove, ray), and test it: Ray, deduplication
 	$(BIN)/python -m pip install --quiet --requirement requirements-scale.txt
 	$(BIN)/python -m pytest -q tests/pretrain/test_prepare.py
+
+test-oracles: $(READY) ## install what others compute the same with (lm-evaluation-harness), and compare
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-oracles.txt
+	$(BIN)/python -m pytest -q tests/probe/test_few_shot_oracle.py
 
 check: $(READY) ## lint, formatting, types, and which folder may import which
 	$(BIN)/ruff check .

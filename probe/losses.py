@@ -83,19 +83,25 @@ def judge_masked(
 
 def judge_alone(asked: LanguageModel, framed: list[list[int]], most: int, chance: torch.Generator) -> Tensor:
     """-log p of tokens that are hidden one at a time: all of them, or as many as `most`, drawn at random."""
-    words = asked.vocabulary
     every = [(number, place) for number, ids in enumerate(framed) for place in range(1, len(ids) - 1)]
     drawn = torch.randperm(len(every), generator=chance)[:most].sort().values.tolist()
-    longest = max(map(len, framed))
-    losses = []
-    for batch in chunks([every[one] for one in drawn], max(1, 2 * AT_ONCE // longest)):
-        x = padded([framed[number] for number, _ in batch], words.pad)
-        place = torch.tensor([place for _, place in batch])
+    return judge_places(asked, framed, [every[one] for one in drawn])
+
+
+def judge_places(asked: LanguageModel, framed: Sequence[list[int]], places: Sequence[tuple[int, int]]) -> Tensor:
+    """-log p (M,) of the tokens at `places`, M pairs (row, place in it), each of which is hidden alone."""
+    words = asked.vocabulary
+    order = sorted(range(len(places)), key=lambda number: len(framed[places[number][0]]))  # like lengths together
+    losses = torch.empty(len(places))
+    longest = len(framed[places[order[-1]][0]]) if order else 1
+    for batch in chunks(order, max(1, 2 * AT_ONCE // longest)):
+        x = padded([framed[places[number][0]] for number in batch], words.pad)
+        place = torch.tensor([places[number][1] for number in batch])
         row = torch.arange(len(batch))
         answers = x[row, place]
         x[row, place] = words.mask
-        losses.append(asked.losses(inputs(x, words.pad), row * x.shape[1] + place, answers))
-    return torch.cat(losses)
+        losses[torch.tensor(batch)] = asked.losses(inputs(x, words.pad), row * x.shape[1] + place, answers)
+    return losses
 
 
 def cut(ids: list[int], window: int, stride: int) -> Iterator[Window]:

@@ -15,6 +15,7 @@ CLASSES = {
     "tokenizer": ("tokenizer.train", "Recipe"),
     "pretrain": ("pretrain.recipe", "PretrainRecipe"),
     "finetune": ("finetune.recipe", "FinetuneRecipe"),
+    "few-shot": ("probe.few_shot.task", "Task"),
 }
 
 

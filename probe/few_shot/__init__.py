@@ -1,0 +1,1 @@
+"""What does a language model make of a task that only its prompt describes?  Few-shot evaluation."""
