@@ -9,12 +9,27 @@ installed copy `import cloze` finds it:
     model = AutoModelForCausalLM.from_pretrained("runs/lstm-mini/model")
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForPreTraining,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
+from networks.elmo import ElmoConfig, ElmoForPreTraining, ElmoModel
+from networks.elmo_tasks import ElmoForSequenceClassification, ElmoForTokenClassification
 from networks.lstm import LSTMConfig, LSTMForCausalLM, LSTMModel
 
 AutoConfig.register(LSTMConfig.model_type, LSTMConfig)
 AutoModel.register(LSTMConfig, LSTMModel)
 AutoModelForCausalLM.register(LSTMConfig, LSTMForCausalLM)
 
-MODEL_TYPES = (LSTMConfig.model_type,)
+AutoConfig.register(ElmoConfig.model_type, ElmoConfig)
+AutoModel.register(ElmoConfig, ElmoModel)
+AutoModelForPreTraining.register(ElmoConfig, ElmoForPreTraining)
+AutoModelForSequenceClassification.register(ElmoConfig, ElmoForSequenceClassification)
+AutoModelForTokenClassification.register(ElmoConfig, ElmoForTokenClassification)
+
+MODEL_TYPES = (LSTMConfig.model_type, ElmoConfig.model_type)

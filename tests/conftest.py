@@ -197,7 +197,7 @@ def write_recipe(corpus, tokenizer_folder) -> Callable[..., Path]:
         }
         for section, values in changes.items():
             recipe[section] = {**recipe.get(section, {}), **values} if isinstance(values, dict) else values
-        size = "block_size" if recipe["objective"]["name"] == "causal_lm" else "max_seq_length"
+        size = "block_size" if recipe["objective"]["name"] in ("causal_lm", "elmo") else "max_seq_length"
         recipe["objective"] = {size: 32, **recipe["objective"]}
         path = folder / "recipe.yaml"
         path.write_text(yaml.safe_dump(recipe))

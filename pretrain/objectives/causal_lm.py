@@ -27,20 +27,20 @@ from transformers import (
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-import networks
 from corpus.text.chapters import Chapter
 from corpus.text.medium import Text
 from corpus.text.units import Block, Blocks
 from engine.publish.exhibits import Exhibit
 from engine.train.batch import Batch
 from networks import heads
+from networks.lstm import LSTMConfig
 from pretrain.network import configuration, fresh, kind_of
 from pretrain.objective import Objective, vocabulary_sums
 from pretrain.terms import Term
 
 PROMPTS = ("", "", "In the year", "She opened the door and")  # the empty one: from `<|endoftext|>`
 SAMPLE_TOKENS = 48
-KINDS = (*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *networks.MODEL_TYPES)  # model types
+KINDS = (*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, LSTMConfig.model_type)  # model types
 
 # transformers gives its own `sdpa` a mask when it is compiled, and looks on the GPU whether one is needed when it is
 # not. Under a name of ours no mask is made: the kernel knows what causal means, and its fastest forms take no mask.
