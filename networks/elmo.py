@@ -23,7 +23,7 @@ from transformers.utils.generic import ModelOutput
 
 from networks.bilstm import backwards
 from networks.lstm import Gates, placed
-from networks.projected_lstm import ProjectedLSTM, read_side_by_side
+from networks.projected_lstm import ProjectedLSTM, Weights, read_side_by_side
 
 # Characters: the bytes of UTF-8 (0 to 255), how a token begins, its end, and what is behind it.
 BEGINS, GOES_ON, FRAMES = 256, 257, 258
@@ -144,13 +144,17 @@ class CharacterEncoder(nn.Module):
         return [module for module in self.convolutions if isinstance(module, nn.Conv1d)]
 
 
+class Gate(nn.Linear):
+    """How much is transformed: little at the start."""
+
+
 class Highway(nn.Module):
     """A part of each feature is carried through, the other transformed (Srivastava et al. 2015, arXiv 1505.00387)."""
 
     def __init__(self, size: int):
         super().__init__()
         self.transform = nn.Linear(size, size)
-        self.gate = nn.Linear(size, size)
+        self.gate = Gate(size, size)
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.gate(x).sigmoid()
@@ -183,27 +187,21 @@ class ElmoPreTrainedModel(PreTrainedModel):
         if isinstance(module, CharacterEncoder):
             init.copy_(module.characters, numbered(0, *module.characters.shape).to(module.characters.device))
             init.uniform_(module.embedding.weight, -1, 1)
-            _normal(module.projection)
         elif isinstance(module, nn.Conv1d):
             init.uniform_(module.weight, -0.05, 0.05)
             init.zeros_(module.bias)
-        elif isinstance(module, Highway):
-            _normal(module.transform)
-            _normal(module.gate)
-            init.constant_(module.gate.bias, -2)
-        elif isinstance(module, ProjectedLSTM):
-            for part in (module.input, module.recurrent, module.projection):
-                init.xavier_uniform_(part.weight)
-            cells = module.projection.in_features
-            init.copy_(module.input.bias, torch.eye(4)[1].repeat_interleave(cells).to(module.input.bias.device))
+        elif isinstance(module, Weights):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                only_forget = torch.eye(4)[1].repeat_interleave(module.out_features // 4)
+                init.copy_(module.bias, only_forget.to(module.bias.device))
         elif isinstance(module, Gates):
             bound = (module.out_features / 4) ** -0.5
             init.uniform_(module.weight, -bound, bound)
             init.uniform_(module.bias, -bound, bound)
         elif isinstance(module, nn.Linear):
-            init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                init.zeros_(module.bias)
+            init.normal_(module.weight, 0, module.in_features**-0.5)
+            init.constant_(module.bias, -2 if isinstance(module, Gate) else 0)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, 0, module.embedding_dim**-0.5)
 
@@ -265,13 +263,6 @@ class ElmoForPreTraining(ElmoPreTrainedModel):
     def get_output_embeddings(self) -> nn.Module:
         return self.softmax
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if module is self.softmax:
-            _normal(self.softmax)
-        else:
-            super()._init_weights(module)
-
     def read(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """What meets the softmax: (2, B, T, P), from the left and from the right."""
         states = self.elmo(input_ids, attention_mask).last_hidden_state
@@ -322,8 +313,3 @@ def numbered(first: int, last: int, width: int) -> Tensor:
     digits = (ids >> torch.tensor([24, 16, 8, 0], dtype=torch.int32)) & 255
     found = torch.cat([torch.full_like(ids, BEGINS), digits, torch.full_like(ids, END)], 1)
     return pad(found, (0, max(0, width - found.shape[1])), value=PADDING)[:, :width]
-
-
-def _normal(linear: nn.Linear) -> None:
-    init.normal_(linear.weight, 0, linear.in_features**-0.5)
-    init.zeros_(linear.bias)

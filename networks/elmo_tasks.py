@@ -53,9 +53,10 @@ class ElmoForTask(ElmoPreTrainedModel):
             init.constant_(module.gamma, 1)
 
     def train(self, mode: bool = True) -> "ElmoForTask":
-        """What is frozen has no dropout either."""
+        """What is frozen has no dropout either. transformers asks for `eval()` once it has put saved weights in the
+        place of the frozen ones: these are frozen, too."""
         super().train(mode)
-        self.elmo.eval()
+        self.elmo.requires_grad_(False).eval()
         return self
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *_: Any, **__: Any) -> nn.Module:

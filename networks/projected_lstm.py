@@ -14,6 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
+
+
+class Weights(nn.Linear):
+    """Of an LSTM: they do not begin as those of other layers."""
+
 
 class ProjectedLSTM(nn.Module):
     """The weights of one direction of one layer: H cells, whose output is projected to P features.
@@ -23,9 +29,9 @@ class ProjectedLSTM(nn.Module):
 
     def __init__(self, input_size: int, cell_size: int, projection_size: int):
         super().__init__()
-        self.input = nn.Linear(input_size, 4 * cell_size)
-        self.recurrent = nn.Linear(projection_size, 4 * cell_size, bias=False)
-        self.projection = nn.Linear(cell_size, projection_size, bias=False)
+        self.input = Weights(input_size, 4 * cell_size)
+        self.recurrent = Weights(projection_size, 4 * cell_size, bias=False)
+        self.projection = Weights(cell_size, projection_size, bias=False)
 
 
 def read_side_by_side(
@@ -48,8 +54,8 @@ def read_side_by_side(
 class _Steps(torch.autograd.Function):
     """All steps in time. Products are made in `precision`, all else in full precision.
 
-    Shapes: T steps, D directions, B rows, I inputs, H cells, P projected. Weights are (D, 4 H, I), (D, 4 H, P),
-    (D, P, H), the bias is (D, 4 H).
+    Shapes: D directions, T steps, B rows, I inputs, H cells, P projected. Weights are (D, 4 H, I), (D, 4 H, P),
+    (D, P, H), the bias is (D, 4 H). What belongs to a step is made within it, while it is in the cache.
     """
 
     @staticmethod
@@ -59,28 +65,29 @@ class _Steps(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         ctx.dtypes = [tensor.dtype for tensor in (x, into, recurrent, projection, bias)]
         ctx.clips = cell_clip, projection_clip
-        into, recurrent, projection = (weight.to(precision) for weight in (into, recurrent, projection))
+        into, recurrent, projection, bias = (weight.to(precision) for weight in (into, recurrent, projection, bias))
         full = torch.float64 if precision == torch.float64 else torch.float32
-        x = x.to(precision).permute(2, 0, 1, 3)  # (T, D, B, I)
-        steps, _, rows, _ = x.shape
-        count, width, cells = projection.shape
-        gates = _products(x, into).to(full).add_(bias.to(full)[:, None])  # (T, D, B, 4 H)
-        kept = x.new_zeros(steps + 1, count, rows, cells, dtype=full)  # cells, before the first step and after each
-        outputs = x.new_zeros(steps + 1, count, rows, width, dtype=precision)
+        x = x.to(precision).transpose(1, 2).contiguous()  # (D, T, B, I)
+        count, steps, rows, _ = x.shape
+        cells = projection.shape[2]
+        gates = torch.baddbmm(bias[:, None], x.flatten(1, 2), into.transpose(1, 2)).to(full)
+        gates = gates.view(count, steps, rows, 4 * cells)
+        kept = x.new_zeros(count, steps + 1, rows, cells, dtype=full)  # cells, before the first step and after each
+        outputs = x.new_zeros(count, steps + 1, rows, projection.shape[1])
         by_recurrent, by_projection = recurrent.transpose(1, 2), projection.transpose(1, 2)
         for step in range(steps):
-            gate = gates[step]
-            _add_product(gate, outputs[step], by_recurrent)
+            gate = gates[:, step]
+            _add_product(gate, outputs[:, step], by_recurrent)
             entering, forgetting, candidate, leaving = gate.chunk(4, -1)
             gate[..., : 2 * cells].sigmoid_()
             candidate.tanh_()
             leaving.sigmoid_()
-            cell = torch.mul(forgetting, kept[step], out=kept[step + 1])
-            cell.addcmul_(entering, candidate).clamp_(-cell_clip, cell_clip)
-            output = torch.bmm((leaving * cell.tanh()).to(precision), by_projection)
-            outputs[step + 1] = output.clamp_(-projection_clip, projection_clip)
+            cell = (forgetting * kept[:, step]).addcmul_(entering, candidate).clamp_(-cell_clip, cell_clip)
+            kept[:, step + 1] = cell
+            output = torch.bmm((leaving * cell.tanh_()).to(precision), by_projection)
+            outputs[:, step + 1] = output.clamp_(-projection_clip, projection_clip)
         ctx.save_for_backward(x, into, recurrent, projection, gates, kept, outputs)
-        return outputs[1:].permute(1, 2, 0, 3).to(full)  # (D, B, T, P)
+        return outputs[:, 1:].transpose(1, 2).to(full)  # (D, B, T, P)
 
     @staticmethod
     @once_differentiable
@@ -88,57 +95,38 @@ class _Steps(torch.autograd.Function):
         x, into, recurrent, projection, gates, kept, outputs = ctx.saved_tensors
         cell_clip, projection_clip = ctx.clips
         precision, full = x.dtype, gates.dtype
-        grad = grad.to(full).permute(2, 0, 1, 3)  # (T, D, B, P)
-        entering, forgetting, candidate, leaving = gates.chunk(4, -1)  # (T, D, B, H) each
-        squashed = kept[1:].tanh()
-        inside = (kept[1:].abs() < cell_clip).to(full)  # what is clipped passes no gradient on
-        projected = outputs[1:].abs() < projection_clip
-        to_cell = leaving * (1 - squashed * squashed)  # d output / d cell
-        # What a gate's sum (before its sigmoid or tanh) does: the first three to the cell, the last to the output.
-        slopes = torch.stack(
-            [
-                candidate * entering * (1 - entering),
-                kept[:-1] * forgetting * (1 - forgetting),
-                entering * (1 - candidate * candidate),
-                squashed * leaving * (1 - leaving),
-            ],
-            dim=-2,
-        )  # (T, D, B, 4, H), which become the gradients of the sums
-        by_output = torch.empty(projected.shape, dtype=precision, device=x.device)
-        later, later_cell = torch.zeros_like(grad[0]), torch.zeros_like(kept[0])
-        for step in reversed(range(len(grad))):
-            by_output[step] = (grad[step] + later) * projected[step]
-            released = torch.bmm(by_output[step], projection).to(full)  # (D, B, H)
-            cell = later_cell.addcmul_(released, to_cell[step]).mul_(inside[step])
-            slopes[step, ..., :3, :] *= cell.unsqueeze(-2)
-            slopes[step, ..., 3, :] *= released
-            later = torch.bmm(slopes[step].flatten(-2).to(precision), recurrent).to(full)
-            later_cell = cell * forgetting[step]
-        sums = slopes.flatten(-2)  # (T, D, B, 4 H)
-        narrow = sums.to(precision)
+        grad = grad.to(full).transpose(1, 2)  # (D, T, B, P)
+        by_gates = torch.empty_like(gates, dtype=precision)  # gradients of the gates before their sigmoid or tanh
+        by_output = torch.empty_like(outputs[:, 1:])  # of the outputs before they are clipped
+        released = torch.empty_like(kept[:, 1:], dtype=precision)  # what is projected
+        later, later_cell = torch.zeros_like(grad[:, 0]), torch.zeros_like(kept[:, 0])
+        for step in reversed(range(grad.shape[1])):
+            entering, forgetting, candidate, leaving = gates[:, step].chunk(4, -1)
+            cell = kept[:, step + 1]
+            squashed = cell.tanh()
+            released[:, step] = leaving * squashed
+            by_output[:, step] = (grad[:, step] + later) * (outputs[:, step + 1].abs() < projection_clip)
+            by_released = torch.bmm(by_output[:, step], projection).to(full)
+            by_cell = tanh_backward(by_released * leaving, squashed).add_(later_cell).mul_(cell.abs() < cell_clip)
+            slopes = (
+                sigmoid_backward(by_cell * candidate, entering),
+                sigmoid_backward(by_cell * kept[:, step], forgetting),
+                tanh_backward(by_cell * entering, candidate),
+                sigmoid_backward(by_released * squashed, leaving),
+            )
+            by_gates[:, step] = torch.cat(slopes, -1)
+            later = torch.bmm(by_gates[:, step], recurrent).to(full)
+            later_cell = by_cell.mul_(forgetting)
+        by_gates = by_gates.flatten(1, 2)  # (D, T B, 4 H)
+        transposed = by_gates.transpose(1, 2)
         found = (
-            _products(narrow, into.transpose(1, 2)).permute(1, 2, 0, 3),
-            _outer(narrow, x),
-            _outer(narrow, outputs[:-1]),
-            _outer(by_output, (leaving * squashed).to(precision)),
-            sums.sum((0, 2)),
+            torch.bmm(by_gates, into).view_as(x).transpose(1, 2),
+            torch.bmm(transposed, x.flatten(1, 2)),
+            torch.bmm(transposed, outputs[:, :-1].flatten(1, 2)),
+            torch.bmm(by_output.flatten(1, 2).transpose(1, 2), released.flatten(1, 2)),
+            by_gates.sum(1, dtype=full),
         )
         return *(value.to(dtype) for value, dtype in zip(found, ctx.dtypes, strict=True)), None, None, None
-
-
-def _products(x: Tensor, weights: Tensor) -> Tensor:
-    """x (T, D, B, I) by the weights (D, O, I) of each direction: (T, D, B, O), each step's in one piece."""
-    steps, count, rows, _ = x.shape
-    found = x.new_empty(steps, count, rows, weights.shape[1])
-    for number, weight in enumerate(weights):
-        found[:, number] = (x[:, number].flatten(0, 1) @ weight.T).view(steps, rows, -1)
-    return found
-
-
-def _outer(left: Tensor, right: Tensor) -> Tensor:
-    """The sum over steps and rows of left (T, D, B, O) times right (T, D, B, I): (D, O, I)."""
-    pairs = zip(left.unbind(1), right.unbind(1), strict=True)
-    return torch.stack([a.flatten(0, 1).T @ b.flatten(0, 1) for a, b in pairs])
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
