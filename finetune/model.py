@@ -1,24 +1,24 @@
 """Which network answers, and which of its weights are not learnt yet?  The pretrained model (AutoModel) with a head."""
 
 import copy
-import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.hub import resolve_revision
 
 from engine.run.architecture import count_padding
 from engine.run.finite import not_finite, not_finite_in
-from engine.run.saved import config_of, load_weights
+from engine.run.saved import config_of, load_weights, saved_class
 from finetune.decoder import count_new_tokens
 from finetune.questions.question import Question
 from finetune.tasks.task import Task
+from networks.elmo import ElmoModel
 from tokenizer.load import refuse_strange_ids
+from tokenizer.spelling import spell
 
 
 def find_commit(model: str, revision: str) -> str:
@@ -54,7 +54,7 @@ def open_model(
     refuse_strange_ids(tokenizer, config.vocab_size + new, folder)
     if fresh:
         config.vocab_size += new
-        return build(question, config, folder), ["all"]
+        return spelled(build(question, config, folder), tokenizer), ["all"]
     model, info = _load(question, folder, config, revision)
     _refuse_damage(model, info, folder)
     if found := not_finite(model.state_dict().items()):
@@ -88,6 +88,13 @@ def build(question: Question, config: PreTrainedConfig, folder: str) -> PreTrain
         return question.auto_class.from_config(config, trust_remote_code=False)
     except ValueError as error:
         raise _no_such_head(question, config, folder) from error
+
+
+def spelled(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """The model itself. One that reads characters is told those of each token: they are no weights, and not random."""
+    if isinstance(model.base_model, ElmoModel):
+        model.base_model.spell(spell(tokenizer))
+    return model
 
 
 def _load(
@@ -132,11 +139,11 @@ def _renew_outputs(model: PreTrainedModel, question: Question, before: PreTraine
     What lies between the encoder and the outputs stays, as in transformers where the number of labels differs: it may
     be pretrained, as ModernBERT's prediction head is.
     """
-    saved_from = getattr(transformers, (before.architectures or [""])[0], None)
+    saved_from = saved_class(before)
     if saved_from is type(model) and before.id2label == model.config.id2label:
         return set()
     learnt = find_outputs(type(model), model.config)
-    if inspect.isclass(saved_from) and issubclass(saved_from, PreTrainedModel):
+    if saved_from is not None:
         learnt |= find_outputs(saved_from, before)
     learnt = {name for name in learnt if name in model.state_dict()} - random
     if learnt:

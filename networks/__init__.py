@@ -9,8 +9,17 @@ installed copy `import cloze` finds it:
     model = AutoModelForCausalLM.from_pretrained("runs/lstm-mini/model")
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForPreTraining,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
+from networks.elmo import ElmoConfig, ElmoForPreTraining, ElmoModel
+from networks.elmo_tasks import ElmoForSequenceClassification, ElmoForTokenClassification
 from networks.lstm import LSTMConfig, LSTMForCausalLM, LSTMModel
 from networks.word_vectors import WordVectors, WordVectorsConfig
 
@@ -20,4 +29,10 @@ AutoModelForCausalLM.register(LSTMConfig, LSTMForCausalLM)
 AutoConfig.register(WordVectorsConfig.model_type, WordVectorsConfig)
 AutoModel.register(WordVectorsConfig, WordVectors)
 
-MODEL_TYPES = (LSTMConfig.model_type, WordVectorsConfig.model_type)
+AutoConfig.register(ElmoConfig.model_type, ElmoConfig)
+AutoModel.register(ElmoConfig, ElmoModel)
+AutoModelForPreTraining.register(ElmoConfig, ElmoForPreTraining)
+AutoModelForSequenceClassification.register(ElmoConfig, ElmoForSequenceClassification)
+AutoModelForTokenClassification.register(ElmoConfig, ElmoForTokenClassification)
+
+MODEL_TYPES = (LSTMConfig.model_type, WordVectorsConfig.model_type, ElmoConfig.model_type)

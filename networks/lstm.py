@@ -184,7 +184,7 @@ class LSTMModel(LSTMPreTrainedModel):
         if attention_mask is not None:
             order, lengths = _tokens_first(attention_mask[:, -input_ids.shape[1] :])
         embedded = self.embeddings(input_ids)  # (B, T, E)
-        x = embedded if order is None else _placed(embedded, order)
+        x = embedded if order is None else placed(embedded, order)
         if training and config.embedding_dropout:
             words = dropout(x.new_ones(config.vocab_size), config.embedding_dropout)  # (V,)
             x = x * words[input_ids if order is None else input_ids.gather(1, order)].unsqueeze(-1)
@@ -197,7 +197,7 @@ class LSTMModel(LSTMPreTrainedModel):
             is_last = number == len(self.layers) - 1
             x = variational_dropout(x, config.output_dropout if is_last else config.hidden_dropout, training)
         if order is not None:
-            x, *outputs = (_placed(values, order.argsort(1)) for values in (x, *outputs))
+            x, *outputs = (placed(values, order.argsort(1)) for values in (x, *outputs))
         keeps = config.use_cache if use_cache is None else use_cache
         tokens = torch.cat([state.tokens, input_ids], 1) if state else input_ids
         return LSTMModelOutput(
@@ -296,6 +296,6 @@ def _tokens_first(mask: Tensor) -> tuple[Tensor | None, Tensor | None]:
     return torch.argsort(mask, dim=1, descending=True, stable=True), mask.sum(1).clamp(min=1).cpu()
 
 
-def _placed(x: Tensor, order: Tensor) -> Tensor:
+def placed(x: Tensor, order: Tensor) -> Tensor:
     """x (B, T, H) with the places of each row in another order (B, T)."""
     return x.gather(1, order.unsqueeze(-1).expand_as(x))

@@ -9,6 +9,7 @@ The same command resumes from the newest complete state; a finished run is left 
 from dataclasses import replace
 from pathlib import Path
 
+import networks
 from corpus.text.medium import Text
 from corpus.text.opening import open_corpus
 from engine.publish.hub import Publisher
@@ -63,7 +64,7 @@ def pretrain(recipe: PretrainRecipe) -> Path:
     origin = take_weights(model, source, revision)
     for line in origin.lines():
         tracker.note(line)
-    if not heads.is_known(model.config.model_type):
+    if model.config.model_type not in (*networks.MODEL_TYPES, *heads.TRANSFORMS):
         tracker.note(
             f"a {model.config.model_type} makes its guesses at all positions, of which some are asked: slower than "
             "where only these meet the vocabulary"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import MODEL_FOR_MASKED_LM_MAPPING, GenerationMixin, PreTrainedModel, PreTrainedTokenizerFast
 
 from corpus.text.vocabulary import Vocabulary
 from engine.run.architecture import count_positions
@@ -50,15 +50,16 @@ class LanguageModel:
 
 
 def open_language_model(name: str) -> LanguageModel:
-    """Open a run, a folder or a Hub id. Errors: FileNotFoundError; ValueError for a model that guesses no tokens."""
+    """Open a run, a folder or a Hub id. Errors: FileNotFoundError; ValueError for another kind of model."""
     source = located(name)
     model, tokenizer = opened(source), load_tokenizer(source)
     refuse_strange_ids(tokenizer, model.config.vocab_size, source)
     kind = type(model).__name__
     is_masked = kind.endswith(MASKED) and not isinstance(model, GenerationMixin)
+    is_masked &= type(model.config) in MODEL_FOR_MASKED_LM_MAPPING  # ELMo's pretraining hides nothing
     if not is_masked and not (isinstance(model, GenerationMixin) and not model.config.is_encoder_decoder):
         raise ValueError(
-            f"{name} was saved as {kind}, which guesses no tokens: take a model with the head of a masked or a causal "
-            "language model, as pretraining leaves it"
+            f"{name} was saved as {kind}, which is no masked and no causal language model: take one that is, as the "
+            "objectives bert and causal_lm leave it"
         )
     return LanguageModel(name, model, tokenizer, is_masked)

@@ -12,7 +12,16 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_PRETRAINING_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    MODEL_MAPPING,
+    AutoConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from engine.publish.redact import redacted
 from engine.run.makers import advise
@@ -21,6 +30,13 @@ from engine.run.recipe import data_path
 # A package that makes further models known to transformers' Auto classes when it is imported. It is a plug-in: without
 # it, or with another in its place, everything here works; what a model's folder says is never imported.
 PLUG_IN = "networks"
+HEADS: tuple[Any, ...] = (  # with which its models may be saved
+    MODEL_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_PRETRAINING_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+)
 
 
 def located(model: str) -> str:
@@ -54,20 +70,27 @@ def opened(source: str, revision: str = "main") -> PreTrainedModel:
     """The model in fp32, with the head that its config names. Errors: as for `load_weights`; ValueError for a head that
     neither transformers nor the plug-in has, and if a weight is missing or has another shape than the config says."""
     config = config_of(source, revision)
-    name = (config.architectures or [""])[0]
-    kinds: list[Any] = [mapping.get(type(config), None) for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING)]
-    known = {made.__name__: made for made in kinds if isinstance(made, type)}
-    made: Any = getattr(transformers, name, None) or known.get(name)
-    if not (inspect.isclass(made) and issubclass(made, PreTrainedModel)):
+    made = saved_class(config)
+    if made is None:
+        name = (config.architectures or [""])[0]
         raise ValueError(f"{source}: config.json names the architecture {name!r}, which transformers has not")
     model, info = load_weights(made, source, config, revision)
     lost = sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])})
     if lost:
         raise ValueError(
-            f"{source} is no whole {name}: {len(lost)} of its weights are missing or have another shape than "
+            f"{source} is no whole {made.__name__}: {len(lost)} of its weights are missing or have another shape than "
             f"config.json says, such as {lost[0]}"
         )
     return model.eval()
+
+
+def saved_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    """The class of transformers, or of the plug-in, that a model of this config was saved from; None for another."""
+    name = (config.architectures or [""])[0]
+    kinds = [mapping.get(type(config), None) for mapping in HEADS]
+    known = {made.__name__: made for made in kinds if isinstance(made, type)}
+    made = getattr(transformers, name, None) or known.get(name)
+    return made if inspect.isclass(made) and issubclass(made, PreTrainedModel) else None
 
 
 def config_of(source: str, revision: str = "") -> PreTrainedConfig:

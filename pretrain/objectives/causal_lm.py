@@ -32,7 +32,8 @@ from corpus.text.medium import Text
 from corpus.text.units import Block, Blocks
 from engine.publish.exhibits import Exhibit
 from engine.train.batch import Batch
-from networks import LSTMConfig, heads
+from networks import heads
+from networks.lstm import LSTMConfig
 from pretrain.network import configuration, fresh, kind_of
 from pretrain.objective import Objective, vocabulary_sums
 from pretrain.terms import Term

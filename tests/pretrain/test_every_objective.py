@@ -28,8 +28,18 @@ from tokenizer.load import load_tokenizer
 
 NAMES = [module.name for module in pkgutil.iter_modules(pretrain.objectives.__path__)]
 SIZE = 32
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": SIZE}
-SMALL_OF = {"skip_gram": {"hidden_size": 32}, "glove": {"hidden_size": 32}}  # of objectives whose models have no layers
+SMALL = {  # by medium: what every model on it understands
+    Text: {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": SIZE}
+}
+OWN = {  # by objective: what its model has in place of that
+    "elmo": {"projection_size": 16, "cell_size": 24, "filters": [[1, 8], [3, 8]], "max_characters": 16},
+    "skip_gram": {"hidden_size": 32},
+    "glove": {"hidden_size": 32},
+}
+
+
+def small(objective: Objective) -> dict[str, Any]:
+    return OWN.get(objective.name, SMALL[objective.medium])
 
 
 @pytest.fixture(params=NAMES)
@@ -70,7 +80,7 @@ def examples(objective, medium, open_medium) -> ChapterExamples:
 @pytest.fixture
 def model(objective, medium) -> PreTrainedModel:
     torch.manual_seed(0)
-    return objective.build(SMALL_OF.get(objective.name, SMALL), medium).eval()
+    return objective.build(small(objective), medium).eval()
 
 
 def test_a_split_is_pure_and_does_not_see_the_rest_of_its_batch(examples):
@@ -155,7 +165,7 @@ def test_the_plan_can_fake_its_medium(objective, medium):
 
 
 def test_the_model_can_be_saved_and_no_other_is_trained(objective, medium, tmp_path, monkeypatch):
-    recipe = type("Recipe", (), {"objective": objective, "model": SMALL_OF.get(objective.name, SMALL)})
+    recipe = type("Recipe", (), {"objective": objective, "model": small(objective)})
     build_model(recipe, medium).save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").exists()
     monkeypatch.setattr(type(objective), "build", lambda *_: torch.nn.Linear(2, 2))
@@ -171,7 +181,7 @@ def recipe(objective, model, write_recipe, both_tokens, tmp_path) -> Path:
     )
     content = yaml.safe_load(path.read_text())
     rates = {key for key, value in model.config.to_dict().items() if "drop" in key and isinstance(value, float)}
-    content["model"] = {**SMALL_OF.get(objective.name, SMALL), **dict.fromkeys(rates, 0.0)}
+    content["model"] = {**small(objective), **dict.fromkeys(rates, 0.0)}
     path.write_text(yaml.safe_dump(content))
     return path
 

@@ -152,7 +152,7 @@ def test_a_recipe_names_what_it_holds_out(causal, corpus, tmp_path, launch_progr
         (("MODEL", "--max_mb", "inf"), "--max_mb is inf; it is a finite number from 0.001 up"),
         (("MODEL", "--max_mb", "1e-6"), "--max_mb is 1e-06; it is a finite number from 0.001 up"),
         (("MODEL", "--by_place", "--stride", "4"), "--by_place takes windows that do not overlap"),
-        (("CLASSIFIER", "--corpus", "text:nowhere"), "BertForSequenceClassification, which guesses no tokens"),
+        (("CLASSIFIER", "--corpus", "text:nowhere"), "BertForSequenceClassification, which is no masked and no causal"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told(causal, masked, tokenizer_folder, tmp_path, launch_program, argv, complaint):

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 # What a model that was not fine-tuned does, by the end of its class's name.
-PRETRAINED = {
+PRETRAINED: dict[str, tuple[str, ...]] = {
+    "ElmoForPreTraining": (),  # its features are for other networks
     "ForPreTraining": ("fill", "follow"),
     "ForMaskedLM": ("fill",),
     "ForNextSentencePrediction": ("follow",),

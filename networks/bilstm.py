@@ -1,0 +1,93 @@
+"""Which label has a text, or a pair?  The BiLSTM with attention of the GLUE paper, over features of any origin.
+
+Wang et al. 2018, "GLUE" (arXiv 1804.07461), section 5: each text is read by a BiLSTM; of a pair, each place of one text
+attends to all of the other (Seo et al. 2016, arXiv 1611.01603), and a second BiLSTM reads both; the largest value of
+each feature over a text is the text, u, and an MLP judges [u; v; |u - v|; u * v], or u alone.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from networks.lstm import LSTMLayer, placed
+
+
+class BiLSTM(nn.Module):
+    """Layers that read a text from both sides, each all that the one below it says."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int):
+        super().__init__()
+        sizes = [input_size] + [2 * hidden_size] * (num_layers - 1)
+        self.layers = nn.ModuleList(BothWays(size, hidden_size) for size in sizes)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, T, I) to (B, T, 2 H); padding, where `mask` (B, T) is 0, stands behind the tokens, and changes nothing."""
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+
+class BothWays(nn.Module):
+    """One layer of them."""
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.from_left = LSTMLayer(input_size, hidden_size, weight_drop=0.0)
+        self.from_right = LSTMLayer(input_size, hidden_size, weight_drop=0.0)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        order = backwards(mask)
+        back, _ = self.from_right(placed(x, order))
+        return torch.cat([self.from_left(x)[0], placed(back, order)], -1)
+
+
+class TextClassifier(nn.Module):
+    """From the features of texts, or of pairs of texts, to logits."""
+
+    def __init__(
+        self, feature_size: int, hidden_size: int, num_layers: int, classifier_size: int, dropout: float,
+        num_labels: int, pairs: bool,
+    ):  # fmt: skip
+        super().__init__()
+        self.dropout = dropout
+        self.encoder = BiLSTM(feature_size, hidden_size, num_layers)
+        self.modelling = BiLSTM(4 * hidden_size, hidden_size, 1) if pairs else None
+        self.hidden = nn.Linear((8 if pairs else 2) * hidden_size, classifier_size)
+        self.output = nn.Linear(classifier_size, num_labels)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (N, T, F), with `mask` (N, T) 1 where tokens are, from the first place on, to (B, labels). Of pairs there
+        are all first texts and then all second ones, N = 2 B; a second text may be empty."""
+        x = self.encoder(x, mask)
+        if self.modelling is None:
+            found = most(x, mask)
+        else:
+            x = self._dropped(torch.cat([x, attend(x, mask)], -1))
+            u, v = most(self.modelling(x, mask), mask).chunk(2)
+            found = torch.cat([u, v, (u - v).abs(), u * v], -1)
+        return self.output(self._dropped(self.hidden(self._dropped(found)).tanh()))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return dropout(x, self.dropout, self.training)
+
+
+def attend(x: Tensor, mask: Tensor) -> Tensor:
+    """What each place of a text finds in the other text of its pair: x (2 B, T, H) to the same shape."""
+    (u, v), (u_mask, v_mask) = x.chunk(2), mask.chunk(2)
+    alike = u @ v.transpose(1, 2)  # (B, T, T)
+    lowest = torch.finfo(alike.dtype).min
+    of_v = alike.masked_fill(v_mask[:, None] == 0, lowest).softmax(2)
+    of_u = alike.masked_fill(u_mask[:, :, None] == 0, lowest).softmax(1)
+    return torch.cat([of_v @ v, of_u.transpose(1, 2) @ u])
+
+
+def most(x: Tensor, mask: Tensor) -> Tensor:
+    """The largest value of each feature of x (B, T, H) over the tokens: (B, H); zero for a text without any."""
+    found = x.masked_fill(mask[:, :, None] == 0, torch.finfo(x.dtype).min).amax(1)
+    return torch.where(mask.any(1, keepdim=True), found, 0.0)
+
+
+def backwards(mask: Tensor) -> Tensor:
+    """The order (B, T) that turns each row's tokens round, and leaves the padding behind them; it undoes itself."""
+    column, length = torch.arange(mask.shape[1], device=mask.device), mask.sum(1, keepdim=True)
+    return torch.where(column < length, length - 1 - column, column)
