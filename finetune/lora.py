@@ -1,7 +1,7 @@
 """How is a model fine-tuned by few weights?  LoRA (Hu et al. 2021): a change of low rank beside each linear layer.
 
-`peft` puts it there. Before a model is saved the change is added to the weights (merged), so its folder is as any
-other's.
+`peft` puts it there. Before a model is saved the change is added to the weights (merged), so its folder opens without
+peft.
 """
 
 import copy
