@@ -36,7 +36,7 @@ def page(models: Sequence[LoadedModel]) -> gr.Blocks:
         gr.Markdown("# Cloze playground")
         with gr.Accordion("The models", open=len(models) <= FEW):
             rows = [facts.describe(loaded, [VIEWS[name].title for name in loaded.abilities]) for loaded in models]
-            gr.HTML(table(facts.HEAD, rows, "facts"), elem_classes="answer")
+            gr.HTML(table(facts.HEAD, rows, "facts"), elem_classes="models")
         for ability, view in VIEWS.items():
             able = [loaded.name for loaded in models if ability in loaded.abilities]
             if able:
