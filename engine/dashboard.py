@@ -68,9 +68,8 @@ class Shown:
 
     def __init__(self, runs: Path, store: Path):
         os.environ["TRACKIO_DIR"] = str(store)  # trackio reads it when it is imported
-        os.environ["TRACKIO_PLOT_ORDER"] = ",".join(
-            f"{section}/loss" for section in SECTIONS
-        )  # sections, and loss first
+        # The order of the sections; in each, loss comes first.
+        os.environ["TRACKIO_PLOT_ORDER"] = ",".join(f"{section}/loss" for section in SECTIONS)
         import trackio
 
         self._trackio, self._runs = trackio, runs

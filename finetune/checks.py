@@ -23,6 +23,7 @@ from engine.train.loop import Hooks
 from engine.train.sharding import shards_asked_for
 from finetune.ask.predict_split import Encodings, predict_encoded
 from finetune.jobs import Job
+from finetune.lora import merge_adapters
 from finetune.questions.encoding import Predictions
 from finetune.tasks.metrics import score, score_baseline
 from finetune.tasks.task import Task
@@ -41,6 +42,8 @@ def check_choices(job: Job, encodings: Encodings) -> None:
     if job.recipe.plan.eval_steps and shards_asked_for():
         raise ValueError("plan.eval_steps: a model in shards is not evaluated during fine-tuning; set it to 0, or "
                          "launch with accelerate_configs/multi_gpu.yaml")  # fmt: skip
+    if job.recipe.lora_rank and shards_asked_for():
+        raise ValueError("lora_rank: a model in shards has no LoRA here; launch with accelerate_configs/multi_gpu.yaml")
     if job.recipe.class_weight == "balanced":
         task.question.weigh_labels(task, rows[task.train_split])
     if asked := job.recipe.plan.metric_for_best_model:
@@ -123,7 +126,8 @@ class Checks(Hooks):
     def keep(self, model: nn.Module, step: int) -> None:
         assert isinstance(model, PreTrainedModel)
         if self.plan.load_best_model_at_end and self.best_step == step:
-            self.run.export(model, fit_tokenizer(self.tokenizer, model), target=self.best_folder)
+            whole = merge_adapters(model) if self.job.recipe.lora_rank else model
+            self.run.export(whole, fit_tokenizer(self.tokenizer, whole), target=self.best_folder)
             if self.accelerator.is_main_process:
                 drop_beaten(self.job.folder)
 

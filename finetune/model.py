@@ -72,11 +72,11 @@ def open_model(
 
 
 def freeze_encoder(model: PreTrainedModel, fresh: Sequence[str]) -> str:
-    """Keep the encoder (`base_model`) as it is, but for weights of it that are `fresh`, such as a pooler; of a model
-    that is all fresh, but for its pooler. Return in words what is still trained."""
+    """Keep the encoder (`base_model`) as it is, but for LoRA's changes and for weights of it that are `fresh`, such as
+    a pooler; of a model that is all fresh, but for its pooler. Return in words what is still trained."""
     base = f"{model.base_model_prefix}."
     for name, parameter in model.named_parameters():
-        is_fresh = name in fresh or (list(fresh) == ["all"] and ".pooler." in name)
+        is_fresh = name in fresh or ".lora_" in name or (list(fresh) == ["all"] and ".pooler." in name)
         parameter.requires_grad_(not name.startswith(base) or is_fresh)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return f"the encoder is frozen: {trained:,} of {model.num_parameters():,} parameters are trained"

@@ -41,6 +41,7 @@ from finetune.checks import Checks, Scores, by_split, check_choices, drop_best, 
 from finetune.decoder import WithLanguageModel, add_frame, refuse_encoder
 from finetune.facts import job_facts
 from finetune.jobs import RUNS, Job, find_start, is_ready, list_jobs, write_job_list, write_results
+from finetune.lora import add_adapters, merge_adapters
 from finetune.model import find_commit, freeze_encoder, open_model
 from finetune.questions.encoding import Encoded
 from finetune.recipe import FinetuneRecipe
@@ -234,7 +235,9 @@ def train_job(
     if recipe.auxiliary_lm:
         refuse_encoder(model)
     read_first(model)
-    if recipe.freeze_encoder:
+    if recipe.lora_rank:
+        add_adapters(model, recipe.lora_rank, fresh)
+    if recipe.freeze_encoder or recipe.lora_rank:
         tracker.note(f"{job.words}: {freeze_encoder(model, fresh)}")
     tracker.note(f"{job.words}: weights that are not pretrained and start random: {', '.join(fresh)}")
     encoded = encodings.of(task.train_split, tokenizer, recipe.max_seq_length)
@@ -251,6 +254,7 @@ def train_job(
                      "evaluated at its end alone")  # fmt: skip
     training = Training(model, objective.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed, hooks=checks)
     steps = train(training, run, tracker, accelerator)
+    model = merge_adapters(model) if recipe.lora_rank else model
     facts: dict[str, Any] = {"steps": steps, "training_seconds": round(run.seconds, 1), "model_commit": pinned}
     facts["passes"] = round(steps * plan.global_batch_size / len(columns["input_ids"]), 3)  # below 1: not every row
     facts["examples_per_second"] = round(steps * plan.global_batch_size / run.seconds, 1)

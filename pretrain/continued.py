@@ -95,8 +95,8 @@ def changed_configuration(source: str, changes: dict[str, Any], needed: int, rev
 def take_weights(model: PreTrainedModel, source: str, revision: str = "") -> Origin:
     """Put the weights of a checkpoint into `model`, which was built from its config; `source` "" is none.
 
-    `revision` is the Hub's branch, tag or commit. Errors: ValueError if the encoder is not there whole, if a weight has another shape than by more rows of a table, or
-    if one is not finite.
+    `revision` is the Hub's branch, tag or commit. Errors: ValueError if the encoder is not there whole, if a weight has
+    another shape than by more rows of a table, or if one is not finite.
     """
     if not source:
         return FRESH

@@ -106,7 +106,7 @@ class PretrainRecipe:
 
     @property
     def tokenizer_revision(self) -> str | None:
-        """The Hub's branch, tag or commit that the tokenizer is read at: that of the model to continue, if it is its."""
+        """The Hub's branch, tag or commit of the tokenizer, if it is that of the model to continue."""
         return None if self.tokenizer else self.model.get("revision")
 
     @property

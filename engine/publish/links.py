@@ -84,11 +84,12 @@ def baselines_of(points: Mapping[str, Points]) -> dict[str, float]:
 def list_neighbours(folder: Path) -> list[Path]:
     """The folders, the newest first, of the runs beside a run; of a job, those of its task, in all runs beside its own.
 
-    A job is RUN/TASK/SEED, so those are RUN/TASK/* and */TASK/*.
+    A job is RUN/TASK/SEED, or RUN/TASK/SETTING/SEED.
     """
     run = run_of(folder)
-    inside = folder.relative_to(run)
-    places = run.parent.glob(f"*/{inside.parent}/*/metrics.jsonl" if inside.parts else "*/metrics.jsonl")
+    task = folder.relative_to(run).parts[:1]
+    patterns = [f"*/{task[0]}/*/metrics.jsonl", f"*/{task[0]}/*/*/metrics.jsonl"] if task else ["*/metrics.jsonl"]
+    places = (path for pattern in patterns for path in run.parent.glob(pattern))
     dated = sorted(((path.stat().st_mtime, path.parent) for path in places if path.parent != folder), reverse=True)
     return [place for _, place in dated[:MOST_RUNS]]
 

@@ -175,8 +175,9 @@ def data_path(name: str) -> Path:
         if place.exists():
             return place
     looked = " and ".join(str(place.absolute()) for place in places)
-    unset = "" if os.environ.get("CLOZE_DATA") else "; if it lies in your folder of data, say  export CLOZE_DATA=FOLDER"
-    raise FileNotFoundError(f"nothing at {looked}{unset}")
+    is_data = not os.environ.get("CLOZE_DATA") and Path(name).parts[:1] != ("runs",)
+    hint = "; if it lies in your folder of data, say  export CLOZE_DATA=FOLDER" if is_data else ""
+    raise FileNotFoundError(f"nothing at {looked}{hint}")
 
 
 def _plain(value: Any) -> Any:

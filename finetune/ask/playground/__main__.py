@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass
 from typing import Annotated
 
-import tyro
+from tyro.conf import Positional, arg
 
 from engine.run.options import read_options
 from engine.run.runtime import program
@@ -27,9 +27,8 @@ class Options:
     Example: cloze playground runs/try/bert runs/try/pair/docs-pair/seed-0
     """
 
-    models: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL...", help="runs, models' folders, Hub ids")
-    ]
+    # runs, fine-tuning jobs, models' folders or Hub ids (user/name or user/name@revision)
+    models: Annotated[tuple[str, ...], Positional, arg(metavar="MODEL...", help_behavior_hint="(one or several)")]
     port: int = 0  # 0: the first free one from 7860
     browser: bool = False  # open the page in this machine's browser
     host: str = "127.0.0.1"  # where to serve it: 0.0.0.0 for everybody who reaches this machine; there is no password

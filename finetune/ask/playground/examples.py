@@ -18,9 +18,9 @@ def example_for(field: Text, loaded: LoadedModel) -> str:
     """What stands in a box at first."""
     if loaded.task and field in loaded.task.question.page_boxes:
         boxes = [box for box in loaded.task.question.page_boxes if isinstance(box, Text)]
-        report = Path(loaded.source).parent / "data_report.md"
-        columns = len(loaded.task.columns) or len(boxes)  # the model's config does not say where all kinds have as many
-        own = [] if any(box.line_each for box in boxes) else read_example(report, columns)
+        columns = len(loaded.task.columns) or len(boxes)
+        joined = any(box.line_each for box in boxes)  # a report has several texts in one line
+        own = read_example(loaded.run / "data_report.md", columns) if loaded.run and not joined else []
         place = boxes.index(field)
         return own[place] if place < len(own) else field.value
     if field.without_gap and "fill" not in loaded.abilities:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.publish.curves import Points, read_metrics
+from engine.publish.curves import read_metrics
 from engine.report import standing, words
 from engine.run.architecture import UNLIMITED
 from engine.run.folders import read_finished
@@ -22,7 +22,7 @@ def describe(loaded: LoadedModel, titles: list[str]) -> list[str]:
         describe_kind(loaded, titles),
         describe_size(loaded),
         describe_input(loaded),
-        describe_training(Path(loaded.source)),
+        describe_training(loaded.run) if loaded.run else "–",
     ]
 
 
@@ -53,12 +53,10 @@ def describe_input(loaded: LoadedModel) -> str:
     return f"{most}, of a vocabulary of {len(loaded.tokenizer):,}"
 
 
-def describe_training(model: Path) -> str:
-    """Steps, and where the evaluation stood beside its baseline; of a model without a run, nothing."""
-    run = model.parent
+def describe_training(run: Path) -> str:
+    """Steps, and where the evaluation stood beside its baseline; nothing if the folder tells none of it."""
     try:
-        finished = read_finished(run) or {}
-        points: dict[str, Points] = read_metrics(run / "metrics.jsonl") if model.name == "model" else {}
+        finished, points = read_finished(run) or {}, read_metrics(run / "metrics.jsonl")
     except ValueError:  # damaged: the model can be asked all the same
         return "–"
     steps = [f"{finished['steps']:,} steps"] if "steps" in finished else []

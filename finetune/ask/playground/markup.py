@@ -17,22 +17,22 @@ STYLE = """
   border-radius: 3px; padding: .1em .2em; }
 .running mark small { font-weight: bold; margin-left: .4em; }
 .answer h4 { margin: 1em 0 .4em; }
-.answer .scroll { overflow-x: auto; }
-.answer .scroll table { border-collapse: collapse; border: 0; font-size: .9em; margin: 0; }
-.answer .scroll tr { border: 0; background: none; }
-.answer .scroll td, .answer .scroll th { padding: .2em .6em; text-align: left; border: 0;
+.tables .scroll { overflow-x: auto; }
+.tables .scroll table { border-collapse: collapse; border: 0; font-size: .9em; margin: 0; }
+.tables .scroll tr { border: 0; background: none; }
+.tables .scroll td, .tables .scroll th { padding: .2em .6em; text-align: left; border: 0;
   border-bottom: 1px solid var(--border-color-primary); }
-.answer .scroll td:last-child { white-space: nowrap; }
+.tables .scroll td:last-child { white-space: nowrap; }
 .answer .scroll .heat td { border: 1px solid var(--border-color-primary); padding: 0; height: 1.5em; min-width: 1.5em;
   background: color-mix(in srgb, var(--color-accent) var(--share), transparent); }
 .answer .scroll .heat th { border: 0; font-weight: normal; white-space: nowrap; }
 .answer .scroll .heat thead th { writing-mode: vertical-rl; text-align: left; padding: .4em 0; }
-.answer .scroll .facts td { white-space: normal; min-width: 8em; vertical-align: top; }
-.answer .scroll .facts td:first-child { font-weight: bold; }
+.tables .scroll .facts td { white-space: normal; min-width: 8em; vertical-align: top; }
+.tables .scroll .facts td:first-child { font-weight: bold; }
 @media (max-width: 40rem) {
-  .answer .scroll .facts th { display: none; }
-  .answer .scroll .facts td { display: block; border: 0; padding: .1em 0; }
-  .answer .scroll .facts td:first-child { padding-top: .8em; }
+  .tables .scroll .facts th { display: none; }
+  .tables .scroll .facts td { display: block; border: 0; padding: .1em 0; }
+  .tables .scroll .facts td:first-child { padding-top: .8em; }
 }
 .answer .tiles { display: grid; grid-template-columns: max-content repeat(var(--heads), minmax(1.7em, 5em)); gap: 3px;
   align-items: center; justify-items: center; font-size: .85em; }

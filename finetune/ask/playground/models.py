@@ -48,6 +48,12 @@ class LoadedModel:
         return count_positions(self.model)
 
     @property
+    def run(self) -> Path | None:
+        """The folder of the run or the job that it came of, if it lies in one."""
+        folder = Path(self.source)
+        return folder.parent if folder.name == "model" else None
+
+    @property
     def num_layers(self) -> int:
         return int(getattr(self.model.config, "num_hidden_layers", 0))
 

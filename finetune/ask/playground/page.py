@@ -36,7 +36,7 @@ def page(models: Sequence[LoadedModel]) -> gr.Blocks:
         gr.Markdown("# Cloze playground")
         with gr.Accordion("The models", open=len(models) <= FEW):
             rows = [facts.describe(loaded, [VIEWS[name].title for name in loaded.abilities]) for loaded in models]
-            gr.HTML(table(facts.HEAD, rows, "facts"), elem_classes="answer")
+            gr.HTML(table(facts.HEAD, rows, "facts"), elem_classes=["models", "tables"])
         for ability, view in VIEWS.items():
             able = [loaded.name for loaded in models if ability in loaded.abilities]
             if able:
@@ -68,7 +68,7 @@ def lay_out_view(view: View, by_name: dict[str, LoadedModel], names: list[str], 
             asked = [by_name[name] for name in names[:places]]
             fields = [make_box(field, asked) for field in view.fields]
             button = gr.Button(view.title, variant="primary")
-        answers = [gr.HTML(elem_classes="answer") for _ in range(places)]
+        answers = [gr.HTML(elem_classes=["answer", "tables"]) for _ in range(places)]
 
     def ask(name: str, *values: Any) -> Iterator[str]:
         for answer in view.ask(by_name[name], *values):
@@ -96,8 +96,8 @@ def lay_out_inside(by_name: dict[str, LoadedModel]) -> None:
             show_attention = gr.Button("Show attention", variant="primary")
             show_layers = gr.Button("Show each layer's guess")
         with gr.Column(scale=2):
-            heads = gr.HTML(elem_classes="answer", js_on_load=CHOOSE)
-            answer = gr.HTML(elem_classes="answer")
+            heads = gr.HTML(elem_classes=["answer", "tables"], js_on_load=CHOOSE)
+            answer = gr.HTML(elem_classes=["answer", "tables"])
 
     def look(name: str, *values: Any) -> Iterator[tuple[str, str]]:
         yield inside.all_heads(by_name[name], *values), inside.attention(by_name[name], *values)
