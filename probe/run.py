@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from rich.console import Console
@@ -23,7 +24,7 @@ from engine.run.disk import alone, sha256, whole_file, whole_folder
 from engine.run.finite import strict_json
 from engine.run.folders import RUN, mark, read_finished, refuse_others
 from engine.run.recipe import data_path, read
-from engine.run.runtime import commit, hardware, peak_rss_mb, program
+from engine.run.runtime import commit, hardware, peak_rss_mb, program, speak_plainly
 from engine.run.saved import located
 from probe.probe import Found, Probe, plain
 from probe.recipe import ProbeRecipe
@@ -33,6 +34,7 @@ RUNS = Path("runs")
 
 @program
 def main(argv: list[str]) -> None:
+    speak_plainly()
     probe(read(ProbeRecipe, argv, "python -m probe.run", "recipes/probe/words.yaml --model runs/skip-gram"))
 
 
@@ -150,14 +152,21 @@ def list_finished(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def show(lines: list[dict[str, Any]]) -> None:
-    """A row for each result and split, with the guess that does not look beside it."""
-    table = Table("probe", "split", "model", "score", "blind", "coverage")
+    """A row for each split of a probe: what is in the vocabulary, a guess that does not look, and each model."""
+    systems = dict.fromkeys(line["label"] + ", untrained" * (line["init"] == "random") for line in lines)
+    rows: dict[tuple[str, str], dict[str, list[float]]] = {}
     for line in lines:
-        name = line["label"] + (", untrained" if line["init"] == "random" else "")
+        system = line["label"] + ", untrained" * (line["init"] == "random")
         for split, scores in line["metrics"].items():
-            key = line["headline"]["name"]
-            table.add_row(line["task"], split, name, f"{key} {scores[key]:.3f}", f"{line['majority'][split][key]:.3f}",
-                          f"{scores['coverage']:.3f}" if "coverage" in scores else "")  # fmt: skip
+            row = rows.setdefault((line["task"].partition("/")[2], split), {})
+            name = line["headline"]["name"]
+            row["blind"] = [line["majority"][split][name]]
+            row.setdefault("coverage", []).append(scores.get("coverage", 1.0))
+            row.setdefault(system, []).append(scores[name])
+    table = Table("probe", "split", "coverage", "blind", *systems)
+    for (task, split), row in rows.items():
+        table.add_row(task, split, *(f"{mean(row[key]):.3f}" if key in row else "–"
+                                     for key in ("coverage", "blind", *systems)))  # fmt: skip
     if lines:
         Console().print(table)
 
