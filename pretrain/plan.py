@@ -1,6 +1,6 @@
 """What will this run need?  Parameters, operations, memory, hours, money and disk, before anything is trained.
 
-    cloze plan RECIPE.yaml [--hardware h100] [--processes 8] [--format json] [--key value ...]
+    cloze plan RECIPE.yaml [--hardware h100] [--processes 8] [--sharded True] [--format json] [--key value ...]
 
 `--hardware cpu` tries a few seconds of training on this machine; a card (h100, a100, a6000, 4090, ...) is reckoned from
 its data sheet and a utilisation that is assumed, and stated. The corpus need not be there, nor, where the recipe says
@@ -27,6 +27,7 @@ from engine.train.forecast import Memory
 from engine.train.plan import divide_batches
 from pretrain.forecast import Stage, parameters_by_part, text_of, trains_in_bf16
 from pretrain.recipe import PretrainRecipe
+from pretrain.shards import Shards
 
 PROG = "python -m pretrain.plan"
 UTILISATION = 0.4  # of a card's peak: NVIDIA's BERT-large reaches 0.43 on an A100; narrow models reach less
@@ -51,6 +52,7 @@ class Options:
 
     hardware: str = "cpu"  # cpu: this machine, measured; or a card, from its data sheet: h200, h100, a100, a6000, 4090
     processes: int = 1  # processes that train together, each with a card
+    sharded: bool = False  # each of them holds a shard of every tensor, as accelerate_configs/fsdp2.yaml says
     utilisation: float = UTILISATION  # share of a card's peak that is assumed to be reached
     dollars: float | None = None  # price of an hour of a card; None: what clouds asked in 2025
     format: Literal["table", "json"] = "table"  # how the result is printed
@@ -86,7 +88,8 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
     model = stages[0].outline()
     recipe.check_examples(count_positions(model))
     memory = max((stage.memory for stage in stages), key=lambda found: found.peak)
-    held = on_the_device(memory, gpu, options.processes)
+    shards = Shards.of(model, memory, bf16)
+    held = on_the_device(shards.on_one_of(options.processes) if options.sharded else memory, gpu, options)
     fits = held["fits"]
     how, seconds = speed(stages, gpu, bf16, options.utilisation) if fits else ("unknown: it does not fit", None)
     steps = steps_of(recipe, stages, seconds)
@@ -96,6 +99,7 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
         "phases": [phase_facts(stage, steps, seconds[i] if seconds else None) for i, stage in enumerate(stages)],
         "work": work(recipe, stages, steps),
         "memory": held,
+        "cards": shards.count_cards(recipe.plan.global_batch_size, phases[0].device_batch, DRIVER) if gpu else {},
         "time": {
             "hardware": f"{options.processes} x {gpu.name}" if gpu else hardware(), "how": how,
             **hours_and_dollars(recipe, stages, steps, seconds, gpu, options.dollars),
@@ -160,14 +164,15 @@ def corpus_tokens(sources: tuple[Source, ...]) -> int | None:
     return round(characters / CHARACTERS_A_TOKEN)
 
 
-def on_the_device(memory: Memory, gpu: Card | None, processes: int) -> dict[str, Any]:
+def on_the_device(memory: Memory, gpu: Card | None, options: Options) -> dict[str, Any]:
     """What one process holds at the worst moment, and whether there is room for it."""
     own = DRIVER if gpu else round(peak_rss_mb() * 1e6)
-    buckets = memory.gradients if processes > 1 else 0  # DistributedDataParallel sends copies of the gradients
+    # DistributedDataParallel sends copies of the gradients; shards are sent as they are
+    buckets = memory.gradients if options.processes > 1 and not options.sharded else 0
     gaps = 0 if gpu else round(GAPS * memory.peak)
     peak = memory.peak + buckets + gaps + own
     room = gpu.memory * 1e9 if gpu else free_memory()
-    fits = peak * (1 if gpu else processes) <= room
+    fits = peak * (1 if gpu else options.processes) <= room
     parts = {name: size for name, size in vars(memory).items() if name != "results"}
     return {**parts, "buckets": buckets, "gaps": gaps, "program": own, "peak": peak, "room": room, "fits": fits}
 
@@ -291,7 +296,7 @@ def memory_rows(found: dict[str, Any]) -> Rows:
         "gradients": "",
         "moments": "of the optimizers",
         "average": "of the weights over time (ema)",
-        "copies": "of the weights in bf16, in a micro-batch",
+        "copies": "of weights: in bf16, and, in shards, of the layers that are whole",
         "activations": "kept by a micro-batch's forward pass",
         "logits": "the most that is as wide as the vocabulary at once",
         "buckets": "of gradients under way between processes",
@@ -302,10 +307,14 @@ def memory_rows(found: dict[str, Any]) -> Rows:
     verdict = (
         "fits"
         if held["fits"]
-        else "DOES NOT FIT: lower per_device_train_batch_size, or set plan.gradient_checkpointing"
+        else "DOES NOT FIT: lower per_device_train_batch_size, set plan.gradient_checkpointing, or say --sharded True"
     )
+    cards = ", ".join(f"{count} {name}" for name, count in found["cards"].items() if count)
+    in_shards = [("in shards it fits", "", f"on {cards}" if cards else "on none of the cards that are known")]
     parts = [(f"  {name}", amount(held[name], "B"), note) for name, note in notes.items() if held[name]]
-    return [("memory of a process", amount(held["peak"], "B") + room, verdict), *parts]
+    return [("memory of a process", amount(held["peak"], "B") + room, verdict), *parts] + (
+        in_shards if found["cards"] else []
+    )
 
 
 def time_rows(found: dict[str, Any]) -> Rows:

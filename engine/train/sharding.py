@@ -61,19 +61,28 @@ def parallel(wrapped: nn.Module, accelerator: Accelerator) -> nn.Module:
 
 
 def shard(wrapped: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """Move `wrapped` to its device and leave a shard of each of its tensors on each process, in place.
+    """Leave a shard of each of `wrapped`'s tensors on the device of each process, in place.
 
-    Optimizers are built afterwards: sharding makes new parameters. Each layer of a stack (`nn.ModuleList`) is gathered
+    A layer is moved to its device when it is sharded, so no device ever holds the whole model. Optimizers are built
+    afterwards: sharding makes new parameters. Each layer of a stack (`nn.ModuleList`) is gathered
     when it is needed, everything else for the whole of a forward and backward pass, and gradients are averaged.
     """
-    wrapped.to(accelerator.device)
-    autocast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=accelerator.mixed_precision == "bf16")
+    # What autocast would remember are copies of whole layers, of all of them at the end of a forward pass.
+    in_bf16 = accelerator.mixed_precision == "bf16"
+    autocast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=in_bf16, cache_enabled=False)
     wrapped.forward = autocast(wrapped.forward)
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    for layer in _layers(wrapped):
+    for layer in find_layers(wrapped):
         fully_shard(layer, mesh=mesh, reshard_after_forward=_reshards())
     fully_shard(wrapped, mesh=mesh, reshard_after_forward=False)
     return wrapped
+
+
+def find_layers(module: nn.Module) -> list[nn.Module]:
+    """The outermost stacks' layers."""
+    if isinstance(module, nn.ModuleList):
+        return list(module)
+    return [layer for child in module.children() for layer in find_layers(child)]
 
 
 def refuse_unused(wrapped: nn.Module) -> None:
@@ -111,13 +120,6 @@ def gather(wrapped: nn.Module) -> None:
         part._get_fsdp_state()._lazy_init()  # what the first forward pass does, from the outermost module on
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
-
-
-def _layers(module: nn.Module) -> list[nn.Module]:
-    """The outermost stacks' layers."""
-    if isinstance(module, nn.ModuleList):
-        return list(module)
-    return [layer for child in module.children() for layer in _layers(child)]
 
 
 def _parts(wrapped: nn.Module) -> list[FSDPModule]:

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.run.recipe import changed, load
+from engine.train.plan import divide_batches
+from pretrain.forecast import Stage, text_of
 from pretrain.plan import main
+from pretrain.recipe import PretrainRecipe
+from pretrain.shards import Shards
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "pretrain"
 SIZES = {  # large enough that a step takes longer than what surrounds it
@@ -178,3 +183,51 @@ def test_planning_leaves_no_trace(tmp_path, write_recipe, foresee):
     write_recipe(tmp_path)
     foresee(tmp_path, "recipe.yaml")
     assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "log.txt"}
+
+
+# GPT-3 (Brown et al. 2020)
+
+PUBLISHED = {"125m": 125e6, "350m": 350e6, "760m": 760e6, "1.3b": 1.3e9, "2.7b": 2.7e9, "6.7b": 6.7e9, "13b": 13e9,
+             "175b": 175e9}  # fmt: skip
+
+
+def stage_of(name: str, **changes: object) -> Stage:
+    recipe = changed(load(PretrainRecipe, RECIPES / f"gpt3-{name}.yaml"), changes, "the test")
+    (phase,) = divide_batches(recipe.phases, recipe.plan.global_batch_size, 1)
+    return Stage(recipe, phase, text_of(changed(recipe, {"tokenizer": "none"}, "the test")), 1, True, True)
+
+
+@pytest.mark.parametrize(("name", "parameters"), PUBLISHED.items())
+def test_the_sizes_of_gpt3_are_the_published_ones(name, parameters):
+    stage = stage_of(name)
+    assert stage.outline().num_parameters() == pytest.approx(parameters, rel=0.02)
+    assert stage.recipe.plan.max_steps * stage.recipe.plan.global_batch_size * 2048 == pytest.approx(300e9, rel=1e-4)
+    total = sum(source.weight for source in stage.recipe.corpus.sources)
+    assert total == pytest.approx(1.01)  # as the paper rounds
+
+
+def test_the_largest_gpt3_takes_the_published_flops():
+    """3.14e23 (Brown et al. 2020, appendix D), without attention's products, which ours count: 2.8 %."""
+    few, more = (stage_of("175b", **{"model.num_hidden_layers": layers}) for layers in (1, 3))
+    a_layer = (more.flops - few.flops) / 2
+    total = (few.flops + 95 * a_layer) * few.recipe.plan.max_steps
+    assert total == pytest.approx(3.14e23, rel=0.03)
+
+
+def test_the_fewest_cards_are_those_that_hold_a_shard():
+    stage = stage_of("2.7b", **{"model.num_hidden_layers": 12})
+    shards = Shards.of(stage.outline(), stage.memory, bf16=True)
+    cards = shards.count_cards(512, 2, 0)
+    assert cards["3090"] >= cards["A6000"] >= cards["H200"] == 1
+    assert cards["3090"] > 1
+    assert shards.on_one_of(cards["3090"]).peak <= 24e9 < shards.on_one_of(cards["3090"] // 2).peak
+    assert shards.on_one_of(8).weights == stage.memory.weights // 8
+    assert set(shards.count_cards(512, 512, 10**12).values()) == {None}
+
+
+def test_a_plan_for_shards_says_what_each_process_holds(tmp_path, launch_program):
+    argv = ("recipes/pretrain/gpt3-125m.yaml", "--tokenizer", "none", "--model.num_hidden_layers", "2")
+    ended = launch_program(main, tmp_path, *argv, "--hardware", "3090", "--processes", "4", "--sharded", "True")
+    assert ended.status == 0, ended.said
+    assert "in shards it fits" in ended.said
+    assert "buckets" not in ended.said

@@ -62,6 +62,7 @@ SIZES_ALONE = (
     "bert-medium",
     "bert-large",
     "gpt2-medium",
+    *(f"gpt3-{size}" for size in ("125m", "350m", "760m", "1.3b", "2.7b", "6.7b", "13b", "175b")),
 )  # differ from one that is tried
 
 
