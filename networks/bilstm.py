@@ -21,7 +21,7 @@ class BiLSTM(nn.Module):
         self.layers = nn.ModuleList(BothWays(size, hidden_size) for size in sizes)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, I) to (B, T, 2 H); padding, where `mask` (B, T) is 0, stands behind the tokens, and changes nothing."""
+        """x (B, T, I) to (B, T, 2 H). Padding, where `mask` (B, T) is 0, is behind the tokens, and changes nothing."""
         for layer in self.layers:
             x = layer(x, mask)
         return x

@@ -31,7 +31,9 @@ END, PADDING = 259, 260
 NUM_CHARACTERS = 261
 HOW = {"begins": BEGINS, "goes on": GOES_ON, "frames": FRAMES}
 PAPER_FILTERS = [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256], [6, 512], [7, 1024]]
+# Of its directions, of tokens without their context (static), or none of it: embeddings that are learnt with the task.
 FEATURES = ("both", "forward", "backward", "static", "none")
+SIZES = ("vocab_size", "projection_size", "cell_size", "num_hidden_layers", "encoder_size", "encoder_layers")
 
 
 class ElmoConfig(PreTrainedConfig):
@@ -53,7 +55,7 @@ class ElmoConfig(PreTrainedConfig):
     pad_token_id: int | None = None
     separator_token_id: int | None = None  # stands between two texts in pretraining
     # Of the networks that read its features for a task (networks/elmo_tasks.py)
-    features: str = "both"  # directions; static: of tokens without their context; none: embeddings, learnt with the task
+    features: str = "both"  # see FEATURES
     feature_dropout: float = 0.5
     encoder_size: int = 1500  # of the BiLSTM in each direction
     encoder_layers: int = 2
@@ -65,13 +67,13 @@ class ElmoConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if self.filters is None:
             self.filters = [list(pair) for pair in PAPER_FILTERS]
-        for name in ("vocab_size", "projection_size", "cell_size", "num_hidden_layers", "encoder_size", "encoder_layers"):
+        for name in SIZES:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         if self.max_characters < 6:
             raise ValueError(f"max_characters is {self.max_characters}; it must be 6 or more, such as 50")
         if not self.filters or not all(len(pair) == 2 and min(pair) > 0 for pair in self.filters):
-            raise ValueError(f"filters is {self.filters}; it is a list of [width, how many], such as [[1, 32], [2, 32]]")
+            raise ValueError(f"filters is {self.filters}; it is a list of [width, how many], such as [[1, 32]]")
         for name in ("dropout", "feature_dropout", "classifier_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share from 0 to below 1, such as 0.1")
@@ -109,8 +111,8 @@ class CharacterEncoder(nn.Module):
         assert config.filters is not None
         self.register_buffer("characters", numbered(0, config.vocab_size, config.max_characters))
         self.embedding = nn.Embedding(NUM_CHARACTERS, config.character_size)
-        self.convolutions = nn.ModuleList(nn.Conv1d(config.character_size, many, width) for width, many in config.filters)
-        size = sum(many for _, many in config.filters)
+        shapes, size = config.filters, sum(many for _, many in config.filters)
+        self.convolutions = nn.ModuleList(nn.Conv1d(config.character_size, many, width) for width, many in shapes)
         self.highways = nn.ModuleList(Highway(size) for _ in range(config.num_highway_layers))
         self.projection = nn.Linear(size, config.projection_size)
 
@@ -129,7 +131,7 @@ class CharacterEncoder(nn.Module):
         characters = characters[:, :longest]
         behind = torch.arange(longest, device=length.device) >= length[:, None]  # windows that begin there
         widest = max(convolution.kernel_size[0] for convolution in self._convolutions)
-        x = self.embedding(pad(characters, (0, widest - 1), value=PADDING)).transpose(1, 2)  # (U, C, longest + widest - 1)
+        x = self.embedding(pad(characters, (0, widest - 1), value=PADDING)).transpose(1, 2)  # (U, C, characters)
         found = [
             convolution(x)[..., :longest].masked_fill(behind[:, None], -torch.inf).amax(-1)
             for convolution in self._convolutions
@@ -276,8 +278,8 @@ class ElmoForPreTraining(ElmoPreTrainedModel):
         output_hidden_states: bool | None = None,
         **_: Any,
     ) -> ElmoForPreTrainingOutput:
-        """As `ElmoModel`; `labels` (B, T) are the tokens themselves, -100 where none is asked: both neighbours are asked
-        for them."""
+        """As `ElmoModel`; `labels` (B, T) are the tokens themselves, -100 where none is asked: both neighbours are
+        asked for them."""
         found = self.elmo(input_ids, attention_mask, output_hidden_states)
         states = dropout(found.last_hidden_state, self.config.dropout, self.training)
         forward_logits, backward_logits = map(self.softmax, states.chunk(2, -1))

@@ -1,7 +1,7 @@
 """ELMo's features for tasks: the pretrained network is frozen, and a BiLSTM learns to read what it says.
 
-Peters et al. 2018, section 3.2: of each token gamma * sum(s_j h_j), where h_j are the layers, s is a softmax and gamma a
-number, both learnt with the task. Labels of texts and pairs by the BiLSTM with attention of Wang et al. 2018
+Peters et al. 2018, section 3.2: of each token gamma * sum(s_j h_j), where h_j are the layers, s is a softmax and gamma
+a number, both learnt with the task. Labels of texts and pairs by the BiLSTM with attention of Wang et al. 2018
 (networks/bilstm.py), tags of words by a BiLSTM alone.
 
 What frames the texts, such as [CLS] or a delimiter, ELMo reads as the separator that it was pretrained with: so each

@@ -24,7 +24,7 @@ class Weights(nn.Linear):
 class ProjectedLSTM(nn.Module):
     """The weights of one direction of one layer: H cells, whose output is projected to P features.
 
-    The rows of `input` and `recurrent` belong to the gates in the order of `torch.nn.LSTM`: input, forget, cell, output.
+    The rows of `input` and `recurrent` are the gates in the order of `torch.nn.LSTM`: input, forget, cell, output.
     """
 
     def __init__(self, input_size: int, cell_size: int, projection_size: int):
@@ -41,9 +41,8 @@ def read_side_by_side(
 
     They share nothing; side by side a step in time takes one product for all. Padding must stand behind the tokens.
     """
-    weights = [
-        torch.stack([getattr(lstm, part).weight for lstm in directions]) for part in ("input", "recurrent", "projection")
-    ]
+    parts = ("input", "recurrent", "projection")
+    weights = [torch.stack([getattr(lstm, part).weight for lstm in directions]) for part in parts]
     bias = torch.stack([lstm.input.bias for lstm in directions])
     precision = _precision(x)
     with _autocast_off(x.device):

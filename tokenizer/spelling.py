@@ -28,5 +28,5 @@ def spell(tokenizer: PreTrainedTokenizerFast) -> dict[int, tuple[How, bytes]]:
 def bytes_of(token: str, marks: Marks, goes_on: bool) -> bytes:
     """The bytes of an ordinary token; a blank before it, or a mark for one, is left out."""
     if marks == "Ġ":
-        return bytes(BYTES[letter] if letter in BYTES else 0x20 for letter in token).removeprefix(b" ")
+        return bytes(BYTES.get(letter, 0x20) for letter in token).removeprefix(b" ")
     return token.removeprefix(marks if marks != "##" or goes_on else "").encode()

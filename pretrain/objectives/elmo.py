@@ -1,10 +1,9 @@
 """Which token comes next, and which was before?  The two language models of ELMo.
 
-Peters et al. 2018, section 3.1. Documents stand one behind the other, each ended by a separator, and are cut into blocks
-of equal length; each token is asked twice: of the forward model from the tokens before it in its block, of the backward
-model from those behind it. The softmax is over the whole vocabulary, so the loss is one, and its exponential a
-perplexity; the paper's code trains by a sample of the vocabulary, whose loss is neither. The optimizer is the recipe's
-(theirs is Adagrad), and the states begin at zero with each block (theirs go on).
+Peters et al. 2018, section 3.1. Documents stand one behind the other, each ended by a separator, and are cut into
+blocks of equal length; each token is asked twice: of the forward model from the tokens before it in its block, of the
+backward model from those behind it. The softmax is over the whole vocabulary, so exp(loss) is a perplexity; the paper's
+code trains by a sample of the vocabulary, of which it is none. The states begin at zero with each block (theirs go on).
 """
 
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from pretrain.objective import Objective
 from pretrain.terms import Term
 from tokenizer.spelling import spell
 
-GUESSED = 12  # tokens of a block that a sample shows the guesses of
+SHOWN, GUESSED = 3, 12  # samples: blocks, and tokens of each that are guessed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,18 +100,17 @@ class Elmo(Objective[Text]):
 
     def samples(self, model: Any, text: Text, seed: int, unseen: list[Batch]) -> list[Exhibit]:
         """What both guess for some tokens in the middle of held-out blocks: a Markdown line each."""
-        x = {name: values[:3].to(model.device) for name, values in unseen[0].x.items()}
+        x = {name: values[:SHOWN].to(model.device) for name, values in unseen[0].x.items()}
+        first = x["input_ids"].shape[1] // 2
+        last = min(first + GUESSED, x["input_ids"].shape[1] - 1)
         with torch.inference_mode():
-            from_left, from_right = model.elmo(**x).last_hidden_state.chunk(2, -1)  # (B, T, P) each
-            middle = x["input_ids"].shape[1] // 2
-            asked = slice(middle, middle + GUESSED)
-            guesses = [model.softmax(from_left[:, middle - 1 : asked.stop - 1]).argmax(-1)]
-            guesses.append(model.softmax(from_right[:, middle + 1 : asked.stop + 1]).argmax(-1))
+            from_left, from_right = model.read(**x)  # (B, T, P) each
+            left = model.softmax(from_left[:, first - 1 : last - 1]).argmax(-1)
+            right = model.softmax(from_right[:, first + 1 : last + 1]).argmax(-1)
         lines: list[Exhibit] = []
-        for number, ids in enumerate(x["input_ids"].tolist()):
-            names = ("the text", "from the left", "from the right")
-            rows = [ids[asked], *(guess[number].tolist() for guess in guesses)]
-            lines.append("- " + "; ".join(f"{name} `{' '.join(_readable(text, row))}`" for name, row in zip(names, rows)))  # noqa: B905
+        for row in zip(x["input_ids"][:, first:last], left, right, strict=True):
+            texts = (" ".join(_readable(text, ids.tolist())) for ids in row)
+            lines.append("- the text `{}`; from the left `{}`; from the right `{}`".format(*texts))
         return lines
 
 

@@ -255,8 +255,6 @@ def test_two_processes_equal_one(elmo, launch, launch_together, write_finetune_r
     for ended in launch_together(main, tmp_path, "recipe.yaml", "--name", "two"):
         assert ended.status == 0, ended.said
     assert "# processes 2" in (tmp_path / "runs/two/recipe.yaml").read_text()
-    one, two = (
-        load_file(tmp_path / f"runs/{name}/glue-rte/seed-0/model/model.safetensors") for name in ("one", "two")
-    )
+    one, two = (load_file(tmp_path / f"runs/{name}/glue-rte/seed-0/model/model.safetensors") for name in ("one", "two"))
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, atol=1e-4, rtol=1e-3)

@@ -10,8 +10,16 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModel, AutoModelForPreTraining
 
 from networks.elmo import (
-    BEGINS, END, FRAMES, GOES_ON, PADDING, CharacterEncoder, ElmoConfig, ElmoForPreTraining, numbered,
-)  # fmt: skip
+    BEGINS,
+    END,
+    FRAMES,
+    GOES_ON,
+    PADDING,
+    CharacterEncoder,
+    ElmoConfig,
+    ElmoForPreTraining,
+    numbered,
+)
 
 ROOT = Path(__file__).parents[2]
 TOKENS = 40
@@ -50,7 +58,10 @@ def test_no_direction_sees_what_it_is_asked(model, ids, place):
     other = ids.clone()
     other[:, place] = (ids[:, place] + 7) % TOKENS
     after = states(model, other)
-    differs = [(one != another).any(-1).any(0).any(0).tolist() for one, another in zip(before, after, strict=True)]  # (T,)
+    differs = [
+        (one != another).any(-1).any(0).any(0).tolist()  # (T,)
+        for one, another in zip(before, after, strict=True)
+    ]
     assert differs[0] == [column >= place for column in range(7)]
     assert differs[1] == [column <= place for column in range(7)]
 
@@ -99,7 +110,8 @@ def test_the_two_directions_have_no_weight_in_common_but_characters_and_softmax(
 def test_a_token_is_what_its_characters_are(model, ids):
     """Tokens of the same characters are the same vector, and the others of the batch change nothing."""
     tokens = model.elmo.tokens
-    model.elmo.spell({3: ("begins", b"bank"), 4: ("begins", b"bank"), 5: ("goes on", b"bank"), 6: ("begins", b"bank" * 9)})
+    spelt = [("begins", b"bank"), ("begins", b"bank"), ("goes on", b"bank"), ("begins", b"bank" * 9)]
+    model.elmo.spell(dict(enumerate(spelt, start=3)))
     one, same, inside, long = tokens(torch.tensor([[3, 4, 5, 6]]))[0]
     assert torch.equal(one, same)
     assert not torch.allclose(one, inside)

@@ -37,7 +37,8 @@ def test_without_clipping_it_is_torchs(directions, x):
     found = read_side_by_side(x, directions, 1e9, 1e9)
     for given, made, lstm in zip(x, found, directions, strict=True):
         same = nn.LSTM(INPUTS, CELLS, proj_size=PROJECTED, batch_first=True).double()
-        weights = lstm.input.weight, lstm.recurrent.weight, lstm.input.bias, torch.zeros(4 * CELLS), lstm.projection.weight
+        gates, output = lstm.input, lstm.projection.weight
+        weights = gates.weight, lstm.recurrent.weight, gates.bias, torch.zeros(4 * CELLS), output
         same.load_state_dict(dict(zip(same.state_dict(), weights, strict=True)))
         torch.testing.assert_close(made, same(given)[0])
 

@@ -30,7 +30,10 @@ def byte_pairs_folder(corpus, tmp_path_factory) -> Path:
     return folder
 
 
-LSTM = {"num_hidden_layers": 2, "hidden_size": 32, "embedding_size": 16}
+OWN = {  # of networks of our own
+    "lstm": {"num_hidden_layers": 2, "hidden_size": 32, "embedding_size": 16},
+    "elmo": {"projection_size": 16, "cell_size": 24, "filters": [[1, 8], [3, 8]]},
+}
 
 
 def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
@@ -44,7 +47,7 @@ def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
         **recipe,
         "corpus": {**recipe["corpus"], "sources": sources, "held_out": 0.15},
         "tokenizer": str(tokenizer),
-        "model": {**model, **(LSTM if model.get("model_type") == "lstm" else MODEL)},
+        "model": {**model, **OWN.get(model.get("model_type"), MODEL)},
         "objective": {**recipe["objective"], size: LENGTH},
         "plan": {**plan, **PLAN},
         "max_eval_samples": 24,
@@ -63,6 +66,7 @@ SIZES_ALONE = (
     "bert-large",
     "gpt2-medium",
     *(f"gpt3-{size}" for size in ("125m", "350m", "760m", "1.3b", "2.7b", "6.7b", "13b", "175b")),
+    "elmo",
 )  # differ from one that is tried
 
 
