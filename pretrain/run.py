@@ -60,7 +60,7 @@ def pretrain(recipe: PretrainRecipe) -> Path:
     origin = take_weights(model, source)
     for line in origin.lines():
         tracker.note(line)
-    if not heads.is_known(model.config.model_type):
+    if model.get_output_embeddings() is not None and not heads.is_known(model.config.model_type):
         tracker.note(
             f"a {model.config.model_type} makes its guesses at all positions, of which some are asked: slower than "
             "where only these meet the vocabulary"
