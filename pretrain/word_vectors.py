@@ -36,7 +36,11 @@ class TokenizerAndVectors:
 
 def check_words(text: Text) -> None:
     """Errors: ValueError for a tokenizer without a token that ends a document."""
-    text.vocabulary.require(("eos",))
+    if "eos" not in text.vocabulary.special:
+        raise ValueError(
+            "the tokenizer has no eos token, which ends a document; word vectors take a vocabulary of whole words: "
+            "cloze tokenizer recipes/tokenizer/words.yaml, and then tokenizer: runs/words/tokenizer"
+        )
 
 
 def build_vectors(settings: dict[str, Any], objective: str, vocabulary: Vocabulary, summed: bool) -> PreTrainedModel:

@@ -33,6 +33,7 @@ def byte_pairs_folder(corpus, tmp_path_factory) -> Path:
 OWN = {  # of networks of our own
     "lstm": {"num_hidden_layers": 2, "hidden_size": 32, "embedding_size": 16},
     "elmo": {"projection_size": 16, "cell_size": 24, "filters": [[1, 8], [3, 8]]},
+    "word_vectors": {"hidden_size": 16},
 }
 
 
@@ -47,7 +48,7 @@ def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
         **recipe,
         "corpus": {**recipe["corpus"], "sources": sources, "held_out": 0.15},
         "tokenizer": str(tokenizer),
-        "model": {**model, **OWN.get(model.get("model_type"), MODEL)},
+        "model": {**model, **small_model(recipe)},
         "objective": {**recipe["objective"], size: LENGTH},
         "plan": {**plan, **PLAN},
         "max_eval_samples": 24,
@@ -55,6 +56,12 @@ def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
     if "last_phase" in recipe:
         small["last_phase"] = {"share": 0.5, size: LONGEST, "per_device_train_batch_size": 2}
     return small
+
+
+def small_model(recipe: dict) -> dict:
+    if recipe["objective"]["name"] in ("skip_gram", "glove"):
+        return OWN["word_vectors"]
+    return OWN.get(recipe["model"].get("model_type"), MODEL)
 
 
 SIZES_ALONE = (
@@ -77,8 +84,8 @@ SIZES_ALONE = (
 def test_a_recipe_of_ours_trains(path, tmp_path, launch, corpus, tokenizer_folder, byte_pairs_folder):
     recipe = yaml.safe_load(path.read_text())
     assert recipe["name"].split("/")[-1] in (path.stem, "pretrain")  # so that no two share a run's folder
-    causal = recipe["objective"]["name"] == "causal_lm"
-    small = made_small(recipe, corpus, byte_pairs_folder if causal else tokenizer_folder)
+    is_masked = recipe["objective"]["name"] == "bert"
+    small = made_small(recipe, corpus, tokenizer_folder if is_masked else byte_pairs_folder)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(small))
     ended = launch(tmp_path, "recipe.yaml")
     assert ended.status == 0, ended.said

@@ -212,3 +212,26 @@ def test_vectors_are_the_same_on_any_number_of_workers_and_after_a_resume(name, 
     evaluated = [line for line in lines if any(key.startswith("eval_") for key in line)]
     assert evaluated[-1].keys() >= ({"eval_context_loss", "baseline_context_loss"} if name == "skip_gram" else
                                     {"eval_log_count_loss", "baseline_log_count_loss"})  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["skip_gram", "glove"])
+def test_two_processes_that_send_each_other_rows_equal_one(name, recipe, launch_program, launch_together):
+    take_objective(recipe, name)
+    folder = recipe.parent
+    alone = launch_program(main, folder, "recipe.yaml", "--name", "alone")
+    assert alone.status == 0, alone.said
+    ranks = launch_together(main, folder, "recipe.yaml", "--name", "together")
+    assert [rank.status for rank in ranks] == [0, 0], ranks[0].said
+    assert "2 process(es)" in ranks[0].said
+    one, two = (
+        WordVectors.from_pretrained(folder / "runs" / name / "model").vectors() for name in ("alone", "together")
+    )
+    assert torch.allclose(one, two, atol=1e-4)
+    assert not torch.allclose(one, torch.zeros_like(one), atol=0.1)  # it was trained
+
+
+def test_a_tokenizer_of_pieces_is_refused_with_what_to_do(recipe, tokenizer_folder, launch_program):
+    take_objective(recipe, "skip_gram")
+    ended = launch_program(main, recipe.parent, "recipe.yaml", "--tokenizer", str(tokenizer_folder))
+    assert ended.status == 2
+    assert "cloze tokenizer recipes/tokenizer/words.yaml" in ended.said

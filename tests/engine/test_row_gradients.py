@@ -1,0 +1,78 @@
+"""Does AdaGrad step as torch's own, on whole tables as on some rows of them, and leave out what it must?"""
+
+import pytest
+import torch
+from torch import nn
+
+from engine.train.loop import clip, total_norm
+from engine.train.optimizer import Optimizer, build_optimizers, step_unless
+from engine.train.row_gradients import choose_gradients, merge_rows
+from networks.word_vectors import take_rows
+
+
+class Table(nn.Module):
+    """A loss on a few rows of a table, as two micro-batches may find them."""
+
+    def __init__(self, sparse: bool):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(50, 4, sparse=sparse)
+
+    def backward(self, rows: list[int], scale: float) -> None:
+        found = take_rows(self.table, torch.tensor(rows))
+        (scale * found.pow(2).sum() + found.sum()).backward()
+
+
+def trained(sparse: bool, clipped: float = 1e9) -> Table:
+    model = Table(sparse)
+    optimizers = build_optimizers(model, Optimizer("adagrad", 0.1))
+    for step in range(4):
+        model.backward([1, 5, 7 + step], 1.0)
+        model.backward([5, 9], 3.0)
+        merge_rows(model)
+        assert model.table.weight.grad.is_sparse == sparse
+        clip(model, total_norm(model), clipped)
+        step_unless(torch.tensor(float(step == 2)), optimizers)
+        optimizers[0].zero_grad()
+    return model
+
+
+def test_rows_are_changed_as_torchs_adagrad_changes_them():
+    found, expected = trained(sparse=True), Table(sparse=False)
+    theirs = torch.optim.Adagrad(expected.parameters(), lr=0.1)
+    for step in (0, 1, 3):  # step 2 was left out
+        expected.backward([1, 5, 7 + step], 1.0)
+        expected.backward([5, 9], 3.0)
+        theirs.step()
+        theirs.zero_grad()
+    assert torch.allclose(found.table.weight, expected.table.weight, atol=1e-6)
+    untouched = torch.tensor([row for row in range(50) if row not in (1, 5, 7, 8, 9, 10)])
+    assert torch.equal(found.table.weight[untouched], Table(True).table.weight[untouched])
+
+
+def test_some_rows_or_the_whole_table_come_to_the_same():
+    for clipped in (1e9, 0.5):
+        assert torch.allclose(trained(True, clipped).table.weight, trained(False, clipped).table.weight, atol=1e-6)
+
+
+def test_a_step_that_is_left_out_changes_nothing_even_where_the_gradient_is_none():
+    for sparse in (True, False):
+        model = Table(sparse)
+        before = model.table.weight.detach().clone()
+        optimizers = build_optimizers(model, Optimizer("adagrad", 0.1))
+        model.backward([3], float("nan"))
+        merge_rows(model)
+        step_unless(torch.ones(()), optimizers)
+        assert torch.equal(model.table.weight, before)
+        assert not optimizers[0].state[model.table.weight]["sum"].any()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "is_sharded", "stays"), [("adagrad", False, True), ("adamw", False, False), ("adagrad", True, False)]
+)
+def test_gradients_are_of_rows_only_where_the_optimizer_takes_them(optimizer, is_sharded, stays):
+    model = Table(sparse=True)
+    choose_gradients(model, optimizer, torch.device("cpu"), is_sharded)
+    assert model.table.sparse == stays
+    model.backward([3], 1.0)
+    assert model.table.weight.grad.is_sparse == stays
