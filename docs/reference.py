@@ -17,7 +17,7 @@ from engine.run.recipe_help import NOTE, Key, list_sections
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("cloze", "tokenizer", "corpus", "pretrain", "networks", "finetune", "probe", "engine")
 TITLES = {"pretrain.recipe": "Pretraining", "finetune.recipe": "Fine-tuning", "tokenizer.train": "Tokenizers",
-          "probe.recipe": "Probes"}  # fmt: skip
+          "probe.recipe": "Probes", "probe.few_shot.task": "Few-shot tasks"}  # fmt: skip
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

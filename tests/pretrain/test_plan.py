@@ -217,10 +217,11 @@ def test_the_largest_gpt3_takes_the_published_flops():
 def test_the_fewest_cards_are_those_that_hold_a_shard():
     stage = stage_of("2.7b", **{"model.num_hidden_layers": 12})
     shards = Shards.of(stage.outline(), stage.memory, bf16=True)
-    cards = shards.count_cards(512, 2, 0)
+    program = 10**10
+    cards = shards.count_cards(512, 2, program)
     assert cards["3090"] >= cards["A6000"] >= cards["H200"] == 1
     assert cards["3090"] > 1
-    assert shards.on_one_of(cards["3090"]).peak <= 24e9 < shards.on_one_of(cards["3090"] // 2).peak
+    assert shards.on_one_of(cards["3090"]).peak + program <= 24e9 < shards.on_one_of(cards["3090"] // 2).peak + program
     assert shards.on_one_of(8).weights == stage.memory.weights // 8
     assert set(shards.count_cards(512, 512, 10**12).values()) == {None}
 
