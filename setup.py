@@ -18,5 +18,5 @@ else:
     setup(
         packages=["cloze", *INSIDE.values()],
         package_dir={inside: name for name, inside in INSIDE.items() if "." not in name},
-        package_data={"": ["*.html", "*.md"], INSIDE["recipes"]: ["*/*.yaml"]},
+        package_data={"": ["*.html", "*.md", "*.js"], INSIDE["recipes"]: ["*/*.yaml"]},
     )

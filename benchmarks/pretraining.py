@@ -69,7 +69,7 @@ class Options:
     megabytes: float = 20.0  # of raw text
     launches: int = 3  # of one and of two processes; 0: none
     compile: bool = False  # ours under torch.compile
-    only: str | None = None  # one setting: such as bert_mini
+    only: str | None = None  # one part: such as bert_mini, or two_processes
     tiny: bool = False  # tiny models, to try the command
 
 
@@ -78,8 +78,9 @@ def main(argv: list[str]) -> None:
     asked = read_options(Options, argv, "python -m benchmarks.pretraining")
     os.environ["ACCELERATE_USE_CPU"] = "true"
     os.environ.pop("ACCELERATE_MIXED_PRECISION", None)  # what is faster here
-    if asked.only not in (None, *CPU):
-        raise ValueError(f"--only is {asked.only!r}; the settings are {', '.join(CPU)}")
+    parts = [*CPU, *["two_processes"][: asked.launches]]
+    if asked.only not in (None, *parts):
+        raise ValueError(f"--only is {asked.only!r}; the parts are {', '.join(parts)}")
     settings = TINY if asked.tiny else CPU
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as home:
@@ -88,7 +89,7 @@ def main(argv: list[str]) -> None:
             if asked.only in (None, name):
                 result[name] = compare(setting, source, Path(home) / name, asked)
                 print(json.dumps({name: result[name]}), flush=True)
-        if asked.launches and asked.only is None:
+        if asked.launches and asked.only in (None, "two_processes"):
             result["two_processes"] = two_processes(settings["bert_mini"], Path(home), asked)
     finish({**result, "compile": asked.compile, "steps": asked.turns * asked.steps, "text": sample.text()[1]})
 

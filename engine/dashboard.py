@@ -22,10 +22,12 @@ from tyro.conf import Positional, arg
 
 from engine.run.options import read_options
 from engine.run.runtime import program
-from engine.run.tracking import PROJECT, group_of, read_lines, recipe_of
+from engine.run.tracking import PER_SECOND, PROJECT, group_of, read_lines, recipe_of
 
 PAUSE = 2  # seconds between two looks at the runs
-SECTIONS = ("eval_", "baseline_")  # trackio lays plots out by what stands before a `/`
+SECTIONS = ("loss", "eval", "baseline", "speed", "training")  # trackio lays plots out by what stands before a `/`
+NOT_SHOWN = ("step", "loss_loss")  # of a single term, the loss again
+SPEED = (PER_SECOND, "mfu", "padding_rate", "data_wait")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Shown:
 
     def __init__(self, runs: Path, store: Path):
         os.environ["TRACKIO_DIR"] = str(store)  # trackio reads it when it is imported
+        # The order of the sections; in each, loss comes first.
+        os.environ["TRACKIO_PLOT_ORDER"] = ",".join(f"{section}/loss" for section in SECTIONS)
         import trackio
 
         self._trackio, self._runs = trackio, runs
@@ -90,7 +94,7 @@ class Shown:
         return len(folders)
 
     def open(self, port: int) -> str:
-        """Serve the page and return its address."""
+        """Serve the page and return its address, with which it smooths nothing."""
         try:
             with quiet():
                 _, address, *_ = self._trackio.show(
@@ -99,7 +103,7 @@ class Shown:
                 )  # fmt: skip
         except OSError:
             raise ValueError(f"port {port or 7860} of this machine is taken; say another one with --port") from None
-        return address
+        return f"{address.rstrip('/')}/?smoothing=0"
 
     def _send(self, folder: Path, lines: list[dict[str, float]]) -> None:
         name = self._name(folder)
@@ -109,7 +113,7 @@ class Shown:
                 auto_log_gpu=False, auto_log_cpu=False,
             )  # fmt: skip
             for line in lines:
-                if values := {as_shown(name): value for name, value in line.items() if name != "step"}:
+                if values := {as_shown(name): value for name, value in line.items() if name not in NOT_SHOWN}:
                     run.log(values, step=int(line["step"]))
             self._trackio.finish()
 
@@ -123,8 +127,12 @@ class Shown:
 
 
 def as_shown(name: str) -> str:
-    """`eval_masked_lm_loss` stands in the section `eval`."""
-    return next((f"{start[:-1]}/{name.removeprefix(start)}" for start in SECTIONS if name.startswith(start)), name)
+    """A value's name behind that of its section, such as eval/masked_lm_loss."""
+    for section in ("eval", "baseline"):
+        if name.startswith(f"{section}_"):
+            return f"{section}/{name.removeprefix(f'{section}_')}"
+    section = "loss" if name.endswith("loss") else "speed" if name.endswith(SPEED) else "training"
+    return f"{section}/{name}"
 
 
 @contextlib.contextmanager

@@ -4,10 +4,11 @@
 
 Every run writes its own at its end; the command writes one for a run that is still going on or was stopped. Nothing is
 asked of the run but its files: metrics.jsonl, recipe.yaml, and, where they are, data_report.md, samples/, finished.json
-and analysis.html. So any run has a page, whatever it trains.
+and analysis.html. So any run has a page, whatever it trains. It links to these, and to runs on the same held-out data.
 """
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from markupsafe import Markup, escape
 from tyro.conf import Positional, arg
 
 from engine.publish.card import Journey, energy
-from engine.publish.curves import SHARES, Points, as_svg, draw, read_metrics
+from engine.publish.curves import SHARES, Points, draw_with_values, read_metrics
+from engine.publish.links import find_compared, last_step, list_links
 from engine.publish.page import template
 from engine.run.disk import whole_file
 from engine.run.folders import read_finished
@@ -53,7 +55,7 @@ class Options:
 def main(argv: list[str]) -> None:
     options = read_options(Options, argv, "python -m engine.report")
     for folder in options.runs:
-        print(write_report(folder))
+        print(write_report(folder if folder.name else folder.absolute()))
 
 
 def write_report(folder: Path, finished: Mapping[str, Any] | None = None) -> Path:
@@ -79,7 +81,8 @@ def write_report(folder: Path, finished: Mapping[str, Any] | None = None) -> Pat
         data=sections(read(folder / "data_report.md"), folder),
         system=system(folder, recipe, finished),
         recipe=recipe,
-        analysis="analysis.html" if (folder / "analysis.html").exists() else "",
+        links=list_links(folder, finished),
+        compared=compared(folder, points),
     )
     whole_file(target, page.encode())
     return target
@@ -103,15 +106,19 @@ def panels(points: Mapping[str, Points]) -> list[tuple[str, dict[str, str]]]:
     curves = [
         (title, {"training": name, "held out": f"eval_{name}", "baseline": f"baseline_{name}"}) for title, name in found
     ]
-    curves += [("length of the gradient", {"": "grad_norm"}), ("learning rate", {"": "learning_rate"})]
+    curves += [("gradient norm", {"": "grad_norm"}), ("learning rate", {"": "learning_rate"})]
     return [(title, series) for title, series in curves if any(len(points.get(n, [])) > 1 for n in series.values())]
 
 
 def drawn(title: str, series: dict[str, str], points: Mapping[str, Points]) -> Markup:
     """Curves under a title, as a figure that a screen reader names."""
     there = {label: name for label, name in series.items() if name in points}
-    drawing = Markup(as_svg(draw(points, [(title, there)], "svg")))  # our own
-    return Markup('<figure role="img" aria-label="{}, by step">{}</figure>').format(title, drawing)
+    drawing, values = draw_with_values(points, title, there)
+    return Markup('<figure data-values="{}"><div role="img" aria-label="{}, by step">{}</div></figure>').format(
+        json.dumps(values, separators=(",", ":")),
+        title,
+        Markup(drawing),  # our own
+    )
 
 
 def handed_on(values: Points, finished: Mapping[str, Any]) -> float:
@@ -131,6 +138,21 @@ def standing(points: Mapping[str, Points], finished: Mapping[str, Any]) -> list[
             last = number(what, handed_on(evaluated, finished))
             rows.append((words(what), first, last, number(what, baseline[-1][1])))
     return rows
+
+
+def compared(folder: Path, points: Mapping[str, Points]) -> tuple[list[str], list[tuple[str, str, list[str]]]]:
+    """(what is measured; name, address and cells of each run) of this run and of those on the same held-out data."""
+    names = [name.removeprefix("baseline_") for name in points if name.startswith("baseline_")]
+    names = [name for name in names if not name.endswith("perplexity")]  # it says what the loss says
+    runs = find_compared(folder, points, [f"eval_{name}" if f"eval_{name}" in points else name for name in names])
+    rows = [
+        (run.name, run.link, [
+            f"{run.steps:,}",
+            *("–" if value is None else number(name, value) for name, value in zip(names, run.values, strict=True)),
+        ])
+        for run in runs
+    ]  # fmt: skip
+    return [words(name) for name in names], rows
 
 
 def pace_rows(points: Mapping[str, Points]) -> list[tuple[str, str, str, str]]:
@@ -172,7 +194,7 @@ def tiles(points: Mapping[str, Points], finished: Mapping[str, Any]) -> list[tup
 
 
 def state(points: Mapping[str, Points], finished: Mapping[str, Any]) -> str:
-    reached = max((step for values in points.values() for step, _ in values), default=0)
+    reached = last_step(points)
     if not finished:
         return f"Not finished: step {reached:,}."
     best = finished.get("best")

@@ -18,12 +18,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from engine.run.checkpoint import Run
 from engine.run.disk import remove
 from engine.run.states import states, step_of
+from engine.run.tracking import beside_baseline
 from engine.train.loop import Hooks
 from engine.train.sharding import shards_asked_for
 from finetune.ask.predict_split import Encodings, predict_encoded
 from finetune.jobs import Job
+from finetune.lora import merge_adapters
 from finetune.questions.encoding import Predictions
 from finetune.tasks.metrics import score, score_baseline
+from finetune.tasks.task import Task
 from tokenizer.load import fit_tokenizer
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ def check_choices(job: Job, encodings: Encodings) -> None:
     if job.recipe.plan.eval_steps and shards_asked_for():
         raise ValueError("plan.eval_steps: a model in shards is not evaluated during fine-tuning; set it to 0, or "
                          "launch with accelerate_configs/multi_gpu.yaml")  # fmt: skip
+    if job.recipe.lora_rank and shards_asked_for():
+        raise ValueError("lora_rank: a model in shards has no LoRA here; launch with accelerate_configs/multi_gpu.yaml")
     if job.recipe.class_weight == "balanced":
         task.question.weigh_labels(task, rows[task.train_split])
     if asked := job.recipe.plan.metric_for_best_model:
@@ -68,6 +73,17 @@ def score_dev(
 def by_split(scores: Scores, before: str = "") -> dict[str, float]:
     """Scores by their names in the log, such as `dev_accuracy`."""
     return {f"{before}{split}_{name}": value for split, names in scores.items() for name, value in names.items()}
+
+
+def score_words(task: Task, values: dict[str, float], before: str = "") -> list[str]:
+    """What the console says of an evaluation: the task's headline on each dev split, beside its baseline. The names in
+    `values` are those of `by_split`, with `before` in front."""
+    lines = []
+    for split in task.dev_splits:
+        is_undefined = values.get(f"{before}{split}_undefined")
+        words = beside_baseline(f"{before}{split}_{task.headline}", values)
+        lines.append(words + (" (undefined: all answers of the model are alike)" if is_undefined else ""))
+    return lines
 
 
 class Checks(Hooks):
@@ -104,10 +120,14 @@ class Checks(Hooks):
         self.values[step] = value if math.isfinite(value) else None
         return by_split(scores, "eval_") | self.baselines
 
+    def in_words(self, found: dict[str, float]) -> list[str]:
+        return score_words(self.encodings.task, found, "eval_")
+
     def keep(self, model: nn.Module, step: int) -> None:
         assert isinstance(model, PreTrainedModel)
         if self.plan.load_best_model_at_end and self.best_step == step:
-            self.run.export(model, fit_tokenizer(self.tokenizer, model), target=self.best_folder)
+            whole = merge_adapters(model) if self.job.recipe.lora_rank else model
+            self.run.export(whole, fit_tokenizer(self.tokenizer, whole), target=self.best_folder)
             if self.accelerator.is_main_process:
                 drop_beaten(self.job.folder)
 

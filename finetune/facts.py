@@ -24,7 +24,7 @@ def job_facts(job: Job, encodings: Encodings, accelerator: "Accelerator") -> dic
     return {
         "task": task.name,
         "model": recipe.model,
-        "label": recipe.label or recipe.model.rstrip("/").removesuffix("/model").rsplit("/", 1)[-1],
+        "label": name_system(recipe),
         "init": recipe.init,
         "seed": job.seed,
         "setting": job.setting,
@@ -43,13 +43,22 @@ def job_facts(job: Job, encodings: Encodings, accelerator: "Accelerator") -> dic
     }
 
 
+def name_system(recipe: FinetuneRecipe) -> str:
+    """What the table calls the model, and what of it was not trained."""
+    name = recipe.label or recipe.model.rstrip("/").removesuffix("/model").rsplit("/", 1)[-1]
+    if recipe.lora_rank:
+        return f"{name}, LoRA {recipe.lora_rank}"
+    return f"{name}, frozen encoder" if recipe.freeze_encoder else name
+
+
 def hyperparameters(recipe: FinetuneRecipe) -> dict[str, Any]:
     """What was chosen, as against what was given."""
     plan = asdict(recipe.plan)
     chosen = {name: plan[name] for name in ("num_train_epochs", "global_batch_size", "max_grad_norm")}
     settings = resolved(recipe)
     names = ["optimizer", "schedule", "max_seq_length", "config"]
-    names += [name for name in ("auxiliary_lm", "start_from", "max_train_samples") if settings[name]]
+    sometimes = ("auxiliary_lm", "freeze_encoder", "lora_rank", "start_from", "max_train_samples")
+    names += [name for name in sometimes if settings[name]]
     names += ["class_weight"] if recipe.class_weight != "equal" else []
     if recipe.plan.load_best_model_at_end:
         how = ("eval_steps", "load_best_model_at_end", "metric_for_best_model", "early_stopping_patience")

@@ -116,7 +116,7 @@ def check_tasks(recipe: FinetuneRecipe) -> None:
         task = find_task(name)
         if not task.train_split:
             raise ValueError(
-                f"{task.name} has no training rows: run {task.trained_as} with --predict-test True, whose model "
+                f"{task.name} has no training rows: run {task.trained_as} with --predict_test True, whose model "
                 "predicts it"
             )
     for name, settings in recipe.settings.items():

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,17 @@ def open_model(
     if tokenizer.pad_token_id is not None and not count_padding(model):
         model.config.pad_token_id = tokenizer.pad_token_id
     return model, sorted(random)
+
+
+def freeze_encoder(model: PreTrainedModel, fresh: Sequence[str]) -> str:
+    """Keep the encoder (`base_model`) as it is, but for LoRA's changes and for weights of it that are `fresh`, such as
+    a pooler; of a model that is all fresh, but for its pooler. Return in words what is still trained."""
+    base = f"{model.base_model_prefix}."
+    for name, parameter in model.named_parameters():
+        is_fresh = name in fresh or ".lora_" in name or (list(fresh) == ["all"] and ".pooler." in name)
+        parameter.requires_grad_(not name.startswith(base) or is_fresh)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return f"the encoder is frozen: {trained:,} of {model.num_parameters():,} parameters are trained"
 
 
 def build(question: Question, config: PreTrainedConfig, folder: str) -> PreTrainedModel:

@@ -11,6 +11,7 @@ from engine.run.tracking import TrackerName
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Plan
 from engine.train.schedule import Schedule
+from finetune.lora import check_peft
 from finetune.tasks.task import DataSource
 
 
@@ -80,6 +81,8 @@ class FinetuneRecipe:
     revision: str = ""  # branch, tag or commit of a model on the Hub; empty: the newest
     label: str = ""  # what the table calls the model; empty: the model's name
     config: dict[str, Any] = field(default_factory=dict)  # changes to the model's config, such as a dropout rate
+    freeze_encoder: bool = False  # train the head alone, on what the pretrained weights make of a text
+    lora_rank: int = 0  # LoRA: train the head and, beside each linear layer, a change of this rank, such as 8; 0: none
     auxiliary_lm: float = 0.0  # weight of a language-model loss beside the task's, for decoders; Radford et al.: 0.5
     predict_test: bool = False  # also write predictions for the test splits
     save_model: bool = True  # keep each job's fine-tuned model
@@ -98,7 +101,14 @@ class FinetuneRecipe:
             check_seed(seed)
         check_sizes(self.config, "config")
         check_least(self, 1, "max_seq_length")
-        check_least(self, 0, "auxiliary_lm", "max_train_samples")
+        check_least(self, 0, "auxiliary_lm", "lora_rank", "max_train_samples")
+        if (self.freeze_encoder or self.lora_rank) and self.auxiliary_lm:
+            raise ValueError("auxiliary_lm trains the encoder, and freeze_encoder and lora_rank keep it as it is: "
+                             "leave it out, or them")  # fmt: skip
+        if self.lora_rank:
+            if self.freeze_encoder:
+                raise ValueError("lora_rank freezes the encoder by itself: leave freeze_encoder out")
+            check_peft()
         if self.share == "jobs" and self.overwrite:
             raise ValueError("overwrite deletes what other processes may be working at: with share: jobs, delete the "
                              "run's folder yourself")  # fmt: skip

@@ -37,11 +37,12 @@ from engine.train.loop import Training, train
 from finetune.ask.predict_split import Encodings, find_test_splits, predict_rows
 from finetune.batches import make_epochs
 from finetune.card import make_card
-from finetune.checks import Checks, Scores, by_split, check_choices, drop_best, score_dev
+from finetune.checks import Checks, Scores, by_split, check_choices, drop_best, score_dev, score_words
 from finetune.decoder import WithLanguageModel, add_frame, refuse_encoder
 from finetune.facts import job_facts
 from finetune.jobs import RUNS, Job, find_start, is_ready, list_jobs, write_job_list, write_results
-from finetune.model import find_commit, open_model
+from finetune.lora import add_adapters, merge_adapters
+from finetune.model import find_commit, freeze_encoder, open_model
 from finetune.questions.encoding import Encoded
 from finetune.recipe import FinetuneRecipe
 from finetune.table.analysis import write_analysis
@@ -79,6 +80,8 @@ def finetune(recipe: FinetuneRecipe) -> list[dict[str, Any]]:
     shared = shared_part(recipe)
     compare = check_agreement(recipe, shared, accelerator)
     found = list_jobs(recipe)
+    if recipe.overwrite or not all(job.finished for job in found):
+        located(recipe.model)  # what is not there is said before anything is read
     run = Run(folder, shared, accelerator, recipe.overwrite, shared=recipe.share == "jobs")
     if accelerator.is_main_process:
         write_job_list(run.folder, found)
@@ -181,7 +184,7 @@ def run_job(job: Job, found: list[Job], encodings: Encodings, accelerator: "Acce
             clear_up(job)
         tracker.close()
         return
-    card = make_card(encodings.task, model, line)
+    card = make_card(encodings.task, model, line, job.recipe.hub)
     # What was chosen on dev is in the model's config now.
     folder = run.export(model, fit_tokenizer(tokenizer, model), card, job.recipe.hub.repo)
     publisher.finish(folder, facts["steps"])
@@ -232,7 +235,11 @@ def train_job(
     if recipe.auxiliary_lm:
         refuse_encoder(model)
     read_first(model)
-    tracker.note(f"{job.words}: starting random: {', '.join(fresh)}")
+    if recipe.lora_rank:
+        add_adapters(model, recipe.lora_rank, fresh)
+    if recipe.freeze_encoder or recipe.lora_rank:
+        tracker.note(f"{job.words}: {freeze_encoder(model, fresh)}")
+    tracker.note(f"{job.words}: weights that are not pretrained and start random: {', '.join(fresh)}")
     encoded = encodings.of(task.train_split, tokenizer, recipe.max_seq_length)
     report_data(job, encodings, encoded, tokenizer, tracker, accelerator)
     if recipe.class_weight == "balanced":
@@ -247,6 +254,7 @@ def train_job(
                      "evaluated at its end alone")  # fmt: skip
     training = Training(model, objective.loss, batches, plan, recipe.optimizer, recipe.schedule, job.seed, hooks=checks)
     steps = train(training, run, tracker, accelerator)
+    model = merge_adapters(model) if recipe.lora_rank else model
     facts: dict[str, Any] = {"steps": steps, "training_seconds": round(run.seconds, 1), "model_commit": pinned}
     facts["passes"] = round(steps * plan.global_batch_size / len(columns["input_ids"]), 3)  # below 1: not every row
     facts["examples_per_second"] = round(steps * plan.global_batch_size / run.seconds, 1)
@@ -294,7 +302,8 @@ def evaluate_job(
             raise FloatingPointError(f"{strange[0]} on {split} is {names[strange[0]]}, which is no score")
     if not job.recipe.plan.eval_steps:  # else the last evaluation, or the best, is in the log
         steps = read_training_facts(job)["steps"]
-        tracker.log(steps, **by_split(metrics), **by_split(baselines, "baseline_"))
+        values = by_split(metrics) | by_split(baselines, "baseline_")
+        tracker.log_evaluation(steps, values, score_words(task, values))
     if accelerator.is_main_process:
         for split, predictions in found.items():
             write_predictions(job.folder, task, split, rows[split], predictions)

@@ -10,10 +10,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from corpus.medium import Medium, OpenCorpus
+from engine.publish.card import Card
 from engine.publish.curves import curves
 from engine.publish.hub import Publisher
 from engine.run.checkpoint import Run
-from engine.run.tracking import Tracker
+from engine.run.tracking import Tracker, beside_baseline, fitted
 from engine.train.batch import Batch
 from engine.train.batches import Batches, Position
 from engine.train.evaluation import measure
@@ -90,7 +91,7 @@ def training_of(recipe: PretrainRecipe, medium: Medium, parts: Assembly, hooks: 
     """The parts as the loop takes them."""
     return Training(
         parts.model, recipe.objective.loss, parts.batches, parts.plan, recipe.optimizer, recipe.schedule, recipe.seed,
-        medium.unit, medium.advice, hooks, run / "profile" if recipe.profile else None,
+        medium.unit, medium.advice, hooks, run / "profile" if recipe.profile else None, keeps_last=True,
     )  # fmt: skip
 
 
@@ -105,11 +106,14 @@ def train_and_export(
     run.bind(corpus=corpus.fingerprint, **{medium.processor_name: medium.stamp})
     parts = replace(assemble(recipe, medium, corpus, model, accelerator), origin=origin)
     if accelerator.is_main_process and not (run.folder / "data_report.md").exists():
-        tracker.note(write_data_report(run.folder, corpus, parts.batches.examples(), recipe.objective, medium))
+        said = write_data_report(run.folder, corpus, parts.batches.examples(), recipe.objective, medium)
+        tracker.note(fitted(said, rows=3))
+        tracker.note(f"all of it is in {run.folder / 'data_report.md'}")
     checks = Checks(recipe, medium, corpus, parts, run, tracker, publisher, accelerator)
     steps = train(training_of(recipe, medium, parts, checks, run.folder), run, tracker, accelerator)
-    about = card(recipe, model, medium, corpus, checks.found[steps], origin)
-    folder = run.export(model, medium.processor, about, recipe.hub.repo)
+    if steps not in checks.found:  # an earlier launch evaluated it, and was stopped after it
+        checks.evaluate(model.eval(), steps)
+    folder = run.export(model, medium.processor, checks.card(steps), recipe.hub.repo)
     if accelerator.is_main_process:
         picture = curves(run.folder / "metrics.jsonl", recipe.objective.panels)
         (run.folder / "curves.svg").write_text(picture, encoding="utf-8")
@@ -130,8 +134,7 @@ class Checks(Hooks):
     ):  # fmt: skip
         self.recipe, self.medium, self.corpus, self.parts = recipe, medium, corpus, parts
         self.run, self.tracker, self.publisher, self.accelerator = run, tracker, publisher, accelerator
-        baselines = recipe.objective.baselines(parts.evaluation)
-        self.baselines = {f"baseline_{name}": value for name, value in baselines.items()}
+        self.baselines = recipe.objective.baselines(parts.evaluation)
         self.found: dict[int, dict[str, float]] = {}  # by step
 
     def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:
@@ -141,17 +144,25 @@ class Checks(Hooks):
             exhibits = objective.samples(model, self.medium, self.recipe.seed, evaluation)
             self.tracker.show("samples", step, exhibits)
         found = self.found[step] = objective.metrics(sums, counts)
-        return {f"eval_{name}": value for name, value in found.items()} | self.baselines
+        baselines = {f"baseline_{name}": value for name, value in self.baselines.items()}
+        return {f"eval_{name}": value for name, value in found.items()} | baselines
+
+    def card(self, step: int) -> Card:
+        """The card of the model of a step, with what its evaluation found, if there was one."""
+        recipe, found = self.recipe, self.found.get(step, {})
+        return card(recipe, self.parts.model, self.medium, self.corpus, found, self.baselines, self.parts.origin)
+
+    def in_words(self, found: dict[str, float]) -> list[str]:
+        return [beside_baseline(f"eval_{term.headline}", found) for term in self.recipe.objective.terms]
 
     def publish(self, step: int) -> None:
         target = self.publisher.wants(step)
         if not target:
             return
-        recipe, found = self.recipe, self.found.get(step, {})
+        found = self.found.get(step, {})
         losses = [value for name, value in found.items() if name.endswith("_loss")]
         if not all(map(math.isfinite, losses)):
             self.tracker.note(f"step {step} is not published: its evaluation is not finite")
             return
-        about = card(recipe, self.parts.model, self.medium, self.corpus, found, self.parts.origin)
-        self.run.export(self.parts.model, self.medium.processor, about, recipe.hub.repo, target)
+        self.run.export(self.parts.model, self.medium.processor, self.card(step), self.recipe.hub.repo, target)
         self.publisher.publish(target, sum(losses) if losses else None)

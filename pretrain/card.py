@@ -10,6 +10,7 @@ from engine.publish.card import Card, Score
 from pretrain.continued import Origin
 from pretrain.recipe import PretrainRecipe
 
+HELD_OUT = "held-out documents of the same sources"
 ANY_MODEL = """from transformers import AutoModel
 
 model = AutoModel.from_pretrained("{model}")"""
@@ -29,9 +30,10 @@ print(go_on("The old man sat by the", max_new_tokens=40)[0]["generated_text"])""
 
 def card(
     recipe: PretrainRecipe, model: PreTrainedModel, medium: Medium, corpus: OpenCorpus, found: Mapping[str, float],
-    origin: Origin,
+    baselines: Mapping[str, float], origin: Origin,
 ) -> Card:  # fmt: skip
-    """The card of a model of which `found` are the values of its last evaluation, and `origin` where it began."""
+    """The card of a model of which `found` are the values of its last evaluation, and `origin` where it began;
+    `baselines` are the values of a guess without x."""
     objective = recipe.objective
     kind = model.config.model_type
     return Card(
@@ -46,9 +48,11 @@ def card(
         tags=(kind, "pretraining", objective.name),
         datasets=corpus.datasets,
         scores=tuple(
-            Score(objective.pipeline, "held-out", "held-out documents of the same sources", "held out", name, value)
+            Score(objective.pipeline, "held-out", HELD_OUT, "held out", name, value, baseline=baselines.get(name))
             for name, value in found.items()
         ),
         panels=objective.panels,
         facts={f"{medium.processor_name}, SHA-256": medium.stamp, "seed": str(recipe.seed)},
+        license=recipe.hub.license,
+        language=recipe.hub.language,
     )

@@ -58,12 +58,15 @@ def in_words(names: Iterable[str]) -> str:
     return ", ".join(known[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def changed_configuration(source: str, changes: dict[str, Any], needed: int) -> PreTrainedConfig:
+def changed_configuration(source: str, changes: dict[str, Any], needed: int, revision: str = "") -> PreTrainedConfig:
     """The config of a checkpoint with the recipe's changes; the tokenizer needs `needed` rows of the vocabulary.
 
-    Errors: ValueError for a key that the config does not know, for a smaller table, and for too small a vocabulary.
+    `revision` is the Hub's branch, tag or commit. Errors: ValueError for a key that the config does not know, for a
+    smaller table, for too small a vocabulary, and for a revision of a folder.
     """
-    config = config_of(located(source))
+    if revision and Path(located(source)).is_dir():
+        raise ValueError(f"model.revision is {revision!r}, and {source} is a folder, which has none: leave it out")
+    config = config_of(located(source), revision)
     grows = {config.attribute_map.get(name, name) for name in GROW}
     for name, value in changes.items():
         if name == "attn_implementation":
@@ -89,16 +92,16 @@ def changed_configuration(source: str, changes: dict[str, Any], needed: int) -> 
 
 
 @torch.no_grad()
-def take_weights(model: PreTrainedModel, source: str) -> Origin:
+def take_weights(model: PreTrainedModel, source: str, revision: str = "") -> Origin:
     """Put the weights of a checkpoint into `model`, which was built from its config; `source` "" is none.
 
-    Errors: ValueError if the encoder is not there whole, if a weight has another shape than by more rows of a table, or
-    if one is not finite.
+    `revision` is the Hub's branch, tag or commit. Errors: ValueError if the encoder is not there whole, if a weight has
+    another shape than by more rows of a table, or if one is not finite.
     """
     if not source:
         return FRESH
     place = located(source)
-    saved, info = load_weights(type(model), place, config_of(place))
+    saved, info = load_weights(type(model), place, config_of(place, revision), revision)
     if found := not_finite(saved.state_dict().items()):
         raise ValueError(f"{not_finite_in(Path(place)) or f'{source}: {found}'}: take another model, or train it again")
     missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
@@ -117,7 +120,8 @@ def take_weights(model: PreTrainedModel, source: str) -> Origin:
         after[: len(before)].copy_(before)
         if len(after) > len(before) and name not in missing:
             random.append(f"the last {len(after) - len(before):,} rows of {name}")
-    return Origin(source, tuple(random), tuple(sorted(info["unexpected_keys"])))
+    where = f"{source} at {revision}" if revision else source
+    return Origin(where, tuple(random), tuple(sorted(info["unexpected_keys"])))
 
 
 def is_grown(before: torch.Size, after: torch.Size) -> bool:
@@ -125,10 +129,10 @@ def is_grown(before: torch.Size, after: torch.Size) -> bool:
     return before[1:] == after[1:] and (before == after or (len(before) > 0 and before[0] < after[0]))
 
 
-def check_tokenizer(tokenizer: PreTrainedTokenizerFast, source: str) -> None:
+def check_tokenizer(tokenizer: PreTrainedTokenizerFast, source: str, revision: str = "") -> None:
     """Refuse a tokenizer under which the checkpoint's embeddings would be those of other tokens. Errors: ValueError."""
     try:
-        own = load_tokenizer(located(source))
+        own = load_tokenizer(located(source), revision or None)
     except FileNotFoundError:
         return
     ids = tokenizer.get_vocab()

@@ -23,6 +23,7 @@ def write_data_report(
     lines = ["# Data", "", *corpus.report, *corpus.remarks(examples.chapter)]
     lines += ["", *examples.units.report(), *objective.remarks(batches, medium)]
     lines += ["", *_batch_lines(batches, len(examples.order), medium.unit), "", "## Ten examples", ""]
+    lines += [objective.legend, ""] if objective.legend else []
     exhibits = [shown for batch in fixed_batches(examples, 10, 1) for shown in objective.show(batch, medium)]
     text = "\n".join([*lines, *write_exhibits(exhibits, folder, "data_report")]) + "\n"
     (folder / "data_report.md").write_text(text, encoding="utf-8")

@@ -92,7 +92,7 @@ class Stage:
 def text_of(recipe: PretrainRecipe) -> Text:
     """Text in the recipe's tokenizer, or, where it is not there yet, in `model.vocab_size` made-up entries."""
     try:
-        return Text(Vocabulary.of(load_tokenizer(recipe.tokenizer_source)))
+        return Text(Vocabulary.of(load_tokenizer(recipe.tokenizer_source, recipe.tokenizer_revision)))
     except (OSError, ValueError) as error:
         size = recipe.model.get("vocab_size")
         if size is None:

@@ -1,7 +1,8 @@
 """Which network is trained?  The recipe's `model:` section becomes a config of transformers, and a model of its class.
 
 `model_type` names the architecture, and the other keys are those of its config; what is left out has transformers'
-default. `from: FOLDER_OR_HUB_ID` takes the config, and then the weights, of a checkpoint (`pretrain.continued`).
+default. `from: FOLDER_OR_HUB_ID` takes the config, and then the weights, of a checkpoint (`pretrain.continued`), at the
+`revision` of the Hub that is named beside it.
 """
 
 import difflib
@@ -33,10 +34,11 @@ def configuration(
     check_kind(kind, objective, kinds, heads)
     plain = AutoConfig.for_model(kind)
     known = set(plain.to_dict()) | set(plain.attribute_map) | {"attn_implementation"}
-    changes = {name: value for name, value in settings.items() if name != "from"}
+    beside = ("from", "revision") if "from" in settings else ()
+    changes = {name: value for name, value in settings.items() if name not in beside}
     check_keys(changes, known)
     if "from" in settings:
-        return changed_configuration(settings["from"], changes, vocabulary.size)
+        return changed_configuration(settings["from"], changes, vocabulary.size, settings.get("revision", ""))
     settings = {"model_type": kind, "vocab_size": vocabulary.size, **settings}
     if settings["vocab_size"] < vocabulary.size:
         raise ValueError(
@@ -53,7 +55,7 @@ def configuration(
 def kind_of(settings: dict[str, Any], default: str) -> str:
     """The model type of a `model:` section: the checkpoint's, or what it says."""
     if "from" in settings:
-        return str(config_of(located(settings["from"])).model_type)
+        return str(config_of(located(settings["from"]), settings.get("revision", "")).model_type)
     return str(settings.get("model_type", default))
 
 

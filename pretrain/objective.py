@@ -41,6 +41,7 @@ class Objective(ABC, Generic[M]):
     pipeline: ClassVar[str]  # transformers' pipeline for such a model, or the Hub's word for what it does
     model_type: ClassVar[str] = ""  # transformers' name for what is trained where the recipe's `model:` names none
     together: ClassVar[bool] = False  # compared within its whole global batch (in-batch negatives): no accumulation
+    legend: ClassVar[str] = ""  # how to read what `show` gives
     whitespace: ClassVar[Whitespace] = "clean"  # of text: how it is treated where a source does not say
 
     @staticmethod

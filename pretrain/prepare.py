@@ -17,6 +17,7 @@ from engine.run.folders import STORE, refuse_inside
 from engine.run.options import read_own_options
 from engine.run.recipe import check_least, read
 from engine.run.runtime import program
+from pretrain.enough import check_amount
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import load_tokenizer, tokenizer_hash
 
@@ -49,9 +50,11 @@ def main(argv: list[str]) -> None:
     if options.workers < 1 and options.workers != -1:
         raise ValueError(f"--workers is {options.workers}; it must be 1 or more, or -1 for one a core")
     recipe = read(PretrainRecipe, recipe_argv, PROG, "recipes/pretrain/bert-mini.yaml --tasks 8")
-    corpus, tokenizer = recipe.corpus, load_tokenizer(recipe.tokenizer_source)
+    corpus, tokenizer = recipe.corpus, load_tokenizer(recipe.tokenizer_source, recipe.tokenizer_revision)
     if corpus.mode == "stream":
         raise ValueError("corpus.mode is stream: such a corpus is read while training, and there is nothing to prepare")
+    for line in check_amount(recipe, tokenizer.backend_tokenizer):
+        print(line)
     origin = origin_of(
         corpus.sources, tokenizer, tokenizer_hash(tokenizer), corpus.held_out, corpus.filters, corpus.deduplicate
     )

@@ -51,7 +51,7 @@ class PretrainRecipe:
 
     name: str  # the run's folder is runs/NAME
     corpus: Corpus
-    model: dict[str, Any]  # model_type and the keys of transformers' config; or from: a folder or Hub id to continue
+    model: dict[str, Any]  # model_type and keys of transformers' config; or from, and revision: a folder or Hub id
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule
@@ -103,6 +103,11 @@ class PretrainRecipe:
     def tokenizer_source(self) -> str:
         """The folder or Hub id of its tokenizer."""
         return self.tokenizer or located(self.model["from"])
+
+    @property
+    def tokenizer_revision(self) -> str | None:
+        """The Hub's branch, tag or commit of the tokenizer, if it is that of the model to continue."""
+        return None if self.tokenizer else self.model.get("revision")
 
     @property
     def phases(self) -> tuple[Phase, ...]:

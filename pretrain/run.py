@@ -22,6 +22,7 @@ from engine.run.tracking import Tracker
 from networks import heads
 from pretrain.assembly import build_model, train_and_export
 from pretrain.continued import check_tokenizer, take_weights
+from pretrain.enough import check_amount
 from pretrain.recipe import PretrainRecipe
 from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
 
@@ -45,19 +46,21 @@ def pretrain(recipe: PretrainRecipe) -> Path:
     run = Run(folder, recipe, accelerator, recipe.overwrite, recipe.resume_from_checkpoint)
     tracker = Tracker(run.folder, accelerator, recipe.report_to)
     publisher = Publisher(recipe.hub, run.folder, accelerator, tracker.note)
+    if run.extended:
+        tracker.note(extension_words(recipe, run))
     if run.finished:
         publisher.finish(run.folder / "model", run.finished["steps"])
         tracker.note(f"{run.folder} is finished; its model is {run.folder / 'model'}")
         return run.folder / "model"
 
-    tokenizer = load_tokenizer(recipe.tokenizer_source)
+    tokenizer = load_tokenizer(recipe.tokenizer_source, recipe.tokenizer_revision)
     text = Text.of(tokenizer, tokenizer_hash(tokenizer))
     model = build_model(recipe, text)
     recipe.check_examples(count_positions(model))
-    source = recipe.model.get("from", "")
+    source, revision = recipe.model.get("from", ""), recipe.model.get("revision", "")
     if source:
-        check_tokenizer(tokenizer, source)
-    origin = take_weights(model, source)
+        check_tokenizer(tokenizer, source, revision)
+    origin = take_weights(model, source, revision)
     for line in origin.lines():
         tracker.note(line)
     if not heads.is_known(model.config.model_type):
@@ -67,9 +70,25 @@ def pretrain(recipe: PretrainRecipe) -> Path:
         )
     fit_tokenizer(tokenizer, model)
     agree(accelerator, tokenizer=text.stamp, model=weights(model))
+    if accelerator.is_main_process and not (run.folder / "data_report.md").exists():
+        for line in check_amount(recipe, tokenizer.backend_tokenizer):
+            tracker.note(line)
     held_out_tokens = recipe.max_eval_samples * max(phase.size for phase in recipe.phases)
     with open_corpus(recipe.corpus, text, recipe.seed, run.folder, accelerator, held_out_tokens) as corpus:
         return train_and_export(recipe, text, corpus, model, run, tracker, publisher, accelerator, origin)
+
+
+def extension_words(recipe: PretrainRecipe, run: Run) -> str:
+    """What becomes of the learning rate when a finished run goes on."""
+    schedule = recipe.schedule
+    if schedule.lr_scheduler_type == "constant_with_warmup" and not schedule.warmup_ratio:
+        rates = "the learning rate stays as it is, so it ends as a run that was planned so from its start"
+    else:
+        rates = (
+            f"the learning rate goes on where the {schedule.lr_scheduler_type} schedule of the longer plan stands at "
+            "this point, so it differs from a run that was planned so from its start"
+        )
+    return f"{run.folder} was finished and goes on, with more {run.extended}: {rates}"
 
 
 if __name__ == "__main__":

@@ -55,8 +55,13 @@ class Term:
         return found | ({f"{self.name}_perplexity": perplexity(loss)} if self.perplexity else {})
 
     @property
+    def headline(self) -> str:
+        """The metric that says most: accuracy among fixed alternatives, the loss otherwise."""
+        return f"{self.name}_accuracy" if self.among else f"{self.name}_loss"
+
+    @property
     def panel(self) -> tuple[str, dict[str, str]]:
-        """The curve that says most: accuracy among fixed alternatives, the loss otherwise."""
+        """The curve of the headline."""
         if self.among:
             curves = {"held out": f"eval_{self.name}_accuracy", "commonest": f"baseline_{self.name}_accuracy"}
             return f"{self.title}, accuracy", curves

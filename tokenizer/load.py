@@ -20,6 +20,7 @@ from transformers import (
 
 from corpus.text.vocabulary import num_ids
 from engine.run.architecture import count_positions
+from engine.run.makers import advise
 from engine.run.recipe import data_path
 from engine.run.saved import OWN_CODE, first_line
 
@@ -125,8 +126,8 @@ def _no_tokenizer(folder: Path) -> FileNotFoundError:
 
 
 def _from_hub(name: str, revision: str | None, missing: FileNotFoundError) -> PreTrainedTokenizerFast:
-    if not _HUB_ID.fullmatch(name):
-        raise missing
+    if not _HUB_ID.fullmatch(name) or name.startswith("runs/"):
+        raise FileNotFoundError(f"no tokenizer {name}: {missing}{advise(name)}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
     except Exception as error:  # as above

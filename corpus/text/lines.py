@@ -1,5 +1,6 @@
 """Which lines does a file hold?  Plain, .gz or .zst, in bounded memory; damage is named by file, line and byte."""
 
+import codecs
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,5 +110,7 @@ def decoded(raw: bytes, where: str, offset: int, on_error: OnError, tally: Tally
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         bad = f"{where}: byte {offset + error.start} of the file (0x{raw[error.start]:02x}) is not UTF-8"
+        if not offset and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            bad += ", it is UTF-16: write it anew with  iconv -f UTF-16 -t UTF-8 FILE > NEW"
         refuse(bad, "lines not UTF-8", on_error, tally)
         return None

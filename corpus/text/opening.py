@@ -21,6 +21,7 @@ from corpus.text.store import Deduplicate, Filter, Store, is_prepared, origin_of
 from corpus.text.stream import HELD_OUT_TOKENS, StreamedText
 from engine.run.agreement import agree, name_launch
 from engine.run.folders import STORE, refuse_inside
+from engine.run.recipe import check_one_line, operational
 from engine.run.system import available_cores
 
 if TYPE_CHECKING:
@@ -38,10 +39,12 @@ class Corpus:
     stores: str = "runs/stores"  # where prepared ids are kept
     filters: tuple[Filter, ...] = ()  # datatrove's, applied in this order by `cloze prepare`
     deduplicate: Deduplicate | None = None  # near duplicates go, by the same command
+    license: str = operational("")  # of your own text, for the model card: SPDX, such as CC-BY-4.0, or words
 
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("sources is empty; name one source or more")
+        check_one_line("license", self.license)
         if not 0 < self.held_out < 1:
             raise ValueError(
                 f"held_out is {self.held_out}; it is a share of the documents between 0 and 1, such as 0.01"
@@ -85,7 +88,7 @@ def open_corpus(
         held_out = stream.held_out()
         stores = {"held out": held_out}
         yield OpenCorpus(
-            stream, _whole(held_out, seed), stream.fingerprint, report(stream.sources, stores),
+            stream, _whole(held_out, seed), stream.fingerprint, report(stream.sources, stores, corpus.license),
             partial(remarks, stores), hub_ids(stream.sources), stream.consumed,
         )  # fmt: skip
     finally:
@@ -118,7 +121,7 @@ def _open_stored(corpus: Corpus, text: Text, seed: int, accelerator: "Accelerato
     stores = {"training": train, "held out": held_out}
     return OpenCorpus(
         StoredText(train, seed, corpus.chapter_tokens), _whole(held_out, seed), train.manifest["fingerprint"],
-        report(sources, stores), partial(remarks, stores), hub_ids(sources),
+        report(sources, stores, corpus.license), partial(remarks, stores), hub_ids(sources),
     )  # fmt: skip
 
 

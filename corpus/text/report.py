@@ -12,11 +12,15 @@ LICENCES = {
     "wikipedia": "Wikipedia's text is CC BY-SA",
     "docstrings": "each package's own",
 }
+UNSAID = {"hub": "as its publisher says: see there before you use the model"}
 
 
-def report(sources: Sequence[Source], stores: Mapping[str, Store]) -> list[str]:
-    """Markdown lines for the model card and the data report: the sources with their licences, and their sizes."""
-    lines = [f"- {source}: {how_read(source)}; licence: {licence_of(source)}" for source in sources]
+def report(sources: Sequence[Source], stores: Mapping[str, Store], license: str) -> list[str]:
+    """Markdown lines for the model card and the data report: the sources with their licences, and their sizes.
+
+    `license` is what the recipe says of one's own text.
+    """
+    lines = [f"- {source}: {how_read(source)}; licence: {licence_of(source, license)}" for source in sources]
     lines += ["", "| | documents | sentences | tokens |", "|---|---:|---:|---:|"]
     lines += [
         f"| {name} | {len(store):,} | {store.num_sentences:,} | {store.num_tokens:,} |"
@@ -37,8 +41,9 @@ def remarks(stores: dict[str, Store], chapter: Chapter) -> list[str]:
     ]
 
 
-def licence_of(source: Source) -> str:
-    return LICENCES.get(source.kind, "as its publisher says: see there before you use the model")
+def licence_of(source: Source, license: str) -> str:
+    """What is known of the kind, or else what the recipe says; nothing is guessed."""
+    return LICENCES.get(source.kind) or license or UNSAID.get(source.kind, "not stated")
 
 
 def hub_ids(sources: Sequence[Source]) -> tuple[str, ...]:

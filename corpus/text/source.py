@@ -30,6 +30,7 @@ SUFFIXES = {
 }
 OWN_NAMES = {"wikipedia": re.compile(r"wiki_\d+(\.gz|\.bz2|\.zst)?")}  # WikiExtractor's AA/wiki_00, which has no suffix
 HIDDEN = (".", "~$", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "_temporary")  # how names begin that systems and tools make
+TABLES = (".csv", ".tsv")
 CACHE = Path("runs/.cache")
 SETTLED = 2_000_000_000  # ns: a younger file could change again without a change of its time
 
@@ -170,6 +171,8 @@ def shown_and_left_out(source: Source) -> tuple[list[tuple[str, Path]], Tally]:
         root, pattern = root_and_pattern(source.path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}: {wanted}") from None
+    if root.is_file() and root.suffix in TABLES:
+        raise ValueError(f"{root} is a table, which is no {source.kind} source: {as_json_lines(root)}")
     if root.is_file():  # who names a hidden file means it
         return [(root.name, root)], Tally()
     named = sorted((name_in(root, path), path) for path in root.glob(pattern))
@@ -183,8 +186,20 @@ def shown_and_left_out(source: Source) -> tuple[list[tuple[str, Path]], Tally]:
     if not shown:
         but = " and ".join(f"{number} {what}" for what, number in left_out.items() if number)
         but = f" but {but}; name these" if but else ""
+        if tables := [path for _, path in named if path.suffix in TABLES]:
+            but += f" but {len(tables)} tables such as {tables[0].name}; {as_json_lines(tables[0])}"
         raise FileNotFoundError(f"nothing to read in {root / pattern}{but}: {wanted}")
     return shown, +Tally(left_out)
+
+
+def as_json_lines(table: Path) -> str:
+    """How a table of texts becomes what is read here."""
+    with table.open(encoding="utf-8", errors="replace") as file:
+        header = file.readline()
+    mark = max("\t;,", key=header.count)
+    read = f"pandas.read_csv({str(table)!r}, sep={mark!r})"
+    write = f"to_json({str(table.with_suffix('.jsonl'))!r}, orient='records', lines=True)"
+    return f'say  python -c "import pandas; {read}.{write}"  and name that file, with kind: jsonl and field: COLUMN'
 
 
 def name_in(root: Path, path: Path) -> str:

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -32,6 +33,7 @@ class Score:
     metric: str
     value: float
     config: str | None = None
+    baseline: float | None = None  # what a guess without a look at the input reaches
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Card:
     scores: tuple[Score, ...] = ()
     panels: Panels = ()  # the curves worth showing
     facts: dict[str, str] = field(default_factory=dict)  # such as the hash of the tokenizer
+    license: str = ""  # the model's, in words or as SPDX has it; empty: nobody said
+    language: tuple[str, ...] = ()  # ISO 639 codes; empty: nobody said
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ def metadata(card: Card, name: str) -> ModelCardData:
     """The card's YAML head."""
     return ModelCardData(
         model_name=name,
+        **license_fields(card.license),
+        language=list(card.language) or None,
         library_name="transformers",
         pipeline_tag=card.pipeline,
         tags=[*card.tags, "cloze"],
@@ -98,6 +104,23 @@ def metadata(card: Card, name: str) -> ModelCardData:
         base_model=card.base_model or None,
         eval_results=[result(score) for score in card.scores] or None,
     )
+
+
+def license_fields(license: str) -> dict[str, Any]:
+    """As the Hub has it: the SPDX name of a licence that it knows, or `other` with a name; nothing if none was said."""
+    if not license or license.lower() in HUB_LICENSES.split():
+        return {"license": license.lower()} if license else {}
+    return {"license": "other", "license_name": license}
+
+
+# https://huggingface.co/docs/hub/repositories-licenses: those of them that are called as in SPDX.
+HUB_LICENSES = (
+    "afl-3.0 apache-2.0 artistic-2.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 cc-by-2.0 cc-by-2.5 "
+    "cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 "
+    "cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 "
+    "cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 isc lppl-1.3c mit "
+    "mpl-2.0 ms-pl ncsa ofl-1.1 osl-3.0 postgresql unlicense wtfpl zlib"
+)
 
 
 def result(score: Score) -> EvalResult:

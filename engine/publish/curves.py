@@ -1,6 +1,7 @@
 """How did it go?  A run's curves as one picture, from its metrics.jsonl."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,9 @@ from engine.run.tracking import read_lines
 Points = list[tuple[float, float]]
 Panels = Sequence[tuple[str, dict[str, str]]]  # (title, {label: metric's name}) each
 INK = "#808790"  # to be read on white and on black
-SHARES = ("accuracy", "mfu", "rate", "wait")  # how the names of what is shown in percent end
+COLOURS = {"baseline_": "#c06a3a", "eval_": "#2f80d8"}  # by how a metric's name begins
+MOST_VALUES = 500  # of a curve that can be asked for: more than there are places on the screen
+SHARES = ("accuracy", "mfu", "padding_rate", "wait")  # how the names of what is shown in percent end
 
 
 def read_metrics(path: Path) -> dict[str, Points]:
@@ -51,21 +54,51 @@ def draw(points: Mapping[str, Points], panels: Panels, kind: Literal["svg", "png
     """
     panels = [panel for panel in panels if any(name in points for name in panel[1].values())]
     with rc_context(ink_style(ink)):
-        # Fixed margins: to measure every label, as tight_layout does, takes longer than to draw it.
-        figure = Figure((5.2 * len(panels), 3.4))
-        axes = figure.subplots(1, len(panels), squeeze=False)
-        figure.subplots_adjust(0.7 / figure.get_figwidth(), 0.16, 1 - 0.1 / figure.get_figwidth(), 0.9, wspace=0.2)
-        for axis, (title, series) in zip(axes[0], panels, strict=True):
-            axis.set_title(title)
-            axis.set_xlabel("step")
-            for label, name in series.items():
-                _draw(axis, label, points.get(name, []), name)
-            if all(name.endswith(SHARES) for name in series.values()):
-                axis.yaxis.set_major_formatter(PercentFormatter(1))
-            if axis.has_data() and any(series):
-                axis.legend(frameon=False)
-            axis.spines[["top", "right"]].set_visible(False)
-        return save(figure, kind)
+        return save(plot(points, panels), kind)
+
+
+def draw_with_values(points: Mapping[str, Points], title: str, series: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    """One panel as SVG, and what engine/publish/hover.js needs to tell its values: where the axes lie in it, as shares
+    of its width and height, their limits, and the points of each curve, every nth of a long one."""
+    with rc_context(ink_style()):
+        figure = plot(points, [(title, series)])
+        drawn = as_svg(save(figure, "svg"))
+    (axis,) = figure.axes
+    box = axis.get_position()
+    return drawn, {
+        "box": [round(share, 4) for share in (box.x0, 1 - box.y1, box.x1, 1 - box.y0)],
+        "x": axis.get_xlim(),
+        "y": axis.get_ylim(),
+        "percent": all(name.endswith(SHARES) for name in series.values()),
+        "series": [
+            {"label": label, "color": colour_of(name), "points": thin(points[name], name)}
+            for label, name in series.items()
+        ],
+    }
+
+
+def thin(points: Points, name: str) -> list[tuple[float, float]]:
+    """At most MOST_VALUES points, the last among them, with five figures each; of a baseline the last one alone."""
+    every = len(points) if name.startswith("baseline_") else math.ceil(len(points) / MOST_VALUES)
+    return [(step, float(f"{value:.5g}")) for step, value in reversed(points[::-1][::every])]
+
+
+def plot(points: Mapping[str, Points], panels: Panels) -> Figure:
+    """Panels side by side, with fixed margins: to measure every label, as tight_layout does, is slower than to draw."""
+    figure = Figure((5.2 * len(panels), 3.4))
+    axes = figure.subplots(1, len(panels), squeeze=False)
+    figure.subplots_adjust(0.7 / figure.get_figwidth(), 0.16, 1 - 0.1 / figure.get_figwidth(), 0.9, wspace=0.2)
+    for axis, (title, series) in zip(axes[0], panels, strict=True):
+        axis.set_title(title)
+        axis.set_xlabel("step")
+        for label, name in series.items():
+            _draw(axis, label, points.get(name, []), name)
+        if all(name.endswith(SHARES) for name in series.values()):
+            axis.yaxis.set_major_formatter(PercentFormatter(1))
+        if axis.has_data() and any(series):
+            axis.legend(frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def ink_style(ink: str = INK) -> dict[Any, Any]:
@@ -86,9 +119,15 @@ def _draw(axis: Axes, label: str, points: Points, name: str) -> None:
     if not points:
         return
     steps, values = zip(*points, strict=True)
+    colour = colour_of(name)
     if name.startswith("baseline_"):
-        axis.axhline(values[-1], linestyle="--", linewidth=1, color="#c06a3a", label=label)
+        axis.axhline(values[-1], linestyle="--", linewidth=1, color=colour, label=label)
     elif name.startswith("eval_"):
-        axis.plot(steps, values, marker="o", markersize=3, label=label, color="#2f80d8")
+        axis.plot(steps, values, marker="o", markersize=3, label=label, color=colour)
     else:
-        axis.plot(steps, values, linewidth=1.2, alpha=0.85, label=label, color="#2a9d8f")
+        axis.plot(steps, values, linewidth=1.2, alpha=0.85, label=label, color=colour)
+
+
+def colour_of(name: str) -> str:
+    """That of a metric's curve, by what it is."""
+    return next((colour for start, colour in COLOURS.items() if name.startswith(start)), "#2a9d8f")

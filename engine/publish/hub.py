@@ -5,6 +5,7 @@ has it, so a push that fails is tried again, then reported, and nothing is lost.
 """
 
 import os
+import re
 import shutil
 import threading
 import time
@@ -22,11 +23,12 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # typ
 from engine.publish.redact import redacted
 from engine.run.disk import read_json, whole_file
 from engine.run.finite import not_finite_in, strict_json
-from engine.run.recipe import operational
+from engine.run.recipe import check_one_line, operational
 from engine.run.states import states
 
 T = TypeVar("T")
 
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,8})?|code|multilingual")  # what the Hub takes
 WAITS = (1.0, 5.0, 25.0)  # seconds before a push is tried again
 
 
@@ -38,10 +40,17 @@ class Hub:
     repo: str = operational("")  # user/name; empty: nothing is pushed
     private: bool = operational(False)  # make the repository a private one, if it is made
     every: Literal["save", "end"] = operational("end")  # push each saved step, or the finished model alone
+    license: str = operational("")  # of the model, for its card: SPDX, such as apache-2.0, or words; empty: not stated
+    language: tuple[str, ...] = operational(())  # that the model knows, for its card: ISO 639 codes, such as en de
 
     def __post_init__(self) -> None:
         if self.repo:
             check_repo(self.repo)
+        check_one_line("license", self.license)
+        if wrong := [code for code in self.language if not LANGUAGE.fullmatch(code)]:
+            raise ValueError(
+                f"language has {wrong[0]!r}; it is a list of ISO 639 codes in small letters, such as [en, de]"
+            )
 
 
 NOWHERE = Hub()

@@ -35,6 +35,7 @@ from engine.run.folders import (
     RUN,
     check_folder,
     clear,
+    find_extension,
     has_work,
     hash_of,
     locked,
@@ -105,19 +106,23 @@ class Run:
             clear(folder)
         accelerator.wait_for_everyone()
         check_folder(folder, recipe, kind)
+        self.extended = find_extension(folder, recipe) if kind == RUN else ""  # the budget that was made larger
         accelerator.wait_for_everyone()
-        if accelerator.is_main_process and self.finished:
-            drop_states(folder)  # a kill may have come before it
+        self._kept = 1 if kind == RUN else 0  # of the states, once it is finished: a run can be extended
+        if accelerator.is_main_process and self.finished and not self.extended:
+            drop_states(folder, self._kept)  # a kill may have come before it
         elif accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = locked(folder, shared)
-            if not has_work(folder) or recipe_is_lost(folder, recipe):
-                mark(folder, kind, hash_of(recipe))
+            if self.extended or not has_work(folder) or recipe_is_lost(folder, recipe):
                 text = yaml.safe_dump(resolved(recipe), sort_keys=False, allow_unicode=True)
                 facts = {"commit": commit() or "unknown", "hardware": hardware()}
                 facts |= {"processes": str(accelerator.num_processes)}
                 head = "".join(f"# {name} {value}\n" for name, value in facts.items())
                 whole_file(folder / "recipe.yaml", (head + text).encode())
+                (folder / "finished.json").unlink(missing_ok=True)  # of a run that is extended
+            mark(folder, kind, hash_of(recipe))  # last: whatever a kill left out before is done again
+        accelerator.wait_for_everyone()
 
     @property
     def finished(self) -> dict[str, Any] | None:
@@ -130,7 +135,8 @@ class Run:
         return self._seconds_before + time.perf_counter() - self._began
 
     def finish(self, **facts: Any) -> None:
-        """Write report.html and then finished.json: seconds, peak memory and `facts`. The states are dropped.
+        """Write report.html and then finished.json: seconds, peak memory and `facts`. The states are dropped, but for
+        the last one of a run, which can be extended.
 
         Nothing that a user looks for is written after finished.json: a kill there would be the end of it.
         """
@@ -140,7 +146,7 @@ class Run:
             if (self.folder / "metrics.jsonl").exists():
                 write_report(self.folder, facts)
             whole_file(self.folder / "finished.json", strict_json(facts, indent=1).encode())
-            drop_states(self.folder)
+            drop_states(self.folder, self._kept)
             (self.folder / ".lock").unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
 

@@ -22,6 +22,7 @@ from engine.run.system import lockf
 RUN, JOB, TOKENIZER, STORE, DEMO = "run", "job", "tokenizer", "store", "demo"
 WORDS = {RUN: "run", JOB: "fine-tuning job", TOKENIZER: "tokenizer", STORE: "prepared corpus", DEMO: "demo"}
 MARK = ".cloze"
+BUDGET = "budget"
 ANEW = "restore it, choose another --name, or start anew with --overwrite True"
 WRITTEN = (  # into the folder of a run; jobs lie in folders of their own
     "recipe.yaml", "metrics.jsonl", "stamps.json", "state", "model", "finished.json", "data_report.md", "curves.svg",
@@ -145,14 +146,45 @@ def check_folder(folder: Path, recipe: Any, kind: str = RUN) -> None:
         return
     found = _read_recipe(folder)
     before, now = identity(recipe, found), identity(recipe)
-    if before != now:
+    if before != now and not find_extension(folder, recipe):
         renamed = _renamed(found, recipe)
         whose = "an earlier version, whose recipes had other keys" if renamed else "another recipe"
         changed = "; ".join(renamed or _differences(before, now))
+        more = longer(before, now)
+        hint = f"; once that run is finished, a larger {more} extends it" if more and not read_finished(folder) else ""
         raise FileExistsError(
             f"{folder} holds a run of {whose} ({changed}); choose another --name, or pass --overwrite True to delete "
-            "that run"
+            f"that run{hint}"
         )
+
+
+def find_extension(folder: Path, recipe: Any) -> str:
+    """The key of the budget, such as plan.max_steps, of which `recipe` gives a finished run more, and else the same;
+    empty if it gives none. Errors: ValueError for a run that cannot go on."""
+    if recipe_of_mark(folder) in ("", hash_of(recipe)) or not read_finished(folder):
+        return ""
+    before, now = identity(recipe, _read_recipe(folder)), identity(recipe)
+    key = longer(before, now) or (BUDGET if before == now else "")  # equal: a kill came while it was extended
+    if not key:
+        return ""
+    instead = f"train on from its weights: --model.from {folder} --name NEW"
+    if now.get("last_phase"):
+        raise ValueError(f"{folder} ended with its last_phase, and more {key} would begin before that: {instead}")
+    if not any((folder / "state").glob("step-*")):
+        raise ValueError(f"{folder} is finished and has no state left to go on from: {instead}")
+    return key
+
+
+def longer(before: Any, now: Any) -> str:
+    """The key of the budget that is all that differs, and is larger now; empty if there is none."""
+    plans = before.get("plan"), now.get("plan")
+    if not all(isinstance(plan, dict) for plan in plans):
+        return ""
+    for name in ("max_steps", "minutes", "flops"):
+        old, new = (plan.get(name) or 0 for plan in plans)
+        if 0 < old < new and before == {**now, "plan": {**now["plan"], name: old}}:
+            return f"plan.{name}"
+    return ""
 
 
 def _read_recipe(folder: Path) -> dict[str, Any]:

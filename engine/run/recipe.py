@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from engine.run.dictionaries import take_dictionaries
 from engine.run.options import called_as, option_name, read_options
 from engine.run.recipe_help import as_text
 from engine.run.recipe_reader import Reader, ReaderOfChanges, compose, field_types, join_keys
@@ -35,6 +36,7 @@ def read(recipe_class: type[R], argv: list[str], prog: str = "", example: str = 
         print(f"example: {prog} {example}\n")
         if argv:
             print(as_text(recipe_class))
+            print("a key that holds {} takes keys of its own: --config.dropout 0.1, or --config dropout 0.1\n")
         print(f"{prog} RECIPE.yaml --help shows the keys with their values in that recipe; cloze recipes lists recipes")
         sys.exit(0 if argv else 2)
     if argv[0].startswith("-"):
@@ -42,31 +44,14 @@ def read(recipe_class: type[R], argv: list[str], prog: str = "", example: str = 
     recipe = load(recipe_class, Path(argv[0]))
     if len(argv) == 1:
         return recipe
-    added, rest = split_new_keys(recipe, argv[1:])
-    if added:
-        recipe = changed(recipe, added, "the command line")
+    dictionaries, rest = take_dictionaries(recipe, argv[1:])
+    if dictionaries:
+        recipe = changed(recipe, dictionaries, "the command line")
     for key in find_displaced(recipe, set(map(option_name, rest))):
         rest += [f"--{key}", "0"]
     recipe = read_options(recipe_class, rest, prog=f"{prog} {argv[0]}".strip(), default=recipe)
     _refuse_not_finite(recipe)
     return recipe
-
-
-def split_new_keys(recipe: Any, argv: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The options that add a key to a section whose keys are free, such as --model.from; and the other options."""
-    added, rest, words = {}, [], list(argv)
-    while words:
-        word = words.pop(0)
-        _, equals, value = word.partition("=")
-        *path, last = option_name(word).split(".")
-        section: Any = recipe
-        for part in path:
-            section = section.get(part) if isinstance(section, dict) else getattr(section, part, None)
-        if not (word.startswith("--") and path and isinstance(section, dict) and last not in section):
-            rest.append(word)
-        elif equals or words:
-            added[".".join((*path, last))] = yaml.safe_load(value if equals else words.pop(0))
-    return added, rest
 
 
 def find_displaced(recipe: Any, keys: Set[str]) -> list[str]:
@@ -109,6 +94,12 @@ def check_least(section: Any, least: float, *names: str, before: str = "") -> No
     for name in names:
         if not getattr(section, name) >= least:
             raise ValueError(f"{before}{name} is {getattr(section, name)}; it must be {least:g} or more")
+
+
+def check_one_line(name: str, value: str) -> None:
+    """Refuse words that would break a table or a list. Errors: ValueError."""
+    if set("\n\r|") & set(value):
+        raise ValueError(f"{name} is {value!r}; it must be one line without |")
 
 
 def check_seed(seed: int) -> None:
@@ -184,8 +175,9 @@ def data_path(name: str) -> Path:
         if place.exists():
             return place
     looked = " and ".join(str(place.absolute()) for place in places)
-    unset = "" if os.environ.get("CLOZE_DATA") else " (CLOZE_DATA, the folder of your data, is not set)"
-    raise FileNotFoundError(f"nothing at {looked}{unset}")
+    is_data = not os.environ.get("CLOZE_DATA") and Path(name).parts[:1] != ("runs",)
+    hint = "; if it lies in your folder of data, say  export CLOZE_DATA=FOLDER" if is_data else ""
+    raise FileNotFoundError(f"nothing at {looked}{hint}")
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from engine.publish.redact import redacted
+from engine.run.makers import advise
 from engine.run.recipe import data_path
 
 # A package that makes further models known to transformers' Auto classes when it is imported. It is a plug-in: without
@@ -29,13 +30,18 @@ def located(model: str) -> str:
     """
     try:
         folder = data_path(model)
-    except FileNotFoundError:
-        if model.count("/") > 1 or model.startswith((".", "/", "~")) or Path(model.split("/")[0]).is_dir():
-            raise
+    except FileNotFoundError as error:
+        parts = Path(model).parts
+        if len(parts) > 2 or model.startswith((".", "/", "~")) or parts[0] == "runs" or Path(parts[0]).is_dir():
+            raise FileNotFoundError(f"no model {model}: {error}{advise(model)}") from None
         return model
     for place in (folder / "model", folder):
         if (place / "config.json").is_file():
             return str(place)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; a model is the folder that holds its config.json and its weights")
+    if (folder / "recipe.yaml").is_file() and not (folder / "finished.json").is_file():
+        raise ValueError(f"{folder} has no model: the run is not finished{advise(model)}, which resumes it")
     raise ValueError(f"{folder} has no model: looked for config.json in it and in its model/")
 
 

@@ -36,9 +36,12 @@ def states(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()), key=step_of)
 
 
-def drop_states(folder: Path) -> None:
-    """Delete the states of the run in `folder`, which is finished."""
-    shutil.rmtree(folder / "state", ignore_errors=True)
+def drop_states(folder: Path, keep: int = 0) -> None:
+    """Delete the states of the run in `folder`, which is finished, but for the `keep` newest."""
+    if not keep:
+        shutil.rmtree(folder / "state", ignore_errors=True)
+    for state in states(folder / "state")[:-keep]:
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def strays(folder: Path) -> list[str]:

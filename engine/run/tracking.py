@@ -6,6 +6,7 @@ its recipe names (`report_to`) get each value as well, through Accelerate's clas
 
 import importlib.util
 import json
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,11 @@ from engine.publish.exhibits import Exhibit, write_exhibits
 from engine.run.finite import strict_json
 
 TrackerName = Literal["trackio", "tensorboard", "wandb"]
+WIDTH = 100  # characters of a line on the console
+BAR = 42  # of which the progress bar takes so many
+SHOWN = 3  # of what a model made up or guessed, on the console
 PER_SECOND = "_per_second"  # after a unit: its speed
+SHARES = {"mfu": "MFU", "padding_rate": "padding", "data_wait": "data wait"}  # of a line of the log, in words
 PROJECT = "cloze"  # what trackio and wandb call all of these runs together
 
 
@@ -41,6 +46,7 @@ class Tracker:
         self._moves = self._speaks and self._console.file.isatty() and not self._console.is_dumb_terminal
         self._bar: Progress | None = None
         self._whole, self._done, self._last_line = 1.0, 0.0, 0.0
+        self._said_where = False
 
     @contextmanager
     def progress(self, whole: float, done: float) -> Iterator[None]:
@@ -48,7 +54,7 @@ class Tracker:
         self._open_others()  # what a tracker refuses, it refuses before the first step
         self._whole = whole
         columns = (
-            TextColumn("training"), BarColumn(bar_width=16), TaskProgressColumn(), TimeElapsedColumn(),
+            TextColumn("training"), BarColumn(bar_width=8), TaskProgressColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
         )  # fmt: skip
         with Progress(*columns, console=self._console, disable=not self._moves) as bar:
@@ -66,30 +72,39 @@ class Tracker:
         """Report `values` at `step`. In metrics.jsonl, one that is not finite is null."""
         if not self._speaks:
             return
-        self._open_others()
-        line = {"step": step, **{name: _short(value) for name, value in values.items()}}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(strict_json(line) + "\n")
-        for other in self._others:
-            other.log(values, step=step)
+        self._keep(step, values)
         if self._bar is not None and "loss" in values:
-            state = f"loss {values['loss']:.3f}  {speed_in(values)}"
-            self._bar.update(self._task, completed=self._done, state=state)
+            state = [f"loss {values['loss']:.3f}", *pace_in(values)]
+            self._bar.update(self._task, completed=self._done, state=self._that_fits(state))
             if self._moves or self._said_just_now():
                 return  # the bar shows it, or a line was written a moment ago
             self._last_line = time.perf_counter()
-            self.note(f"step {step} ({self._done / self._whole:.0%})  {state}  {self._remaining()} to go")
+            place = f"step {step} ({self._done / self._whole:.0%})"
+            self.note("  ".join([place, *state, f"{self._remaining()} left"]))
         else:
             self.note(f"step {step}  " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
+    def log_evaluation(self, step: int, values: Mapping[str, float], words: Sequence[str]) -> None:
+        """Report an evaluation: all its `values`, as `log` does, and on the console a line for each of `words`."""
+        if not self._speaks:
+            return
+        self._keep(step, values)
+        for said in words:
+            self.note(f"step {step}  evaluation: {said}")
+        if not self._said_where:
+            self.note(f"all values of the evaluations are in {self._path}")
+            self._said_where = True
+
     def show(self, what: str, step: int, exhibits: Sequence[Exhibit]) -> None:
-        """Keep what a model made up or guessed as WHAT/step-N.md, with its pictures beside it, and say it."""
+        """Keep what a model made up or guessed as WHAT/step-N.md, with its pictures beside it, and say the first."""
         if self._speaks and exhibits:
             path = self._path.parent / what / f"step-{step}.md"
             path.parent.mkdir(exist_ok=True)
             lines = write_exhibits(exhibits, path.parent, path.stem)
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            self.note("\n".join(lines))
+            self.note(fitted("\n".join(lines[:SHOWN]), rows=2))
+            if len(lines) > SHOWN:
+                self.note(f"all {len(lines)} are in {path}")
 
     def note(self, text: str) -> None:
         """Say one line."""
@@ -102,6 +117,15 @@ class Tracker:
             other.finish()
         self._others.clear()
 
+    def _keep(self, step: int, values: Mapping[str, float]) -> None:
+        """Write `values` to metrics.jsonl and to the named trackers."""
+        self._open_others()
+        line = {"step": step, **{name: _short(value) for name, value in values.items()}}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(strict_json(line) + "\n")
+        for other in self._others:
+            other.log(values, step=step)
+
     def _open_others(self) -> None:
         """Open the named trackers, once what metrics.jsonl holds is what the run resumes from."""
         if self._speaks and self._named and not self._others:
@@ -109,13 +133,19 @@ class Tracker:
             for other in self._others:
                 other.start()
 
+    def _that_fits(self, state: Sequence[str]) -> str:
+        """As much of `state` as has room behind the bar."""
+        room = self._console.width - BAR
+        return next((text for size in range(len(state), 0, -1) if len(text := "  ".join(state[:size])) <= room), "")
+
     def _said_just_now(self) -> bool:
         return time.perf_counter() - self._last_line < 5 and self._done < self._whole
 
     def _remaining(self) -> str:
         pace = (time.perf_counter() - self._began) / max(self._done - self._done_before, 1e-9)
         minutes, seconds = divmod(round(pace * (self._whole - self._done)), 60)
-        return f"{minutes}:{seconds:02d}"
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def refuse_missing(names: Sequence[TrackerName]) -> None:
@@ -201,10 +231,24 @@ OPENED: dict[TrackerName, Callable[[Path], GeneralTracker]] = {
 }
 
 
-def speed_in(values: Mapping[str, float]) -> str:
-    """Units a second, such as `5,210 tokens/s`."""
-    speeds = [(name.removesuffix(PER_SECOND), value) for name, value in values.items() if name.endswith(PER_SECOND)]
-    return "  ".join(f"{value:,.0f} {unit}/s" for unit, value in speeds)
+def pace_in(values: Mapping[str, float]) -> list[str]:
+    """How fast it goes, such as `5,210 tokens/s`, `MFU 41%`, `padding 3%`, `data wait 0%`."""
+    found = [(name.removesuffix(PER_SECOND), value) for name, value in values.items() if name.endswith(PER_SECOND)]
+    shares = [f"{words} {values[name]:.0%}" for name, words in SHARES.items() if name in values]
+    return [*(f"{value:,.0f} {unit}/s" for unit, value in found), *shares]
+
+
+def fitted(text: str, rows: int) -> str:
+    """The text with its lines wrapped to fit the console; of each, so many rows at most."""
+    wrapped = (textwrap.wrap(line, WIDTH, max_lines=rows, placeholder=" …") or [""] for line in text.split("\n"))
+    return "\n".join(row for found in wrapped for row in found)
+
+
+def beside_baseline(name: str, values: Mapping[str, float]) -> str:
+    """A value of an evaluation beside its baseline, such as `dev_accuracy 0.7121, baseline 0.5271`."""
+    short = name.removeprefix("eval_")
+    baseline = values.get(f"baseline_{short}")
+    return f"{short} {values[name]:.4g}" + ("" if baseline is None else f", baseline {baseline:.4g}")
 
 
 def _short(value: float) -> float:

@@ -48,6 +48,10 @@ class Hooks(ABC):
     def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:
         """Called when the plan says so, and at the end, with the whole model in evaluation mode: values for the log."""
 
+    def in_words(self, found: dict[str, float]) -> list[str]:
+        """What the console says of what `evaluate` found; metrics.jsonl has all of it."""
+        return []
+
     def keep(self, model: nn.Module, step: int) -> None:  # noqa: B027, optional
         """Called after each evaluation, when the model may be in shards again and can be exported."""
 
@@ -78,6 +82,7 @@ class Training:
     advice: str = ""  # what to do where training waits for its data, beside more workers
     hooks: Hooks | None = None
     profile: Path | None = None  # the folder for a trace of a few steps
+    keeps_last: bool = False  # save the last step's state too, from which the run can be extended
 
 
 def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerator) -> int:
@@ -143,9 +148,9 @@ def train(training: Training, run: Run, tracker: Tracker, accelerator: Accelerat
                     with whole(wrapped):
                         wrapped.eval()
                         evaluated = hooks.evaluate(model, step)
-                        tracker.log(step, **evaluated)
+                        tracker.log_evaluation(step, evaluated, hooks.in_words(evaluated))
                     hooks.keep(model, step)
-            if (plan.saves_at(step) and not is_last) or signal.agreed:
+            if (training.keeps_last if is_last else plan.saves_at(step)) or signal.agreed:
                 with window.paused():
                     extra = {"window": window.carried(), "watch": watch.carried(), "seconds": clock.seconds}
                     extra |= {"hooks": hooks.carried()} if hooks else {}

@@ -35,7 +35,7 @@ class Plan:
     flops: float = 0.0  # floating point operations, forward and backward, such as 1e17
     logging_steps: int = operational(10)  # steps between lines of metrics.jsonl
     eval_steps: int = operational(0)  # steps between evaluations; 0: only at the end
-    save_steps: int = operational(0)  # steps between saved states; 0: only when stopped
+    save_steps: int = operational(0)  # steps between saved states; 0: only at the end, or when stopped
     save_total_limit: int = operational(2)  # complete states that stay on disk
     max_grad_norm: float = 1.0  # a longer gradient is shortened to it (clipping)
     skip_spikes: bool = False  # leave out a step whose loss is beyond six sigma of the last 128

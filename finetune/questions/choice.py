@@ -66,7 +66,12 @@ class Choice(Question):
     page_title = "Choose"
     page_boxes = (
         Text("Beginning", "She opened the umbrella because"),
-        Text("Choices, a line each", "it had begun to rain.\nthe sun was too bright to see.\nhe likes cheese.", 4),
+        Text(
+            "Choices, a line each",
+            "it had begun to rain.\nthe sun was too bright to see.\nhe likes cheese.",
+            4,
+            line_each=True,
+        ),
     )
 
     def config(self, task: Task) -> dict[str, Any]:

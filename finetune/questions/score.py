@@ -15,7 +15,7 @@ from finetune.questions.encoding import Columns, Predictions, round_probability
 from finetune.questions.label import TextQuestion, is_regression
 from finetune.questions.own_answers import TEXTS, OwnAnswers
 from finetune.table import sections as page
-from finetune.tasks.fields import Fields, to_text
+from finetune.tasks.fields import Fields, is_number, to_text
 from finetune.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class OwnScores(OwnAnswers):
         try:
             score = float(to_text(value))
         except ValueError:
-            raise ValueError(f"the score {value!r} is no number") from None
+            point = str(value).strip().replace(",", ".")
+            hint = f"; a number has a decimal point: {point}" if is_number(point) else ""
+            raise ValueError(f"the score {value!r} is no number{hint}") from None
         if not abs(score) <= LARGEST:
             raise ValueError(f"the score {value!r} is not finite")
         return score

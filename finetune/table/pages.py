@@ -54,7 +54,7 @@ def html(found: Sequence[Table]) -> str:
     """Write the tables as one page that needs nothing beside it."""
     return template(Path(__file__).with_suffix(".html")).render(
         tables=found, memory=MEMORY, format_cell=format_cell, format_average=format_average,
-        format_spread=format_spread, plot=plot, titles=DETAILS, format_detail=format_detail,
+        format_spread=format_spread, plot=plot, widths=WIDTHS, titles=DETAILS, format_detail=format_detail,
     )  # fmt: skip
 
 
@@ -151,14 +151,17 @@ def format_detail(detail: Detail) -> list[str]:
     return [detail.system, detail.task, seeds, setting, detail.best, minutes, memory, rows, " or ".join(detail.on)]
 
 
-def plot(table: Table) -> Markup:
+WIDTHS = {8.4: "wide", 4.2: "narrow"}  # inches: a plot for a large screen, and one for a phone
+
+
+def plot(table: Table, width: float) -> Markup:
     """Draw every seed of every system of ours, task by task, with medians, the majority and the published scores."""
     ours = [row for row in table.rows if any(cell.runs for cell in row.cells.values())]
     measures = [measure for measure in list_measures(table.columns) if any(measure in row.cells for row in ours)]
     if not ours:
         return Markup("")
     with rc_context(ink_style()):
-        figure = Figure((8.4, 1.2 + compute_height(len(measures), len(ours))), layout="constrained")
+        figure = Figure((width, 1.2 + compute_height(len(measures), len(ours))), layout="constrained")
         axes = figure.subplots()
         for place, measure in enumerate(measures):
             _levels(axes, table, measure, place)
@@ -177,7 +180,7 @@ def plot(table: Table) -> Markup:
         axes.set_xlabel("score")
         axes.grid(axis="x", alpha=0.25)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=9)
+        figure.legend(frameon=False, loc="outside lower center", ncols=int(width / 2.1) - 1, fontsize=9)
         return Markup(as_svg(save(figure, "svg", bbox_inches="tight")))  # our own drawing
 
 

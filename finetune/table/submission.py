@@ -2,7 +2,7 @@
 
     cloze submit RUNS... [--out submission.zip] [--score FOLDER] [--partial True]
 
-RUNS are run folders whose jobs were run with --predict-test True; the tasks may stand in several of them. Of a task's
+RUNS are run folders whose jobs were run with --predict_test True; the tasks may stand in several of them. Of a task's
 jobs (seeds, settings, runs) the one that is best on dev is taken, and nothing but dev chooses. AX is predicted by the
 MNLI model that is taken (gluebenchmark.com/faq), WNLI by the commonest label of its training rows, unless a model beats
 that on dev. What the server would refuse is refused, with all that is missing; --partial True writes what there is.
@@ -162,7 +162,7 @@ def fill(entry: Entry, jobs: Sequence[Job]) -> Filled:
         return Filled((code,) * entry.num_rows, f"{MAJORITY}, the commonest label of the training rows{beaten}")
     if not candidates:
         ran = f"none of its {len(jobs)} jobs has test predictions" if jobs else "no finished job"
-        why = f"{entry.learnt}: {ran}; run it with --predict-test True on data that has the test files"
+        why = f"{entry.learnt}: {ran}; run it with --predict_test True on data that has the test files"
         return Filled((), "missing", why)
     job, other = candidates[0], len(jobs) - len(candidates)
     path = job.folder / entry.predictions

@@ -28,6 +28,14 @@ def is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, str | list) and not value) or is_nan
 
 
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def to_label(value: Any) -> str:
     """A label as a text: also true and false are labels."""
     return str(value) if isinstance(value, bool) else to_text(value)

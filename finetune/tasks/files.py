@@ -174,6 +174,11 @@ def read_tsv(path: Path) -> Inputs:
     written = ((number, line.rstrip("\r\n")) for number, line in enumerate(open_text(path), 1))
     lines = ((number, line.split("\t")) for number, line in written if line)
     _, header = next(lines, (1, []))
+    if len(header) == 1 and (mark := next((mark for mark in DELIMITERS if mark in header[0]), "")):
+        raise ValueError(
+            f"{path}:1: a .tsv has tabs between its columns, and this header has {mark!r}; name the file .csv: what "
+            "parts its columns is found by itself"
+        )
     return name_fields(path, header, lines)
 
 

@@ -234,6 +234,7 @@ AX = Sheet(
 
 def make_task(sheet: Sheet, metric: str, headline: str, **special: Any) -> Task:
     question = Label() if sheet.labels else Score()
+    special["language"] = "en"
     return Task(sheet.task, question, sheet.labels, sheet.columns, metric, headline, partial(load, sheet), **special)
 
 

@@ -115,5 +115,8 @@ def number_rows(words: list[Any]) -> list[str]:
 
 
 TASKS = {
-    NAME: Task(name=NAME, question=Tags(), labels=TAGS, columns=("words",), metric="entities", headline="f1", load=load)
-}
+    NAME: Task(
+        name=NAME, question=Tags(), labels=TAGS, columns=("words",), metric="entities", headline="f1", load=load,
+        language="en",
+    )
+}  # fmt: skip

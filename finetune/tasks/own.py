@@ -23,16 +23,15 @@ from typing import Any
 
 from datasets import Dataset, Features, Value
 
-from engine.run.recipe import data_path
 from finetune.questions import KINDS
 from finetune.questions.own_answers import OwnAnswers
-from finetune.tasks.fields import Fields, is_empty, show_value
-from finetune.tasks.files import Row, open_file
+from finetune.tasks.fields import Fields, is_empty, is_number, show_value
+from finetune.tasks.files import FORMATS, Row, open_file
 from finetune.tasks.held_out import hold_out
-from finetune.tasks.rows import describe_file, make_table, unknown_source
+from finetune.tasks.rows import describe_file, find_folder, make_table, unknown_source
 from finetune.tasks.task import DataSource, Rows, Task
 
-LABELS_SHOWN = 20  # in a message
+LABELS_SHOWN, FILES_SHOWN = 20, 8  # in a message
 Placed = tuple[str, Fields]  # where a row stands in its file, and what it holds, by our columns
 
 
@@ -49,7 +48,7 @@ def load(own: OwnAnswers, source: DataSource) -> Rows:
     for split in ("train", "dev", "test"):
         if split in source.files:
             rows[split], left_out = read_split(own, source, split)
-            described[split] = describe_file(source, find_file(source, split)) + left_out
+            described[split] = describe_file(source, find_file(own, source, split)) + left_out
     try:
         if "dev" not in rows:
             described["dev"] = f"{described['train']}, {source.hold_out:.0%} held out by text"
@@ -83,16 +82,19 @@ def check_source(own: OwnAnswers, source: DataSource) -> None:
         )
 
 
-def find_file(source: DataSource, split: str) -> Path:
-    path = data_path(source.path) / source.files[split]
+def find_file(own: OwnAnswers, source: DataSource, split: str) -> Path:
+    folder = find_folder(f"own/{own.name}", source)
+    path = folder / source.files[split]
     if not path.is_file():
-        raise FileNotFoundError(f"no {split} file at {path.absolute()}")
+        there = ", ".join(sorted(found.name for found in folder.iterdir() if found.suffix in FORMATS)[:FILES_SHOWN])
+        hint = f"; there are {there}: name yours with --data.files.{split} FILE" if there else ""
+        raise FileNotFoundError(f"own/{own.name}: no {split} file at {path.absolute()}{hint}")
     return path
 
 
 def read_split(own: OwnAnswers, source: DataSource, split: str) -> tuple[list[Placed], str]:
     """The rows of a file under our names, and, in words, what of it was left out."""
-    path = find_file(source, split)
+    path = find_file(own, source, split)
     by_number = own.is_by_word and all(isinstance(column, int | float) for column in source.columns.values())
     inputs = open_file(str(path), by_number)
     rows: list[Placed] = []
@@ -183,7 +185,8 @@ def find_code(codes: dict[str, int], where: str, label: str) -> int:
     if label not in codes:
         others = f" and {len(codes) - LABELS_SHOWN:,} more" if len(codes) > LABELS_SHOWN else ""
         known = f"{', '.join(list(codes)[:LABELS_SHOWN])}{others}"
-        raise ValueError(f"{where}: the label {show_value(label)} is not in the training rows; those are {known}")
+        hint = "; if they are scores, say --task own/regression" if all(map(is_number, (label, *codes))) else ""
+        raise ValueError(f"{where}: the label {show_value(label)} is not in the training rows; those are {known}{hint}")
     return codes[label]
 
 

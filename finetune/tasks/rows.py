@@ -32,7 +32,7 @@ def find_files(
     strange = sorted(set(source.files) - set(official))
     if strange:
         raise ValueError(f"{task}: data.files names the split {strange[0]!r}; it has {', '.join(official)}")
-    folder = data_path(source.path)
+    folder = find_folder(task, source)
     paths = {split: folder / source.files.get(split, name) for split, name in official.items()}
     for split, path in paths.items():
         if not path.is_file() and (split in needed or split in source.files):
@@ -43,6 +43,15 @@ def find_files(
     return {split: path for split, path in paths.items() if path.is_file()}
 
 
+def find_folder(task: str, source: DataSource) -> Path:
+    """The folder that data.path names. Errors: FileNotFoundError; ValueError for a file, which data.files names."""
+    folder = data_path(source.path)
+    if folder.is_file():
+        raise ValueError(f"{task}: data.path is the file {source.path}, and names the folder of the files: say "
+                         f"--data.path {folder.parent} --data.files.train {folder.name}")  # fmt: skip
+    return folder
+
+
 def find_encoding(path: Path) -> str:
     """UTF-8, with or without a byte-order mark, or UTF-16 with one. Raises ValueError for UTF-16 without one."""
     with path.open("rb") as file:
@@ -50,7 +59,9 @@ def find_encoding(path: Path) -> str:
     if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
     if b"\0" in start:
-        raise ValueError(f"{path} begins with a zero byte, as UTF-16 without a byte-order mark does: save it as UTF-8")
+        order = "BE" if start.startswith(b"\0") else "LE"
+        raise ValueError(f"{path} is UTF-16 without a byte-order mark, or no text: write it anew with  "
+                         f"iconv -f UTF-16{order} -t UTF-8 FILE > NEW")  # fmt: skip
     return "utf-8-sig"
 
 

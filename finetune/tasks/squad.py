@@ -179,6 +179,7 @@ def make_task(version: Version) -> Task:
         load=partial(load, version),
         test_splits=(),  # its answers were never published
         unanswerable=version.unanswerable,
+        language="en",
     )
 
 

@@ -81,5 +81,6 @@ TASKS = {
         metric="accuracy",
         headline="accuracy",
         load=load,
+        language="en",
     )
 }

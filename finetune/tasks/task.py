@@ -72,6 +72,7 @@ class Task:
     dev_splits: tuple[str, ...] = ("dev",)
     test_splits: tuple[str, ...] = ("test",)
     unanswerable: bool = False  # spans: a question may have no answer
+    language: str = ""  # of the texts, ISO 639; empty: the files decide
     trained_as: str = ""  # the task whose model predicts this one, which has nothing to train on: AX by MNLI's
 
 

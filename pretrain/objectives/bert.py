@@ -57,6 +57,10 @@ class Bert(Objective[Text]):
     medium = Text
     size_key = "max_seq_length"
     pipeline = "fill-mask"
+    legend = (
+        "In brackets stands what is asked: [MASK: cat] hides `cat`, [random dog: cat] shows a random token in its "
+        "place, and [kept: cat] shows `cat` itself."
+    )
     model_type = "bert"
 
     def __post_init__(self) -> None:
@@ -189,20 +193,20 @@ class Bert(Objective[Text]):
         return [f"Whole words: {num_words:,} of {a_word:.3f} tokens on average are hidden whole or not at all."]
 
     def show(self, batch: Batch, text: Text) -> list[Exhibit]:
-        """Each hidden token stands as `shown<hidden>`, as in `the [MASK]<cat> sat`."""
-        tokenizer, shown = text.words, batch.x["input_ids"].clone()
+        """Each example in tokens, with what is asked of it in brackets."""
+        tokenizer = text.words
         asked = dict(zip(batch.y["positions"].tolist(), batch.y["tokens"].tolist(), strict=True))
         lines: list[Exhibit] = []
-        for row, ids in enumerate(shown.tolist()):
+        for row, ids in enumerate(batch.x["input_ids"].tolist()):
             length = int(batch.x["attention_mask"][row].sum())
-            shown_words = list(tokenizer.convert_ids_to_tokens(ids[:length]))
-            answers = {place - row * len(ids): token for place, token in asked.items() if place // len(ids) == row}
-            for place, token in answers.items():
-                shown_words[place] += f"<{tokenizer.convert_ids_to_tokens(token)}>"
+            tokens = [
+                describe_place(tokenizer, shown, asked.get(row * len(ids) + column))
+                for column, shown in enumerate(ids[:length])
+            ]
             kind = ""
             if self.next_sentence:
                 kind = f"B is {'a random next sentence' if batch.y['is_random_next'][row] else 'what follows'}: "
-            lines.append(f"- {kind}`{' '.join(shown_words).replace('`', '')}`")
+            lines.append(f"- {kind}`{' '.join(tokens).replace('`', '')}`")
         return lines
 
     def samples(self, model: Any, text: Text, seed: int, unseen: list[Batch]) -> list[Exhibit]:
@@ -227,6 +231,17 @@ def prepare_inputs(model: Any, batch: Batch) -> dict[str, Tensor]:
         ready = reads_selectively(model) and model.config._attn_implementation == "sdpa"
         x["attention_mask"] = mask[:, None, None].bool() if ready else mask
     return x
+
+
+def describe_place(tokenizer: PreTrainedTokenizerFast, shown: int, asked: int | None) -> str:
+    """A token, and in brackets what is asked where one is, as `legend` says."""
+    token = str(tokenizer.convert_ids_to_tokens(shown))
+    if asked is None:
+        return token
+    right = tokenizer.convert_ids_to_tokens(asked)
+    if shown == tokenizer.mask_token_id:
+        return f"[MASK: {right}]"
+    return f"[kept: {right}]" if shown == asked else f"[random {token}: {right}]"
 
 
 def restored(batch: Batch) -> Tensor:

@@ -67,6 +67,7 @@ class CausalLM(Objective[Text]):
     size_key = "block_size"
     whitespace = "keep"  # code and verse are nothing without it
     pipeline = "text-generation"
+    legend = "Tokens, with | between them. Each but the first is guessed from those before it. ⏎ is a line break."
     model_type = "gpt2"
 
     @property
@@ -143,13 +144,13 @@ class CausalLM(Objective[Text]):
         return {"next_token": total} if model.training else {"next_token": total, "next_token_correct": correct}
 
     def show(self, batch: Batch, text: Text) -> list[Exhibit]:
-        """What is asked, token by token, with `│` between two; `⟦...⟧`, the first of its block, is only shown."""
+        """The tokens of each example, the first of which is only shown."""
         tokenizer, width = text.words, batch.width
         row = (batch.y["positions"] // width).numpy()
         lines: list[Exhibit] = []
         for number, shown in enumerate(batch.x["input_ids"][:, 0].tolist()):
-            pieces = [str(tokenizer.decode([token])) for token in batch.y["tokens"][row == number].tolist()]
-            lines.append(f"- `{_line('│'.join([f'⟦{tokenizer.decode([shown])}⟧', *pieces]))}`")
+            tokens = [shown, *batch.y["tokens"][row == number].tolist()]
+            lines.append(f"- `{_line('|'.join(str(tokenizer.decode([token])) for token in tokens))}`")
         return lines
 
     def samples(self, model: Any, text: Text, seed: int, unseen: list[Batch]) -> list[Exhibit]:

@@ -342,12 +342,13 @@ def test_lines_of_steps_that_will_be_taken_again_are_forgotten(run):
     assert path.read_text() == '{"step": 2}\n{"step": 3}\n'
 
 
-def test_a_finished_run_says_so_and_drops_its_states(run, accelerator):
+def test_a_finished_run_says_so_and_keeps_its_last_state(run, accelerator):
+    save(run, 2)
     save(run, 3)
     assert run.finished is None
     run.finish(steps=3)
     assert Run(run.folder, Recipe(), accelerator).finished["steps"] == 3
-    assert not (run.folder / "state").exists()
+    assert [path.name for path in (run.folder / "state").iterdir()] == ["step-3"]
 
 
 def test_a_folder_in_which_a_process_is_training_is_refused(run, accelerator):

@@ -70,8 +70,11 @@ def stopped(tmp_path) -> Path:
 def test_every_pretraining_ends_in_a_page_that_needs_nothing_beside_it(trained):
     page = (trained / "report.html").read_text(encoding="utf-8")
     found = Page(page)
-    assert all(link.startswith("#") for link in found.links)
-    assert not found.counts.keys() & {"script", "link", "img", "iframe"}
+    links = {link for link in found.links if not link.startswith("#")}
+    assert links == {"metrics.jsonl", "recipe.yaml", "data_report.md", "model/README.md"}
+    assert all((trained / link).is_file() for link in links)
+    assert not found.counts.keys() & {"link", "img", "iframe"}
+    assert page.count("<script") == 1
     assert not re.search(r"@import|url\((?!#)", page)
     for title in ("Where it stands", "Curves", "Samples over time", "Throughput", "Data", "System and cost"):
         assert f"<h2>{title}</h2>" in page
@@ -106,6 +109,84 @@ def test_the_same_masks_are_guessed_at_each_evaluation(trained):
     page = (trained / "report.html").read_text(encoding="utf-8")
     assert re.findall(r"<summary>step (\d+)</summary>", page) == ["10", "20", "30"]
     assert page.count("<li><code>") >= 3 * 8
+
+
+def test_its_curves_tell_their_values(trained, browser):
+    """To the pointer, and to who has only keys."""
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    losses = {f"{line['step']}": line["masked_lm_loss"] for line in lines if "masked_lm_loss" in line}
+    (evaluated,) = [
+        line["eval_masked_lm_loss"] for line in lines if line["step"] == 20 and "eval_masked_lm_loss" in line
+    ]
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(error))
+    page.goto(f"file://{trained / 'report.html'}")
+    figure = page.locator("figure").filter(has=page.locator("[aria-label^='masked LM loss']"))
+    tip = figure.locator("figcaption")
+    assert not tip.is_visible()
+    figure.locator("svg").hover()
+    step, value = re.match(r"step (\d+)\s+training ([\d.]+)", tip.inner_text()).groups()
+    assert float(value) == pytest.approx(losses[step], rel=1e-3)
+    box = tip.bounding_box()
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= 390
+    figure.focus()
+    for _ in range(len(losses)):
+        page.keyboard.press("ArrowLeft")
+    while not tip.inner_text().startswith("step 20\n"):
+        page.keyboard.press("ArrowRight")
+    assert f"held out {float(f'{evaluated:.4g}'):g}" in tip.inner_text()
+    assert re.search(r"baseline [\d.]+", tip.inner_text())
+    page.mouse.move(0, 0)
+    page.keyboard.press("Tab")
+    assert not tip.is_visible()
+    assert not wrong
+
+
+def write_run(folder: Path, loss: float, baseline: float, recipe: str = "") -> Path:
+    folder.mkdir(parents=True)
+    line = {"step": 10, "eval_word_loss": loss, "baseline_word_loss": baseline}
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    (folder / "recipe.yaml").write_text(f"# commit 0123\n{recipe}")
+    return folder
+
+
+def test_it_stands_beside_the_runs_on_the_same_held_out_data(tmp_path):
+    runs = tmp_path / "runs"
+    own, other, elsewhere = (
+        write_run(runs / name, loss, baseline)
+        for name, loss, baseline in (("own", 3.5, 7.0), ("other run", 3.25, 7.0), ("elsewhere", 3.0, 6.5))
+    )
+    write_report(other)
+    (runs / "damaged").mkdir()
+    (runs / "damaged/metrics.jsonl").write_text("no line\n")
+    page = write_report(own).read_text(encoding="utf-8")
+    found = Page(page)
+    assert ["own, this run", "10", "3.5"] in found.rows
+    assert ["other run", "10", "3.25"] in found.rows
+    assert "other%20run/report.html" in page
+    assert "elsewhere" not in page  # another baseline: other rows, or another tokenizer
+    assert "Beside other runs" not in write_report(elsewhere).read_text(encoding="utf-8")
+
+
+def test_a_job_links_to_its_table_to_its_start_and_to_the_same_task_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start = write_run(Path("runs/bert"), 3.5, 7.0)
+    write_report(start)
+    (start / "model").mkdir()
+    jobs = []
+    for run in ("pretrained", "random"):
+        for task in ("rte", "mrpc"):
+            job = write_run(Path("runs", run, task, "seed-0"), 0.5, 0.75, "model: runs/bert/model\n")
+            (job / ".cloze").write_text("job\n")
+            jobs.append(job)
+        Path("runs", run, ".cloze").write_text("run\n")
+    found = Page(write_report(jobs[0]).read_text(encoding="utf-8"))
+    assert "../../table.html" in found.links
+    assert "../../../bert/report.html" in found.links
+    assert ["pretrained/rte/seed-0, this run", "10", "0.5"] in found.rows
+    assert ["random/rte/seed-0", "10", "0.5"] in found.rows
+    assert not any("mrpc" in cell for row in found.rows for cell in row)
 
 
 def test_a_run_that_was_stopped_has_a_page_too(stopped, launch_program):

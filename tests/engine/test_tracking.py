@@ -22,10 +22,12 @@ from typing import Any
 import pytest
 
 from engine.dashboard import main as show_dashboard
+from engine.run.tracking import Tracker, beside_baseline, fitted, pace_in
 from pretrain.run import main
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 80
+PACE = r"[\d,]+ tokens/s(?:  MFU \d+%)?  padding \d+%  data wait \d+%"
 
 
 def on_terminal(folder: Path, *argv: str, ranks: int = 1) -> str:
@@ -98,9 +100,9 @@ def test_on_a_terminal_one_bar_moves_in_one_line(tmp_path, write_recipe, ranks):
     said = on_terminal(tmp_path, recipe.name, ranks=ranks)
     assert "\x1b[2K" in said  # it moves
     assert not re.search(r"\x1b\[[1-9]\d*A", said)  # and never needs a second line
-    bars = [line for line in screen(said) if line.startswith("training")]
+    bars = [line for line in screen(said) if line.startswith("training ━")]
     assert len(bars) == 1, bars
-    assert re.search(r"100% 0:00:\d\d 0:00:00 loss \d\.\d{3}  [\d,]+ tokens/s", bars[0])
+    assert re.search(r"100% 0:00:\d\d 0:00:00 loss \d\.\d{3}  [\d,]+ tokens/s(  MFU \d+%)?", bars[0])
     assert len(bars[0].rstrip()) <= WIDTH
     assert not re.search(r"step \d+ \(", said)  # the lines of a log file are not said beside it
     assert screen(said)[-2] == "the model is runs/small/model"
@@ -116,11 +118,34 @@ def test_in_a_log_file_lines_are_said_once_and_without_control_codes(
     assert first.status == 0, first.said
     assert "\x1b" not in first.said
     assert "\r" not in first.said
-    lines = re.findall(r"^step (\d+) \((\d+)%\)  loss [\d.]+  [\d,]+ tokens/s  \d+:\d\d to go$", first.said, re.M)
+    lines = re.findall(rf"^step (\d+) \((\d+)%\)  loss [\d.]+  {PACE}  \d+:\d\d left$", first.said, re.M)
     assert lines[-1] == ("30", "100")
     assert 1 <= len(lines) <= 5  # not all fifteen reports, which come faster than anyone reads
     assert "step" not in other.said
     assert len((tmp_path / "runs/small/metrics.jsonl").read_text().splitlines()) == 16
+
+
+def test_an_evaluation_says_its_headlines_beside_their_baselines_and_where_the_rest_is(tmp_path, capsys):
+    from accelerate import Accelerator
+
+    values = {"eval_dev_f1": 0.7123, "eval_dev_undefined": 1.0, "baseline_dev_f1": 0.5}
+    tracker = Tracker(tmp_path, Accelerator(cpu=True))
+    for step in (10, 20):
+        tracker.log_evaluation(step, values, [beside_baseline("eval_dev_f1", values)])
+    where = f"all values of the evaluations are in {tmp_path / 'metrics.jsonl'}"
+    line = "evaluation: dev_f1 0.7123, baseline 0.5"
+    assert capsys.readouterr().out.splitlines() == [f"step 10  {line}", where, f"step 20  {line}"]
+    kept = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert kept == [{"step": step, **values} for step in (10, 20)]
+
+
+def test_the_longest_line_of_the_log_fits_a_hundred_columns():
+    values = {"tokens_per_second": 999_999.0, "data_wait": 0.0, "padding_rate": 0.12, "mfu": 0.41}
+    line = "  ".join(["step 1000000 (99%)", "loss 10.812", *pace_in(values), "99:59:59 left"])
+    assert line.endswith("999,999 tokens/s  MFU 41%  padding 12%  data wait 0%  99:59:59 left")
+    assert len(line) <= 100
+    assert all(len(row) <= 100 for row in fitted("word " * 100, rows=2).split("\n"))
+    assert fitted("word " * 100, rows=2).endswith("…")
 
 
 class TestNamed:
@@ -228,7 +253,9 @@ def test_the_dashboard_lays_all_runs_over_each_other_and_follows_them(runs, tmp_
     )  # fmt: skip
     try:
         said = dashboard.stdout.readline()
-        address = re.fullmatch(rf"3 runs of {runs} at (http://127\.0\.0\.1:\d+/)  \(Ctrl-C ends it\)\n", said)[1]
+        address = re.fullmatch(
+            rf"3 runs of {runs} at (http://127\.0\.0\.1:\d+/)\?smoothing=0  \(Ctrl-C ends it\)\n", said
+        )[1]
 
         def curve(name: str, metric: str) -> list[tuple[int, float]]:
             lines = asked(address, "get_logs", project="cloze", run=name)
@@ -236,22 +263,24 @@ def test_the_dashboard_lays_all_runs_over_each_other_and_follows_them(runs, tmp_
 
         names = [run["name"] for run in asked(address, "get_runs_for_project", project="cloze")]
         assert sorted(names) == ["bert", "glue/rte/seed-0", "gpt"]
-        assert curve("bert", "loss") == [(10, 7.0), (20, 6.0)]
+        assert curve("bert", "loss/loss") == [(10, 7.0), (20, 6.0)]
         assert curve("glue/rte/seed-0", "eval/loss") == [(20, 0.7)]
         if chromium := shutil.which("chromium"):
             shown = subprocess.run(
                 [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                 f"--user-data-dir={tmp_path / 'chromium'}", "--virtual-time-budget=5000", "--dump-dom", address],
+                 f"--user-data-dir={tmp_path / 'chromium'}", "--virtual-time-budget=9000", "--dump-dom",
+                 f"{address}?smoothing=0"],
                 capture_output=True, text=True,
             ).stdout  # fmt: skip
             assert all(name in shown for name in names)
+            assert re.search(r"loss \(1\).*eval \(1\)", shown, re.DOTALL)  # sections, losses first
 
         with (runs / "bert/metrics.jsonl").open("a") as metrics:
             metrics.write('{"step": 30, "loss": 5.0}\n{"step": 4')
-        eventually(lambda: curve("bert", "loss"), [(10, 7.0), (20, 6.0), (30, 5.0)])
+        eventually(lambda: curve("bert", "loss/loss"), [(10, 7.0), (20, 6.0), (30, 5.0)])
         # The run resumes from the state of step 10.
         (runs / "bert/metrics.jsonl").write_text('{"step": 10, "loss": 7.0}\n{"step": 20, "loss": 6.5}\n')
-        eventually(lambda: curve("bert", "loss"), [(10, 7.0), (20, 6.5)])
+        eventually(lambda: curve("bert", "loss/loss"), [(10, 7.0), (20, 6.5)])
     finally:
         dashboard.send_signal(signal.SIGTERM)
         assert dashboard.wait(10) == 0

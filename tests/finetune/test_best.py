@@ -3,6 +3,7 @@ the rows, and class weights."""
 
 import json
 import os
+import re
 import signal
 
 import numpy as np
@@ -96,7 +97,10 @@ class TestBest:
         report = (job(best) / "report.html").read_text()
         assert f"The model is that of step {step}, the best of 8 by accuracy." in report
         assert 'aria-label="dev accuracy, by step"' in report
-        assert f"step {step}, the best of 8 by accuracy" in (job(best) / "model/README.md").read_text()
+        card = (job(best) / "model/README.md").read_text()
+        assert f"step {step}, the best of 8 by accuracy" in card
+        assert re.search(r"\| glue/rte \| dev \| accuracy \| 0\.\d+ \| 0\.\d+ \|\n", card)  # its majority's beside it
+        assert "language:\n- en\n" in card
 
     @pytest.mark.parametrize(
         ("sign", "saved", "moment"),

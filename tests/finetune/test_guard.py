@@ -1,6 +1,7 @@
 """Does the page answer its own visitors alone, take no file, and ask a model what it was fine-tuned for?"""
 
 import json
+import socket
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
@@ -59,6 +60,59 @@ def test_only_the_page_itself_is_answered(address):
         f"https://{address}",
     ):
         assert status(address, "POST", "/gradio_api/queue/join", "{}", Origin=origin) == 403, origin
+
+
+def test_opened_to_others_it_answers_to_this_machines_names_and_addresses(small_model, capsys):
+    blocks = page(load_models([str(small_model)]))
+    open_to_all = urlsplit(show(blocks, 0, False, wait=False, host="0.0.0.0")).netloc
+    port, machine = open_to_all.split(":")[1], socket.gethostname()
+    try:
+        said = capsys.readouterr().out
+        assert f"The playground is at http://{machine}:{port} " in said
+        assert "there is no password" in said
+        assert "ssh" not in said
+        for host in (f"127.0.0.1:{port}", f"192.168.7.9:{port}", f"{machine}:{port}"):
+            assert status(f"127.0.0.1:{port}", Host=host, Origin=f"http://{host}") == 200, host
+        for host in (f"evil.example:{port}", f"127.0.0.1.evil.example:{port}"):
+            assert status(f"127.0.0.1:{port}", Host=host) == 403, host
+        origin = "http://evil.example"
+        assert status(f"127.0.0.1:{port}", "POST", "/gradio_api/queue/join", "{}", Origin=origin) == 403
+    finally:
+        blocks.close()
+
+
+def test_a_public_link_is_answered_too_and_nothing_else(small_model, capsys, monkeypatch):
+    """The tunnel itself is Gradio's, on other machines: here it is only named."""
+    monkeypatch.setattr("gradio.networking.setup_tunnel", lambda *_, **__: "https://abc.gradio.live")
+    blocks = page(load_models([str(small_model)]))
+    local = urlsplit(show(blocks, 0, False, wait=False, share=True)).netloc
+    try:
+        assert "who has this link may ask them too, for a week: https://abc.gradio.live" in capsys.readouterr().out
+        assert status(local, Host="abc.gradio.live", Origin="https://abc.gradio.live") == 200
+        assert status(local, Host="abc.gradio.live", Origin="http://abc.gradio.live") == 403
+        assert status(local, Host="abd.gradio.live") == 403
+        assert status(local, Host="192.168.7.9") == 403
+    finally:
+        blocks.close()
+
+
+def test_without_a_public_link_one_line_says_what_else_to_do(small_model, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr("gradio.networking.setup_tunnel", fail)
+    with pytest.raises(ValueError, match=r"no public link was given: .* ssh -L, or say --host 0\.0\.0\.0"):
+        show(page(load_models([str(small_model)])), 0, False, wait=False, share=True)
+
+
+def test_it_says_how_to_come_from_another_computer(small_model, capsys):
+    blocks = page(load_models([str(small_model)]))
+    port = urlsplit(show(blocks, 0, False, wait=False)).port
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    blocks.close()
+    assert first == f"The playground is at http://127.0.0.1:{port}/  (Ctrl-C ends it)"
+    assert f"ssh -L {port}:127.0.0.1:{port} " in second
+    assert second.endswith(f"and open http://127.0.0.1:{port} there")
 
 
 @pytest.mark.parametrize("path", ["/gradio_api/upload", "/upload", "/gradio_api/upload?upload_id=1"])

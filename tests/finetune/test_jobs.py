@@ -216,7 +216,7 @@ class TestShared:
         assert len({line["worker"] for line in found}) == 2
         assert {line["processes"] for line in found} == {1}
         again = started(tmp_path)
-        assert "starting random" not in again.communicate(timeout=120)[0]
+        assert "start random" not in again.communicate(timeout=120)[0]
 
     def test_who_works_alone_keeps_the_model_whole_whatever_the_launcher_says(
         self, tmp_path, write_finetune_recipe, launch_together

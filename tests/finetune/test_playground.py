@@ -1,6 +1,9 @@
 """Does the page show what the models say, as transformers' own pipelines and models say it?"""
 
+import base64
 import html
+import io
+import json
 import os
 import re
 import shutil
@@ -9,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.image
 import pytest
 import torch
 from transformers import (
@@ -22,10 +26,13 @@ from transformers import (
     pipeline,
 )
 
-from finetune.ask.playground import inside
+from finetune.ask.playground import inside, page
 from finetune.ask.playground.__main__ import main
+from finetune.ask.playground.examples import example_for
+from finetune.ask.playground.facts import describe
 from finetune.ask.playground.models import load_models, shorten_names
 from finetune.ask.playground.views import VIEWS, generate
+from finetune.questions import QUESTIONS
 
 ROOT = Path(__file__).parents[2]
 LABELS, TAGS = {0: "never", 1: "maybe", 2: "so"}, dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))
@@ -59,6 +66,16 @@ def guest(folders):
     """`guest(name)`: the model of a run."""
     opened = {one.name: one for one in load_models([str(path) for path in sorted(folders.iterdir())])}
     return opened.__getitem__
+
+
+@pytest.fixture
+def made_pair(tmp_path, small_model):
+    """A job's folder with a model that was fine-tuned for pairs."""
+    config = AutoConfig.from_pretrained(small_model)
+    config.update({"text_columns": ["premise", "hypothesis"]})
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(small_model).save_pretrained(tmp_path / "model")
+    return tmp_path
 
 
 def shown(guest, *values):
@@ -191,6 +208,72 @@ class TestInside:
             best = gpt.model(**gpt.encode(SENTENCE)).logits[0, -1].softmax(-1).max()
         assert f"{100 * float(best):.1f} %" in last[1]
 
+    def test_every_head_has_a_picture_and_the_one_at_hand_is_marked(self, guest):
+        answer = inside.all_heads(guest("bert"), SENTENCE, "", 2, 1)
+        tiles = re.findall(
+            r"<button [^>]*data-row='(\d)' data-column='(\d)' title='([^']*)' [^>]*class='(\w*)'", answer
+        )
+        assert [(row, column) for row, column, *_ in tiles] == [(r, c) for r in "01" for c in "012"]
+        assert [title for *_, title, marked in tiles if marked] == ["Layer 2, head 1"]
+        assert tiles[0][2] == "Layer 1, the mean of its heads"
+        drawn = [base64.b64decode(found) for found in re.findall(r"base64,([^']+)'", answer)]
+        width = guest("bert").encode(SENTENCE)["input_ids"].shape[1]
+        pixels = [matplotlib.image.imread(io.BytesIO(tile), format="png") for tile in drawn]  # (T, T, 4) each
+        _, shares = inside.read_attention(guest("bert"), SENTENCE, "")
+        assert len(pixels) == 6
+        assert pixels[5].shape == (width, width, 4)
+        assert pixels[5][..., 3] == pytest.approx((shares[1, 2] / shares[1, 2].max()).numpy(), abs=0.003)
+
+
+class TestFacts:
+    def test_of_a_pretrained_model(self, folders, guest):
+        kind, size, reads, training = describe(guest("bert"), ["Fill mask", "Next sentence"])[1:]
+        assert kind == "bert: fill mask, next sentence"
+        model = BertForPreTraining.from_pretrained(folders / "bert/model")
+        assert size.startswith(f"{model.num_parameters() / 1e6:,.1f} M parameters: 2 layers of ")
+        assert size.endswith(", 2 heads")
+        assert reads == f"64 tokens, of a vocabulary of {len(guest('bert').tokenizer):,}"
+        assert training == "–"  # no run lies around it
+
+    def test_of_a_finished_job(self, guest, folders):
+        job = folders / "labels"
+        lines = [{"step": 7, "eval_dev_accuracy": 0.75, "baseline_dev_accuracy": 0.5}]
+        (job / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (job / "finished.json").write_text('{"seconds": 1, "steps": 7}')
+        row = describe(guest("labels"), ["Classify"])
+        assert row[1] == "bert: classify; labels never, maybe, so"
+        assert row[4] == "7 steps; dev accuracy 75.0% (baseline 50.0%)"
+        assert describe(guest("tags"), ["Entities"])[1] == "bert: entities; labels PER, LOC"
+        assert describe(guest("spans"), ["Answer"])[1] == "bert: answer"
+
+
+class TestExamples:
+    def test_a_mask_is_the_models_own(self, guest):
+        field = VIEWS["fill"].fields[0]
+        assert example_for(field, guest("bert")) == "The capital of France is [MASK]."
+        cat = page.INSIDE
+        assert "[MASK]" in example_for(cat, guest("bert"))
+        assert "[MASK]" not in example_for(cat, guest("gpt"))
+        assert page.fill(page.INSIDE_PAIR, [guest("bert")])["value"]
+        assert not page.fill(page.INSIDE_PAIR, [guest("gpt")])["visible"]
+
+    def test_a_job_has_a_row_of_its_own_data(self, tmp_path, folders, made_pair):
+        first, second = QUESTIONS["classification"].page_boxes
+        (alone,) = load_models([str(made_pair)])
+        assert example_for(first, alone) == first.value
+        (made_pair / "data_report.md").write_text(
+            "# docs\n\n## Ten rows\n\n- **no**\n  - premise: It rains …\n  - hypothesis: b\n"
+            "- **yes**\n  - premise: It rains: a lot.\n  - hypothesis: It is wet.\n"
+        )
+        assert [example_for(box, alone) for box in (first, second)] == ["It rains: a lot.", "It is wet."]
+
+    def test_another_model_brings_its_example_unless_somebody_wrote_a_text(self, guest):
+        by_name = {name: guest(name) for name in ("bert", "gpt")}
+        cat = page.INSIDE
+        changed = page.refill(cat, by_name, example_for(cat, guest("bert")), "gpt")
+        assert changed["value"] == example_for(cat, guest("gpt"))
+        assert "value" not in page.refill(cat, by_name, "my own text", "gpt")
+
 
 class TestMistakes:
     @pytest.mark.parametrize(
@@ -208,9 +291,15 @@ class TestMistakes:
         with pytest.raises(ValueError, match=said):
             shown(guest(name), *values)
 
-    def test_a_layer_that_is_not_there(self, guest):
+    @pytest.mark.parametrize(("layer", "head"), [(3, 0), (0, 1), (1, 3)])
+    def test_a_layer_that_is_not_there(self, guest, layer, head):
         with pytest.raises(ValueError, match="has 2 layers of 2 heads"):
-            inside.attention(guest("bert"), SENTENCE, "", 3, 0)
+            inside.attention(guest("bert"), SENTENCE, "", layer, head)
+
+    def test_the_page_offers_no_layer_that_is_not_there(self, guest):
+        layer, head = page.bound_sliders(guest("bert"), 9, 9)
+        assert (layer["minimum"], layer["maximum"], layer["value"]) == (1, 2, 2)
+        assert (head["minimum"], head["maximum"], head["value"]) == (0, 2, 2)
 
     def test_a_classifier_has_no_guess_of_a_word(self, guest):
         with pytest.raises(ValueError, match="labels is no language model"):
@@ -233,11 +322,15 @@ class TestMistakes:
             assert said in ended.said.splitlines()[-1]
 
     def test_names_are_as_short_as_they_differ(self):
-        assert shorten_names(["a/model"]) == ["a"]
-        assert shorten_names(["runs/x/model", "runs/x/model/"]) == ["x", "x"]
-        assert shorten_names(["/a/b/x", "/a/c/y"]) == ["b/x", "c/y"]
-        assert shorten_names(["/a/x"]) == ["/a/x"]
-        assert shorten_names(["runs/x", "user/name"]) == ["runs/x", "user/name"]
+        for names, short in {
+            ("runs/bert/model", "/a/gpt", "you/mini@step-10"): ["bert", "gpt", "mini@step-10"],
+            ("runs/glue/rte/seed-0", "runs/glue/mrpc/seed-0/model/"): ["rte", "mrpc"],
+            ("runs/glue/rte/seed-0", "runs/glue/rte/seed-1"): ["rte/seed-0", "rte/seed-1"],
+            ("runs/one/rte/seed-0", "runs/two/rte/seed-0", "runs/two/bert"): ["one/rte", "two/rte", "bert"],
+            ("a/rte/seed-0", "a/rte/seed-1", "b/rte/seed-0"): ["a/rte/seed-0", "a/rte/seed-1", "b/rte/seed-0"],
+            ("you/mini", "them/mini"): ["you/mini", "them/mini"],
+        }.items():
+            assert shorten_names(names) == short
 
 
 @pytest.mark.slow
@@ -261,7 +354,8 @@ def test_in_a_browser_every_tab_answers_and_no_other_machine_is_asked(folders, b
             said = page.locator(".block.answer").locator("visible=true")
             page.wait_for_function(
                 "number => [...document.querySelectorAll('.block.answer')]"
-                ".filter(answer => answer.checkVisibility() && answer.innerText.trim()).length === number",
+                ".filter(answer => answer.checkVisibility() && answer.innerText.trim())"
+                ".length === number",
                 arg=number,
             )
             return [said.nth(place).inner_text() for place in range(number)]
@@ -276,7 +370,13 @@ def test_in_a_browser_every_tab_answers_and_no_other_machine_is_asked(folders, b
         assert both[0].startswith("labels")
         assert both[1].startswith("other labels")
         assert both[0].split("\n", 1)[1] != both[1].split("\n", 1)[1]
-        assert "[CLS]" in answers("Look inside", "Show attention")[0]
+        every, one = answers("Look inside", "Show attention", number=2)
+        assert "layer 2" in every
+        assert "[CLS]" in one
+        assert one.startswith("Layer 1, the mean of its heads")
+        page.get_by_role("button", name="Layer 2, head 1", exact=True).click()
+        page.get_by_role("heading", name="Layer 2, head 1", exact=True).wait_for()
+        assert page.get_by_role("slider", name="Layer").locator("visible=true").input_value() == "2"
 
         page.get_by_role("tab", name="Fill mask", exact=True).first.click()
         page.get_by_label("Text with gaps").first.fill("no gap")

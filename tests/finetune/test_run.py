@@ -143,7 +143,7 @@ class TestAgain:
             assert again.read_bytes() == first.read_bytes()
         ended = launch(copied, "recipe.yaml", "--name", "random", "--task", "glue/cola", "--init", "random")
         assert ended.status == 0, ended.said
-        assert "starting random: all" in ended.said
+        assert "weights that are not pretrained and start random: all" in ended.said
         assert results(copied, "random")["glue/cola"]["init"] == "random"
         fresh = load_file(job(copied, "glue/cola", "random") / "model/model.safetensors")
         begun = load_file(job(copied, "glue/cola") / "model/model.safetensors")
@@ -216,7 +216,7 @@ class TestOpenedByTransformers:
         write_finetune_recipe(tmp_path, model=str(job(trained, "glue/mnli") / "model") + "/", label="", plan=ONE_PASS)
         ended = launch(tmp_path, "recipe.yaml")
         assert ended.status == 0, ended.said
-        assert "starting random: classifier.bias, classifier.weight" in ended.said
+        assert "weights that are not pretrained and start random: classifier.bias, classifier.weight" in ended.said
         assert results(tmp_path)["glue/rte"]["label"] == "seed-0"
 
 

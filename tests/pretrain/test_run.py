@@ -61,7 +61,8 @@ def test_a_run_leaves_a_model_its_metrics_and_a_report(uninterrupted):
     run = uninterrupted / "runs/small"
     left = {path.name for path in run.iterdir()}
     assert left >= {"recipe.yaml", "data_report.md", "metrics.jsonl", "model", "finished.json"}
-    assert [name for name in left if name.startswith(".") or name == "state"] == [".cloze"]  # says what the folder is
+    assert [name for name in left if name.startswith(".")] == [".cloze"]  # says what the folder is
+    assert [state.name for state in (run / "state").iterdir()] == ["step-30"]  # from which it can be extended
     model, tokenizer = AutoModelForMaskedLM.from_pretrained(run / "model"), AutoTokenizer.from_pretrained(run / "model")
     assert model.config.vocab_size == len(tokenizer)
     lines = metrics(uninterrupted)

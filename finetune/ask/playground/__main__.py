@@ -1,11 +1,12 @@
 """What does a model say to this text?  A page to play with one model or several.
 
-    cloze playground MODEL... [--port 7860] [--browser True]
+    cloze playground MODEL... [--port 7860] [--browser True] [--host 0.0.0.0] [--share True]
 
 MODEL is a run's folder (its model/ is taken), a folder that transformers opens, or a Hub id, perhaps with a revision
 (user/name@step-10000): pretrained (fill the gap, does B follow A, continue a text) or fine-tuned (classify, score, find
 the answer, mark entities, choose). There is a tab for each thing that one of them can do, one to compare two that can
-do the same, and one to look inside. The page is served to this machine alone, and asks no other machine for anything.
+do the same, and one to look inside. The page is served to this machine alone, unless --host or --share says otherwise,
+and asks no other machine for anything.
 """
 
 import importlib.util
@@ -30,6 +31,8 @@ class Options:
     models: Annotated[tuple[str, ...], Positional, arg(metavar="MODEL...", help_behavior_hint="(one or several)")]
     port: int = 0  # 0: the first free one from 7860
     browser: bool = False  # open the page in this machine's browser
+    host: str = "127.0.0.1"  # where to serve it: 0.0.0.0 for everybody who reaches this machine; there is no password
+    share: bool = False  # also a public link, by Gradio's servers, for a week: everybody who has it may ask
 
 
 @program
@@ -43,7 +46,7 @@ def main(argv: list[str]) -> None:
     from finetune.ask.playground.models import load_models
     from finetune.ask.playground.page import page, show
 
-    show(page(load_models(options.models)), options.port, options.browser)
+    show(page(load_models(options.models)), options.port, options.browser, host=options.host, share=options.share)
 
 
 if __name__ == "__main__":

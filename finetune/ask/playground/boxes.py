@@ -11,6 +11,8 @@ class Text:
     value: str
     lines: int = 2
     for_pairs: bool = False  # shown where a model may read pairs, filled where one does
+    line_each: bool = False  # several texts, a line each
+    without_gap: str = ""  # the example for models that fill no gaps, where that is another one
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """What goes on inside a model?  Attention weights, and what each layer would already guess (logit lens)."""
 
 import torch
+from torch import Tensor
 
-from finetune.ask.playground.markup import heat, percent, table
+from finetune.ask.playground.markup import heat, heat_tiles, percent, table, with_title
 from finetune.ask.playground.models import LoadedModel
 from finetune.ask.playground.views import predict_logits
 
@@ -10,11 +11,38 @@ MOST_TOKENS = 48  # shown; a larger square is not readable
 GUESSES = 3  # of each layer
 
 
-@torch.inference_mode()
 def attention(loaded: LoadedModel, text: str, pair: str, layer: float, head: float) -> str:
     """How much each token (a row) looks at each other (a column) in one layer, from 1; head 0: the mean of all.
 
     Errors: ValueError for a layer or head that the model has not, and for a text too long to show.
+    """
+    tokens, shares = read_attention(loaded, text, pair)
+    layers, heads = shares.shape[0], shares.shape[1] - 1
+    if not (1 <= layer <= layers and 0 <= head <= heads):
+        raise ValueError(f"{loaded.name} has {layers} layers of {heads} heads")
+    return with_title(name_head(int(layer), int(head)), heat(tokens, shares[int(layer) - 1, int(head)].tolist()))
+
+
+def all_heads(loaded: LoadedModel, text: str, pair: str, layer: float, head: float) -> str:
+    """A small picture of each head's attention, a row for each layer; the given one is marked. Errors: ValueError."""
+    _, shares = read_attention(loaded, text, pair)
+    names = ["mean", *(str(number) for number in range(1, shares.shape[1]))]
+    rows = [
+        (f"layer {number}", [(name_head(number, place), tile.tolist()) for place, tile in enumerate(tiles)])
+        for number, tiles in enumerate(shares, start=1)
+    ]
+    return with_title("Every head: choose one", heat_tiles(names, rows, (int(layer) - 1, int(head))))
+
+
+def name_head(layer: int, head: int) -> str:
+    return f"Layer {layer}, head {head}" if head else f"Layer {layer}, the mean of its heads"
+
+
+@torch.inference_mode()
+def read_attention(loaded: LoadedModel, text: str, pair: str) -> tuple[list[str], Tensor]:
+    """The tokens, and how much each looks at each other (L, 1 + H, T, T), the mean of each layer's heads first.
+
+    Errors: ValueError for a text too long to show, and for a model that does not tell.
     """
     x = loaded.encode(text, pair if pair.strip() else None)
     ids = x["input_ids"][0].tolist()
@@ -23,11 +51,8 @@ def attention(loaded: LoadedModel, text: str, pair: str, layer: float, head: flo
     found = loaded.model.base_model(**x, output_attentions=True).get("attentions")  # a layer: (1, H, T, T)
     if not found:
         raise ValueError(f"{loaded.name} does not tell its attention")
-    if layer > len(found) or head > found[0].shape[1]:
-        raise ValueError(f"{loaded.name} has {len(found)} layers of {found[0].shape[1]} heads")
-    heads = found[int(layer) - 1][0].float()
-    shares = heads[int(head) - 1] if head else heads.mean(0)
-    return heat(loaded.tokens(ids), shares.tolist())
+    heads = torch.stack([layer[0].float() for layer in found])  # (L, H, T, T)
+    return loaded.tokens(ids), torch.cat([heads.mean(1, keepdim=True), heads], dim=1)
 
 
 @torch.inference_mode()

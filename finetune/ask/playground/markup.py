@@ -1,7 +1,12 @@
 """How do a model's answers look on a page?  HTML in the page's own colours, light or dark; every text is escaped."""
 
+import base64
+import io
 from collections.abc import Iterable, Sequence
 from html import escape
+
+import numpy as np
+from matplotlib.image import imsave
 
 STYLE = """
 .guesses { display: grid; grid-template-columns: max-content 1fr max-content; gap: .3em .8em; align-items: center; }
@@ -12,17 +17,34 @@ STYLE = """
   border-radius: 3px; padding: .1em .2em; }
 .running mark small { font-weight: bold; margin-left: .4em; }
 .answer h4 { margin: 1em 0 .4em; }
-.answer .scroll { overflow-x: auto; }
-.answer .scroll table { border-collapse: collapse; border: 0; font-size: .9em; margin: 0; }
-.answer .scroll tr { border: 0; background: none; }
-.answer .scroll td, .answer .scroll th { padding: .2em .6em; text-align: left; border: 0;
+.tables .scroll { overflow-x: auto; }
+.tables .scroll table { border-collapse: collapse; border: 0; font-size: .9em; margin: 0; }
+.tables .scroll tr { border: 0; background: none; }
+.tables .scroll td, .tables .scroll th { padding: .2em .6em; text-align: left; border: 0;
   border-bottom: 1px solid var(--border-color-primary); }
-.answer .scroll td:last-child { white-space: nowrap; }
+.tables .scroll td:last-child { white-space: nowrap; }
 .answer .scroll .heat td { border: 1px solid var(--border-color-primary); padding: 0; height: 1.5em; min-width: 1.5em;
   background: color-mix(in srgb, var(--color-accent) var(--share), transparent); }
 .answer .scroll .heat th { border: 0; font-weight: normal; white-space: nowrap; }
 .answer .scroll .heat thead th { writing-mode: vertical-rl; text-align: left; padding: .4em 0; }
+.tables .scroll .facts td { white-space: normal; min-width: 8em; vertical-align: top; }
+.tables .scroll .facts td:first-child { font-weight: bold; }
+@media (max-width: 40rem) {
+  .tables .scroll .facts th { display: none; }
+  .tables .scroll .facts td { display: block; border: 0; padding: .1em 0; }
+  .tables .scroll .facts td:first-child { padding-top: .8em; }
+}
+.answer .tiles { display: grid; grid-template-columns: max-content repeat(var(--heads), minmax(1.7em, 5em)); gap: 3px;
+  align-items: center; justify-items: center; font-size: .85em; }
+.answer .tiles > * { margin: 0; }
+.answer .tiles > span:first-child, .answer .tiles .row { justify-self: start; padding-right: .5em; }
+.answer .tiles button { width: 100%; padding: 0; background: none; border: 1px solid var(--border-color-primary);
+  border-radius: 3px; cursor: pointer; }
+.answer .tiles button:hover, .answer .tiles button:focus-visible { border-color: var(--color-accent); }
+.answer .tiles button.chosen { outline: 2px solid var(--color-accent); }
+.answer .tiles img { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; margin: 0; }
 """
+ACCENT = (249, 115, 22)  # the theme's, to be seen on white and on black
 Shares = Sequence[tuple[str, float]]  # what is guessed, and how likely the model holds it
 
 
@@ -46,10 +68,11 @@ def highlight(text: str, marks: Iterable[tuple[int, int, str]] = ()) -> str:
     return f"<div class='running'>{''.join(pieces)}{escape(text[done:])}</div>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") -> str:
+    """Rows under a head; `style` is the name of a rule in STYLE."""
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return f"<div class='scroll'><table><tr>{names}</tr>{body}</table></div>"
+    return f"<div class='scroll'><table class='{style}'><tr>{names}</tr>{body}</table></div>"
 
 
 def heat(names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
@@ -70,6 +93,37 @@ def heat(names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
         for name, row in zip(names, shares, strict=True)
     )
     return f"<div class='scroll'><table class='heat'><thead><tr><th></th>{columns}</tr></thead>{rows}</table></div>"
+
+
+def heat_tiles(
+    names: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[str, Sequence[Sequence[float]]]]]],
+    chosen: tuple[int, int],
+) -> str:  # fmt: skip
+    """Squares of shares as small pictures under the `names` of their columns, each a button that says its place in
+    data-row and data-column. `rows`: the row's name, and (what it is, the square) of each."""
+    head = "".join(f"<span>{escape(name)}</span>" for name in names)
+    body = "".join(
+        f"<span class='row'>{escape(name)}</span>"
+        + "".join(
+            f"<button type='button' data-row='{row}' data-column='{column}' title='{escape(what)}' "
+            f"aria-label='{escape(what)}' class='{'chosen' * ((row, column) == chosen)}'>"
+            f"<img alt='' src='data:image/png;base64,{draw_tile(shares)}'></button>"
+            for column, (what, shares) in enumerate(tiles)
+        )
+        for row, (name, tiles) in enumerate(rows)
+    )
+    return f"<div class='scroll'><div class='tiles' style='--heads: {len(names)}'><span></span>{head}{body}</div></div>"
+
+
+def draw_tile(shares: Sequence[Sequence[float]]) -> str:
+    """A PNG in base64, a pixel for each share; the largest has the full colour, 0 is transparent."""
+    found = np.asarray(shares, float)  # (T, T)
+    pixels = np.empty((*found.shape, 4), np.uint8)
+    pixels[..., :3] = ACCENT
+    pixels[..., 3] = (255 * found / found.max()).round()
+    drawn = io.BytesIO()
+    imsave(drawn, pixels, format="png")
+    return base64.b64encode(drawn.getvalue()).decode()
 
 
 def with_title(title: str, content: str) -> str:

@@ -35,6 +35,7 @@ class LoadedModel:
     """A model on the page: its name there, what it can be asked, and its tokenizer."""
 
     name: str
+    source: str  # its folder, or its Hub id
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     abilities: tuple[str, ...]
@@ -46,9 +47,26 @@ class LoadedModel:
         return count_positions(self.model)
 
     @property
+    def run(self) -> Path | None:
+        """The folder of the run or the job that it came of, if it lies in one."""
+        folder = Path(self.source)
+        return folder.parent if folder.name == "model" else None
+
+    @property
+    def num_layers(self) -> int:
+        return int(getattr(self.model.config, "num_hidden_layers", 0))
+
+    @property
+    def num_heads(self) -> int:
+        """Of attention, in each layer; 0 for a model without attention."""
+        return int(getattr(self.model.config, "num_attention_heads", 0))
+
+    @property
     def reads_pairs(self) -> bool | None:
-        """Whether it was fine-tuned for pairs of texts; None if its folder does not say."""
-        return len(self.task.columns) == 2 if self.task and self.task.columns else None
+        """Whether it was trained on pairs of texts; None if its folder does not say."""
+        if self.task:
+            return len(self.task.columns) == 2 if self.task.columns else None
+        return {"follow": True, "continue": False}.get(self.abilities[-1] if self.abilities else "")
 
     def encode(self, text: str, pair: str | None = None) -> dict[str, Tensor]:
         """A text, or a pair, as the model reads it: (1, T) each. Errors: ValueError for none, and for a long one."""
@@ -111,26 +129,39 @@ def load_model(name: str, source: str, revision: str, accelerator: "Accelerator"
     saved_from = architecture(source, revision)
     if any(saved_from.endswith(suffix) for suffix in ARCHITECTURES):
         model, task, tokenizer = load_fine_tuned(source, revision)
-        made = LoadedModel(name, model, tokenizer, (task.question.name,), accelerator, task)
+        made = LoadedModel(name, source, model, tokenizer, (task.question.name,), accelerator, task)
     else:
         able = next((abilities for suffix, abilities in PRETRAINED.items() if saved_from.endswith(suffix)), ())
         model, tokenizer = opened(source, revision), load_tokenizer(source, revision)
         refuse_strange_ids(tokenizer, model.config.vocab_size, source)
-        made = LoadedModel(name, model, tokenizer, able, accelerator)
+        made = LoadedModel(name, source, model, tokenizer, able, accelerator)
     made.model.set_attn_implementation("eager")  # the one that tells how much each token looks at each other
     made.model.to(accelerator.device).eval()
     return made
 
 
 def shorten_names(names: Sequence[str]) -> list[str]:
-    """The names without the folders that they all begin with, and without a last /model.
+    """The last part of each name that says something: not /model, and a seed or an owner only where two differ in it.
 
     >>> shorten_names(["runs/glue/glue-rte/seed-0/model", "runs/glue/glue-mrpc/seed-0/model"])
-    ['glue-rte/seed-0', 'glue-mrpc/seed-0']
+    ['glue-rte', 'glue-mrpc']
     """
-    parts = [Path(name.removesuffix("/")).parts for name in names]
-    parts = [own[:-1] if own[-1] == "model" and len(own) > 1 else own for own in parts]
-    shared = 0
-    while all(len(own) > shared + 1 for own in parts) and len({own[shared] for own in parts}) == 1 and len(parts) > 1:
-        shared += 1
-    return [str(Path(*own[shared:])) for own in parts]
+    forms = [name_forms(name) for name in names]
+    alike = [[other for other in forms if other[0] == own[0]] for own in forms]
+    return [own[shortest_distinct(others)] for own, others in zip(forms, alike, strict=True)]
+
+
+def name_forms(name: str) -> list[str]:
+    """What a model may be called, the shortest first: `rte`, `rte/seed-0`, `glue/rte`, `glue/rte/seed-0`, ..."""
+    parts = Path(name.removesuffix("/")).parts
+    parts = parts[:-1] if parts[-1] == "model" and len(parts) > 1 else parts
+    seed = parts[-1:] if len(parts) > 1 and parts[-1].startswith("seed-") else ()
+    own = parts[: len(parts) - len(seed)]
+    tails = [own[-length:] for length in range(1, len(own) + 1)]
+    return [str(Path(*tail, *more)) for tail in tails for more in ((), seed)]
+
+
+def shortest_distinct(forms: Sequence[list[str]]) -> int:
+    """The number of the first form in which these names differ; the last one where they are all the same."""
+    levels = range(min(map(len, forms)))
+    return next((level for level in levels if len({own[level] for own in forms}) == len(forms)), -1)
