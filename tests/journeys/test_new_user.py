@@ -16,7 +16,7 @@ import yaml
 from tests.journeys.outputs import open_all
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.slow  # some forty processes, most of which import torch
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # some forty processes, most of which import torch
 
 FEW = {
     "pretrain": ["--plan.max_steps", "20", "--plan.eval_steps", "10", "--max_eval_samples", "32"],
