@@ -16,7 +16,8 @@ ROOM = {"similarity": "probe.similarity", "analogies": "probe.similarity", "neig
 class Found:
     """What a probe came to. `headline` is the metric of the first split that judges the model; "": none does.
 
-    `baseline` has, under the names of `metrics`, what a guess that does not look at the question reaches.
+    `baseline` has, under names of `metrics`, what a guess reaches that does not look at the question. The coverage is
+    the share of the questions that the model can answer, `NAME_coverage` of the score NAME, or `coverage` of all.
     """
 
     metrics: Scores = field(default_factory=dict)

@@ -152,21 +152,21 @@ def list_finished(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def show(lines: list[dict[str, Any]]) -> None:
-    """A row for each split of a probe: what is in the vocabulary, a guess that does not look, and each model."""
+    """A row for each score of a probe: what is in the vocabulary, a guess that does not look, and each model."""
     systems = dict.fromkeys(line["label"] + ", untrained" * (line["init"] == "random") for line in lines)
     rows: dict[tuple[str, str], dict[str, list[float]]] = {}
     for line in lines:
         system = line["label"] + ", untrained" * (line["init"] == "random")
-        for split, scores in line["metrics"].items():
-            row = rows.setdefault((line["task"].partition("/")[2], split), {})
-            name = line["headline"]["name"]
-            row["blind"] = [line["majority"][split][name]]
-            row.setdefault("coverage", []).append(scores.get("coverage", 1.0))
-            row.setdefault(system, []).append(scores[name])
-    table = Table("probe", "split", "coverage", "blind", *systems)
-    for (task, split), row in rows.items():
-        table.add_row(task, split, *(f"{mean(row[key]):.3f}" if key in row else "–"
-                                     for key in ("coverage", "blind", *systems)))  # fmt: skip
+        for scores, blind in zip(line["metrics"].values(), line["majority"].values(), strict=True):
+            for name in [name for name in scores if not name.endswith("coverage")]:
+                row = rows.setdefault((line["task"].partition("/")[2], name), {})
+                row["blind"] = [blind[name]] if name in blind else []
+                row.setdefault("coverage", []).append(scores.get(f"{name}_coverage", scores["coverage"]))
+                row.setdefault(system, []).append(scores[name])
+    table = Table("probe", "score", "coverage", "blind", *systems)
+    for (task, name), row in rows.items():
+        cells = (row.get(key) for key in ("coverage", "blind", *systems))
+        table.add_row(task, name, *(f"{mean(cell):.3f}" if cell else "–" for cell in cells))
     if lines:
         Console().print(table)
 

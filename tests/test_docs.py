@@ -34,7 +34,8 @@ OTHERS = re.compile(
     r"make [a-z./ =0-9]+|export CLOZE_DATA=\S+|source \.venv/bin/activate|pip install (-r \S+|\.|\"\.\[\w+\]\")"
 )
 STANDS_FOR = {"K": "0", "HOST": "10.0.0.1", "N": "4", "local|ray|slurm": "ray"}
-RECIPES = {"probe": "recipes/probe/words.yaml", "tokenizer": "recipes/tokenizer/bert-wordpiece.yaml", "finetune": "recipes/finetune/glue.yaml",
+RECIPES = {"probe": "recipes/probe/words.yaml", "tokenizer": "recipes/tokenizer/bert-wordpiece.yaml",
+           "finetune": "recipes/finetune/glue.yaml",
            **dict.fromkeys(("plan", "prepare", "pretrain"), "recipes/pretrain/bert-mini.yaml")}  # fmt: skip
 SHOWN = ("--help", "--version", "recipes")  # what cloze answers itself
 SEARCHED = {"resume": "resume", "checkpoint": "continue", "distributed": "many-machines", "generate": "evaluate",
