@@ -30,7 +30,7 @@ def byte_pairs_folder(corpus, tmp_path_factory) -> Path:
     return folder
 
 
-OWN = {  # of networks of our own
+OWN: dict[str, dict] = {  # of networks of our own
     "lstm": {"num_hidden_layers": 2, "hidden_size": 32, "embedding_size": 16},
     "elmo": {"projection_size": 16, "cell_size": 24, "filters": [[1, 8], [3, 8]]},
     "word_vectors": {"hidden_size": 16},
