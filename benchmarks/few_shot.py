@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2TokenizerFast
+from transformers import AutoModelForCausalLM, GPT2Config
 
 from engine.run.options import read_options
 from engine.run.recipe import data_path
@@ -28,9 +28,10 @@ from probe.few_shot.prompts import Prompts, draw_prompts, encode_options
 from probe.few_shot.scoring import score_questions
 from probe.few_shot.task import Item, open_task, read_items
 from probe.language_models import LanguageModel, open_language_model
+from tokenizer.load import load_tokenizer
 
 CASES = (("arc_easy", 0), ("arc_easy", 4), ("piqa", 0))  # a task, and how many examples stand in its prompt
-SIZES = {"n_layer": 4, "n_embd": 256, "n_head": 4, "n_positions": 1024}
+SIZES: dict[str, Any] = {"n_layer": 4, "n_embd": 256, "n_head": 4, "n_positions": 1024}
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ def main() -> None:
 
 
 def save_model(folder: Path, seed: int) -> None:
-    vocabulary = data_path("vocab/gpt2")
-    GPT2TokenizerFast(str(vocabulary / "vocab.json"), str(vocabulary / "merges.txt")).save_pretrained(folder)
+    load_tokenizer(str(data_path("vocab/gpt2"))).save_pretrained(folder)
     torch.manual_seed(seed)
     AutoModelForCausalLM.from_config(GPT2Config(**SIZES)).save_pretrained(folder)
 
@@ -69,7 +69,9 @@ def measure(model: LanguageModel, name: str, shots: int, options: Options) -> di
     items, pool = read_items(task, with_examples=True, max_rows=options.rows)
     prompts = draw_prompts(task, items, pool, shots, 0, fresh=False, bos=None)
     pairs = [
-        [(prompts.context(n, item.prompt), " " + option) for option in item.options] for n, item in enumerate(items)
+        (prompts.context(number, item.prompt), " " + option)
+        for number, item in enumerate(items)
+        for option in item.options
     ]
     ways = {"ours": lambda: ask_ours(model, prompts, items), "lm_eval": prepare_theirs(model, pairs)}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
