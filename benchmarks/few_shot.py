@@ -60,7 +60,7 @@ def main() -> None:
 def save_model(folder: Path, seed: int) -> None:
     load_tokenizer(str(data_path("vocab/gpt2"))).save_pretrained(folder)
     torch.manual_seed(seed)
-    AutoModelForCausalLM.from_config(GPT2Config(**SIZES)).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(GPT2Config(**SIZES), trust_remote_code=False).save_pretrained(folder)
 
 
 def measure(model: LanguageModel, name: str, shots: int, options: Options) -> dict[str, Any]:

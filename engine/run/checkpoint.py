@@ -42,6 +42,7 @@ from engine.run.folders import (
     mark,
     read_finished,
     recipe_is_lost,
+    recipe_of_mark,
     refuse_to_clear,
 )
 from engine.run.recipe import resolved
@@ -121,7 +122,8 @@ class Run:
                 head = "".join(f"# {name} {value}\n" for name, value in facts.items())
                 whole_file(folder / "recipe.yaml", (head + text).encode())
                 (folder / "finished.json").unlink(missing_ok=True)  # of a run that is extended
-            mark(folder, kind, hash_of(recipe))  # last: whatever a kill left out before is done again
+            if recipe_of_mark(folder) != hash_of(recipe):
+                mark(folder, kind, hash_of(recipe))  # last: whatever a kill left out before is done again
         accelerator.wait_for_everyone()
 
     @property

@@ -14,9 +14,12 @@ from engine.run.options import values_of
 from engine.run.recipe import load, read, resolved
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-BERT, GPT, GLUE, TOKENIZER = (
-    RECIPES / f"{name}.yaml" for name in ("pretrain/bert-mini", "pretrain/gpt2-mini", "finetune/glue", "tokenizer/demo")
-)
+BERT, GPT, GLUE, TOKENIZER, WORDS, GLOVE = (
+    RECIPES / f"{name}.yaml"
+    for name in (
+        "pretrain/bert-mini", "pretrain/gpt2-mini", "finetune/glue", "tokenizer/demo", "pretrain/skip-gram", "pretrain/glove"
+    )
+)  # fmt: skip
 CLASSES = {
     "pretrain": ("pretrain.recipe", "PretrainRecipe"),
     "finetune": ("finetune.recipe", "FinetuneRecipe"),
@@ -176,7 +179,9 @@ def test_a_grid_over_an_old_key_is_answered_too():
 
 
 def test_no_alias_leads_nowhere():
-    known = {key for path in (BERT, GPT, GLUE, TOKENIZER) for key, _ in values_of(load(class_of(path), path))}
+    known = {
+        key for path in (BERT, GPT, GLUE, TOKENIZER, WORDS, GLOVE) for key, _ in values_of(load(class_of(path), path))
+    }
     known.add("batch_tokens")  # of finetune.predict
     assert {key for keys in ALIASES.values() for key in keys} <= known
 

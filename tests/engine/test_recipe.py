@@ -15,6 +15,7 @@ CLASSES = {
     "tokenizer": ("tokenizer.train", "Recipe"),
     "pretrain": ("pretrain.recipe", "PretrainRecipe"),
     "finetune": ("finetune.recipe", "FinetuneRecipe"),
+    "probe": ("probe.recipe", "ProbeRecipe"),
     "few-shot": ("probe.few_shot.task", "Task"),
 }
 

@@ -303,7 +303,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("changes", "complaint"),
         [
-            ({"task": ["glue/ax"]}, "glue/ax has no training rows: run glue/mnli with --predict-test True"),
+            ({"task": ["glue/ax"]}, "glue/ax has no training rows: run glue/mnli with --predict_test True"),
             ({"task": ["glue/rta"]}, "unknown task 'glue/rta'; did you mean 'glue/rte'?"),
             ({"task": []}, "task and seeds must name one each"),
             ({"task": ["glue/qqp"]}, "glue/qqp has no train split: looked for"),

@@ -228,7 +228,7 @@ class TestRefused:
         assert ended.status == 2
         said = {line.split(":")[0].strip(): line for line in ended.said.splitlines() if ".tsv: " in line}
         assert list(said) == [f"{name}.tsv" for name in ROWS if name not in ("MNLI-m", "WNLI", "AX")]
-        assert "none of its 1 jobs has test predictions; run it with --predict-test True" in said["CoLA.tsv"]
+        assert "none of its 1 jobs has test predictions; run it with --predict_test True" in said["CoLA.tsv"]
         assert "no finished job" in said["QQP.tsv"]
         assert "glue-mnli/seed-0/glue-mnli-test_mismatched.jsonl is not there" in said["MNLI-mm.tsv"]
         assert "has 2999 rows, the official file 3000" in said["RTE.tsv"]

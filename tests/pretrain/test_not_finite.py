@@ -50,7 +50,7 @@ def test_a_run_that_ends_with_skipped_steps_is_not_done(tmp_path, write_recipe, 
 def test_weights_that_are_not_finite_are_not_exported(tmp_path, write_recipe, launch, ema):
     optimizer = {**BLOWN_UP["optimizer"], "ema": ema}
     write_recipe(tmp_path, **{**BLOWN_UP, "optimizer": optimizer}, plan={"max_steps": 1, "eval_steps": 0})
-    assert_lost(tmp_path, launch(tmp_path, "recipe.yaml"), "the model is lost: bert.")
+    assert_lost(tmp_path, launch(tmp_path, "recipe.yaml"), "is not saved: bert.")
 
 
 def test_the_advice_after_three_skipped_steps_names_the_weights_if_they_are_the_cause(tmp_path, write_recipe, launch):

@@ -250,7 +250,7 @@ def test_the_report_judges_on_held_out_text_beside_another_vocabulary(tmp_path, 
 
 def test_a_comparison_that_is_not_at_hand_stops_nothing(tmp_path, corpus, capsys):
     folder = learn(write_recipe(tmp_path, corpus, WORDPIECE, compare="no/such/folder"))
-    assert "not compared: nothing at" in capsys.readouterr().out
+    assert "not compared: no tokenizer no/such/folder: nothing at" in capsys.readouterr().out
     assert (folder / "tokenizer" / "tokenizer.json").exists()
 
 
