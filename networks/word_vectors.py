@@ -87,13 +87,13 @@ class _Rows(torch.autograd.Function):
     """Rows of a table, none of them twice; the table's gradient holds them and no others."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, rows: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, table: Tensor, rows: Tensor) -> Tensor:
         ctx.save_for_backward(rows)
         ctx.shape = table.shape
         return table.index_select(0, rows)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (rows,) = ctx.saved_tensors
         return torch.sparse_coo_tensor(rows[None], gradient, ctx.shape, is_coalesced=True, check_invariants=False), None
 
@@ -102,7 +102,7 @@ def take_rows(table: nn.Embedding, rows: Tensor) -> Tensor:
     """Rows (U,) of a table, in rising order and none twice, as (U, D)."""
     if not table.sparse:
         return table.weight.index_select(0, rows)
-    found: Tensor = _Rows.apply(table.weight, rows)  # type: ignore[no-untyped-call]
+    found: Tensor = _Rows.apply(table.weight, rows)
     return found
 
 
