@@ -92,7 +92,7 @@ def unknown_lines(name: str, store: Store) -> list[str]:
             "- **Warning: what is unknown is neither read nor learnt.** In the tokenizer's recipe, raise "
             "vocabulary.limit_alphabet (its report says to what), and learn it from this text; or, for causal_lm, say "
             "vocabulary.name: byte-bpe, which knows any text. WordPiece also knows no word of over 100 characters, "
-            "which matters where no blanks part words. A vocabulary of whole words, for word vectors, is meant to leave "
-            "out what is rarer than its vocabulary.min_frequency"
+            "which matters where no blanks part words. A vocabulary of whole words, for word vectors, is meant to "
+            "leave out what is rarer than its vocabulary.min_frequency"
         )
     return lines
