@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
         folder, accelerator = Path(place), make_accelerator(recipe.seed)
         with open_corpus(recipe.corpus, text, recipe.seed, folder, accelerator) as corpus:
             store = corpus.train.chapter(0, 0, {}).store  # type: ignore[attr-defined]
-            words = [text.words.convert_ids_to_tokens(ids) for ids in known_documents(store, text)]
+            words: Any = [text.words.convert_ids_to_tokens(ids) for ids in known_documents(store, text)]
             size = sum(map(len, words)) * options.epochs
             ways: dict[str, Callable[[Path], dict[str, float]]] = {
                 "ours": lambda out: train_ours(recipe, text, corpus, accelerator, options.epochs, out),

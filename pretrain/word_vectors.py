@@ -51,7 +51,7 @@ def build_vectors(settings: dict[str, Any], objective: str, vocabulary: Vocabula
     check_kind(settings.get("model_type", kind), objective, (kind,), (kind,))
     check_keys(settings, {"model_type", "hidden_size"})
     size = settings.get("hidden_size", WordVectorsConfig.hidden_size)
-    special = {"eos_token_id": vocabulary.eos, "pad_token_id": vocabulary.special.get("pad")}
+    special: dict[str, Any] = {"eos_token_id": vocabulary.eos, "pad_token_id": vocabulary.special.get("pad")}
     return WordVectors(WordVectorsConfig(vocab_size=vocabulary.size, hidden_size=size, summed=summed, **special))
 
 

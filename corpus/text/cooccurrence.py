@@ -73,7 +73,7 @@ def count_pairs(store: Store, words: Ints, window: int, memory_mb: int, folder: 
     """Count all pairs, in `memory_mb` of memory, into the three files of a table."""
     runs = folder / "runs"
     runs.mkdir()
-    paths = []
+    paths: list[tuple[Path, Path]] = []
     for keys, sums in sorted_runs(store, words, window, memory_mb):
         paths.append((runs / f"{len(paths)}.keys", runs / f"{len(paths)}.sums"))
         for path, values in zip(paths[-1], (keys, sums), strict=True):
@@ -81,8 +81,8 @@ def count_pairs(store: Store, words: Ints, window: int, memory_mb: int, folder: 
     files = [(folder / name).open("wb") for name in FILES]
     opened = [(mapped(keys, np.uint64), mapped(sums, np.int64)) for keys, sums in paths]
     for keys, sums in merged(opened, max(1, (memory_mb << 20) // BYTES_A_PAIR // max(1, len(opened)))):
-        for file, values in zip(files, unpacked(keys, sums), strict=True):
-            file.write(values.tobytes())
+        for file, column in zip(files, unpacked(keys, sums), strict=True):
+            file.write(column.tobytes())
     for file in files:
         file.close()
     del opened

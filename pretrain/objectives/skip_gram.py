@@ -114,9 +114,11 @@ class SkipGram(Objective[Text]):
             "example": groups.example,
         }
         if self.cbow:
-            neighbours = inside.sum(2)  # (N, GROUP)
-            x["share"] = (inside / np.maximum(1, neighbours)[:, :, None]).astype(np.float32)  # of a window's mean
-            inside = (neighbours > 0)[:, :, None] & np.eye(GROUP, dtype=bool)  # a mean is asked for its own word
+            neighbours = inside.sum(2)  # (N, GROUP); their mean is asked for its own word
+            x["share"] = (inside / np.maximum(1, neighbours)[:, :, None]).astype(np.float32)
+            inside = np.greater(neighbours, 0)[:, :, None] & np.eye(
+                GROUP, dtype=bool
+            )
         group, row, column = np.nonzero(inside)  # (P,)
         places = (group * GROUP + row) * asked_places.shape[1] + column
         tokens = asked[group, column]
@@ -135,10 +137,12 @@ class SkipGram(Objective[Text]):
         if self.cbow:
             asked = inside.any(2)[:, :, None] & (noise[:, None, :] != centres[:, :, None])
             return (share * asked).astype(np.float32)
-        weight = np.repeat(inside.sum(2, dtype=np.float32)[:, :, None], self.shared_negatives, 2)
+        weight: npt.NDArray[np.float32] = np.repeat(
+            inside.sum(2, dtype=np.float32)[:, :, None], self.shared_negatives, 2
+        )
         group, place, number = np.nonzero(around[:, :, None] == noise[:, None, :])
-        np.subtract.at(weight, (group, slice(None), number), inside[group, :, place].astype(np.float32))
-        return share * weight
+        np.subtract.at(weight, (group, slice(None), number), inside[group, :, place].astype(np.float32))  # type: ignore[arg-type]
+        return (share * weight).astype(np.float32, copy=False)
 
     def build(self, model: dict[str, Any], text: Text) -> PreTrainedModel:
         return build_vectors(model, self.name, text.vocabulary, summed=False)

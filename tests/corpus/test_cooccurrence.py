@@ -1,6 +1,6 @@
 """Is the co-occurrence table what a naive count finds, whatever memory it may take?"""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def documents() -> list[list[int]]:
 @pytest.fixture
 def store(documents, tmp_path) -> Store:
     lengths = np.array([len(document) for document in documents])
-    encoded = Encoded(np.concatenate(documents), lengths, np.ones(len(documents), np.int64), 0, {})
+    encoded = Encoded(np.concatenate(documents), lengths, np.ones(len(documents), np.int64), 0, Counter())
     writer = Writer(tmp_path / "store", "uint16")
     writer.append(encoded)
     writer.close({"dtype": "uint16"})

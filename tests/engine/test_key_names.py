@@ -17,7 +17,8 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 BERT, GPT, GLUE, TOKENIZER, WORDS, GLOVE = (
     RECIPES / f"{name}.yaml"
     for name in (
-        "pretrain/bert-mini", "pretrain/gpt2-mini", "finetune/glue", "tokenizer/demo", "pretrain/skip-gram", "pretrain/glove"
+        "pretrain/bert-mini", "pretrain/gpt2-mini", "finetune/glue", "tokenizer/demo",
+        "pretrain/skip-gram", "pretrain/glove",
     )
 )  # fmt: skip
 CLASSES = {

@@ -30,7 +30,9 @@ def trained(sparse: bool, clipped: float = 1e9) -> Table:
         model.backward([1, 5, 7 + step], 1.0)
         model.backward([5, 9], 3.0)
         merge_rows(model)
-        assert model.table.weight.grad.is_sparse == sparse
+        gradient = model.table.weight.grad
+        assert gradient is not None
+        assert gradient.is_sparse == sparse
         clip(model, total_norm(model), clipped)
         step_unless(torch.tensor(float(step == 2)), optimizers)
         optimizers[0].zero_grad()

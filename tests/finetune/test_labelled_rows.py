@@ -237,9 +237,7 @@ class TestTables:
         (tmp_path / f"train.{suffix}").write_text(text, encoding="utf-16")
         assert load("classification", None, labelled("b"), suffix)[0].labels == ("b", "ä")
         (tmp_path / f"train.{suffix}").write_text(text, encoding="utf-16-le")
-        with pytest.raises(
-            ValueError, match=rf"train\.{suffix} is UTF-16 without a byte-order mark.* write it anew with"
-        ):
+        with pytest.raises(ValueError, match=rf"train\.{suffix} is UTF-16 without a byte-order mark.* write it anew"):
             load("classification", None, labelled("b"), suffix)
 
     def test_a_header_that_two_marks_part_is_not_guessed_at(self, load, tmp_path):

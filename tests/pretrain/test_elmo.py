@@ -88,9 +88,8 @@ def test_a_token_is_spelt_without_the_vocabularys_marks(corpus, tokenizer_folder
     written = [found[number] for number in letters.encode(" of the café")]
     assert b"".join(text for _, text in written) == "ofthecafé".encode()
     assert written[0][0] == "begins"
-    assert (
-        len({found[number] for number in letters.get_vocab().values()}) > 256
-    )  # all but those that differ in a blank before them
+    # All are told apart but those that differ in a blank before them alone.
+    assert len({found[number] for number in letters.get_vocab().values()}) > 256
 
 
 # A run

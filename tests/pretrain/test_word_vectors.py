@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,7 @@ def test_a_glove_step_is_that_of_a_loop_over_the_table(text, chapter):
 @pytest.fixture
 def recipe(write_recipe, corpus, tmp_path) -> Path:
     texts = [path.read_text(encoding="utf-8") for path in sorted(corpus.iterdir())]
-    words = WholeWords(name="words", min_frequency=1).learn(iter([texts]), {}, 512)
+    words = WholeWords(name="words", min_frequency=1).learn(iter([texts]), Counter(), 512)
     words.save_pretrained(tmp_path / "words")
     return write_recipe(
         tmp_path, tokenizer=str(tmp_path / "words"), objective={"name": "skip_gram", "sample": 0.01},

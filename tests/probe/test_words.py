@@ -1,6 +1,7 @@
 """Do the probes of word vectors say what gensim says, and are finished ones skipped?"""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ NAMES = [f"w{number}" for number in range(60)]
 def model(tmp_path) -> Path:
     """Word vectors in a model folder: each word is as frequent as its number says."""
     text = [" ".join(name for rank, name in enumerate(NAMES) for _ in range(80 - rank))]
-    tokenizer = WholeWords(name="words", min_frequency=1).learn(iter([text]), {}, 512)
+    tokenizer = WholeWords(name="words", min_frequency=1).learn(iter([text]), Counter(), 512)
     torch.manual_seed(0)
     vectors = WordVectors(WordVectorsConfig(vocab_size=len(tokenizer), hidden_size=12))
     folder = tmp_path / "runs/mine/model"
