@@ -116,9 +116,7 @@ class SkipGram(Objective[Text]):
         if self.cbow:
             neighbours = inside.sum(2)  # (N, GROUP); their mean is asked for its own word
             x["share"] = (inside / np.maximum(1, neighbours)[:, :, None]).astype(np.float32)
-            inside = np.greater(neighbours, 0)[:, :, None] & np.eye(
-                GROUP, dtype=bool
-            )
+            inside = np.greater(neighbours, 0)[:, :, None] & np.eye(GROUP, dtype=bool)
         group, row, column = np.nonzero(inside)  # (P,)
         places = (group * GROUP + row) * asked_places.shape[1] + column
         tokens = asked[group, column]
@@ -135,7 +133,7 @@ class SkipGram(Objective[Text]):
         that is asked there, and nothing beside one that is the same word."""
         share = self.negative / self.shared_negatives
         if self.cbow:
-            asked = inside.any(2)[:, :, None] & (noise[:, None, :] != centres[:, :, None])
+            asked = np.greater(inside.sum(2), 0)[:, :, None] & (noise[:, None, :] != centres[:, :, None])
             return (share * asked).astype(np.float32)
         weight: npt.NDArray[np.float32] = np.repeat(
             inside.sum(2, dtype=np.float32)[:, :, None], self.shared_negatives, 2
