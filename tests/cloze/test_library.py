@@ -64,6 +64,7 @@ def test_a_module_of_the_users_with_a_name_of_ours_is_told(tmp_path):
     assert done.stdout == "tokenizer.train\n", done.stderr
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path):
     """Each cell in turn, in a fresh process and an empty folder, with fewer steps."""
     notebook = json.loads((ROOT / "docs/notebook.ipynb").read_text(encoding="utf-8"))

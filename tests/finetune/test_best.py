@@ -131,6 +131,7 @@ class TestBest:
             finished(best)[name] for name in ("best", "metrics", "steps")
         ]
 
+    @pytest.mark.slow
     def test_a_best_model_that_is_gone_is_missed_and_the_advice_helps(
         self, best, tmp_path, launch, write_finetune_recipe
     ):
@@ -151,6 +152,7 @@ class TestBest:
         assert launch(tmp_path, "recipe.yaml").status == 0
         assert weights(tmp_path) == weights(best)
 
+    @pytest.mark.slow
     def test_two_processes_choose_the_same(self, tmp_path, launch, launch_together, write_finetune_recipe):
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
@@ -242,6 +244,7 @@ class TestClassWeights:
         torch.testing.assert_close(task.question.loss(Fixed(), batch)["loss"], each.sum())
         assert np.isclose(weighed.weights[torch.tensor(train["label"][:])].mean(), 1)
 
+    @pytest.mark.slow
     def test_it_is_trained_so(self, last, tmp_path, launch, write_finetune_recipe):
         write_finetune_recipe(tmp_path, plan={"num_train_epochs": 4, "logging_steps": 5}, class_weight="balanced")
         assert launch(tmp_path, "recipe.yaml").status == 0
@@ -249,6 +252,7 @@ class TestClassWeights:
         assert "class_weight" not in finished(last)["hyperparameters"]
         assert weights(tmp_path) != weights(last)
 
+    @pytest.mark.slow
     def test_a_task_without_labels_is_refused_before_any_training(self, tmp_path, launch, write_finetune_recipe):
         write_finetune_recipe(
             tmp_path, task=["glue/rte", "glue/stsb"], class_weight="balanced", plan={"num_train_epochs": 1}

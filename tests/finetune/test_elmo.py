@@ -218,6 +218,7 @@ def test_it_is_asked_again(job, launch_program):
     assert answer["probabilities"] == pytest.approx(line["probabilities"], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["glue/cola", "glue/stsb", "conll2003"])
 def test_other_tasks_are_learnt(name, elmo, launch, write_finetune_recipe, tmp_path):
     write_finetune_recipe(tmp_path, model=str(elmo), task=[name], config=NO_DROPOUT, optimizer={"learning_rate": 1e-2})

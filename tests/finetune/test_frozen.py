@@ -56,6 +56,7 @@ def test_few_weights_are_trained_and_the_model_opens_as_any_other(trained, launc
     assert f", {kind} |" in launch_program(print_table, folder, "runs/small").said
 
 
+@pytest.mark.slow
 def test_stopped_it_ends_the_same(trained, tmp_path, launch, write_finetune_recipe):
     folder, _, _, asked = trained
     write_finetune_recipe(tmp_path, **asked)

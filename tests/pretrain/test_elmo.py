@@ -164,6 +164,7 @@ def test_its_arithmetic_is_counted(examples, tokenizer_folder, form):
     assert sure < found < 1.5 * sure  # the rest are the characters
 
 
+@pytest.mark.slow
 def test_it_is_planned(tmp_path, uninterrupted, write_recipe, launch_program):
     write(write_recipe, tmp_path)
     for hardware in ("cpu", "h100"):

@@ -51,6 +51,7 @@ def test_with_a_constant_rate_it_ends_as_the_longer_run_bit_for_bit(tmp_path, la
     assert weights(extended) == weights(whole)
 
 
+@pytest.mark.slow
 def test_a_schedule_that_falls_goes_on_as_that_of_the_longer_plan(copy, launch):
     longer = ("recipe.yaml", "--plan.max_steps", "20")
     ended = launch(copy, *longer)
@@ -66,6 +67,7 @@ def test_a_schedule_that_falls_goes_on_as_that_of_the_longer_plan(copy, launch):
     assert "plan.max_steps: 20 there, 10 here" in ended.said
 
 
+@pytest.mark.slow
 def test_stopped_on_the_way_the_same_command_resumes(copy, finished, launch, tmp_path):
     told: list[int] = []
 
@@ -96,6 +98,7 @@ def test_a_kill_while_it_is_extended_loses_nothing(copy, finished, launch, tmp_p
     assert weights(other) == weights(finished)
 
 
+@pytest.mark.slow
 def test_minutes_go_on_too(tmp_path, launch, write_recipe):
     plan = {"max_steps": 0, "eval_steps": 0}
     write_recipe(tmp_path, plan={**plan, "minutes": 0.01})

@@ -179,6 +179,7 @@ def test_without_a_tokenizer_the_size_of_the_vocabulary_will_do(tmp_path, write_
     assert foresee(tmp_path, "recipe.yaml", "--hardware", "a100")["parameters"] == with_it["parameters"]
 
 
+@pytest.mark.slow
 def test_planning_leaves_no_trace(tmp_path, write_recipe, foresee):
     write_recipe(tmp_path)
     foresee(tmp_path, "recipe.yaml")
