@@ -88,7 +88,8 @@ def test_a_token_is_spelt_without_the_vocabularys_marks(corpus, tokenizer_folder
     written = [found[number] for number in letters.encode(" of the café")]
     assert b"".join(text for _, text in written) == "ofthecafé".encode()
     assert written[0][0] == "begins"
-    assert len({found[number] for number in letters.get_vocab().values()}) > 290  # as good as all are told apart
+    told_apart = {found[number] for number in letters.get_vocab().values()}
+    assert len(told_apart) > 0.95 * len(letters)
 
 
 # A run
