@@ -192,7 +192,8 @@ class ElmoPreTrainedModel(PreTrainedModel):
             init.uniform_(module.embedding.weight, -1, 1)
         elif isinstance(module, nn.Conv1d):
             init.normal_(module.weight, 0, (module.in_channels * module.kernel_size[0] / 3) ** -0.5)  # 1/3: U(-1, 1)'s
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, Weights):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from networks.elmo_tasks import behind_the_first
 from tokenizer.load import load_tokenizer
 from tokenizer.spelling import spell
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "projection_size": 12, "cell_size": 16, "character_size": 6, "filters": [[1, 8], [2, 8], [3, 8]],
     "max_characters": 20, "encoder_size": 16, "encoder_layers": 1, "classifier_size": 16,
 }  # fmt: skip
