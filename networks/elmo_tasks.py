@@ -59,7 +59,7 @@ class ElmoForTask(ElmoPreTrainedModel):
         self.elmo.requires_grad_(False).eval()
         return self
 
-    def resize_token_embeddings(self, new_num_tokens: int | None = None, *_: Any, **__: Any) -> nn.Module:  # type: ignore[override]
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *_: Any, **__: Any) -> nn.Embedding:
         """Make room for more tokens, which frame texts."""
         before, table = self.config.vocab_size, self.elmo.tokens
         self.config.vocab_size = after = new_num_tokens or before
@@ -69,7 +69,7 @@ class ElmoForTask(ElmoPreTrainedModel):
         if self.config.features == "none":
             weight = self.embeddings.weight.detach()
             self.embeddings = nn.Embedding.from_pretrained(torch.cat([weight, weight[: after - before]]), freeze=False)
-        return table
+        return table.embedding
 
     def read(self, ids: Tensor, mask: Tensor) -> Tensor:
         """The features (B, T, F) of rows of tokens, which are read from separator to separator."""
@@ -102,7 +102,7 @@ class ElmoForSequenceClassification(ElmoForTask):
         self.pairs = config.text_columns is None or len(config.text_columns) == 2
         self.classifier = TextClassifier(
             self.feature_size, config.encoder_size, config.encoder_layers, config.classifier_size,
-            config.classifier_dropout, config.num_labels or 2, self.pairs,
+            config.classifier_dropout, config.num_labels or 1, self.pairs,
         )  # fmt: skip
         self.post_init()
 
@@ -137,7 +137,7 @@ class ElmoForTokenClassification(ElmoForTask):
     def __init__(self, config: ElmoConfig):
         super().__init__(config)
         self.encoder = BiLSTM(self.feature_size, config.encoder_size, config.encoder_layers)
-        self.classifier = nn.Linear(2 * config.encoder_size, config.num_labels or 2)
+        self.classifier = nn.Linear(2 * config.encoder_size, config.num_labels or 1)
         self.post_init()
 
     def forward(

@@ -24,7 +24,7 @@ from networks.elmo import (
 ROOT = Path(__file__).parents[2]
 TOKENS = 40
 SMALL = {
-    "projection_size": 6, "cell_size": 10, "character_size": 5, "filters": [[1, 4], [3, 4]], "max_characters": 12,
+    "projection_size": 6, "cell_size": 10, "character_size": 5, "filters": [[1, 16], [3, 16]], "max_characters": 12,
 }  # fmt: skip
 
 

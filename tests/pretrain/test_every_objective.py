@@ -28,7 +28,7 @@ from tokenizer.load import load_tokenizer
 
 NAMES = [module.name for module in pkgutil.iter_modules(pretrain.objectives.__path__)]
 SIZE = 32
-SMALL: dict[Any, dict[str, Any]] = {  # by medium: what every model on it understands
+SMALL: dict[type[Medium], dict[str, Any]] = {  # by medium: what every model on it understands
     Text: {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": SIZE}
 }
 OWN: dict[str, dict[str, Any]] = {  # by objective: what its model has in place of that

@@ -5,6 +5,7 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -30,7 +31,7 @@ def byte_pairs_folder(corpus, tmp_path_factory) -> Path:
     return folder
 
 
-OWN: dict[str, dict] = {  # of networks of our own
+OWN: dict[str, dict[str, Any]] = {  # of networks of our own
     "lstm": {"num_hidden_layers": 2, "hidden_size": 32, "embedding_size": 16},
     "elmo": {"projection_size": 16, "cell_size": 24, "filters": [[1, 8], [3, 8]]},
     "word_vectors": {"hidden_size": 16},
@@ -48,7 +49,7 @@ def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
         **recipe,
         "corpus": {**recipe["corpus"], "sources": sources, "held_out": 0.15},
         "tokenizer": str(tokenizer),
-        "model": {**model, **small_model(recipe)},
+        "model": {**model, **OWN.get(str(model.get("model_type")), MODEL)},
         "objective": {**recipe["objective"], size: LENGTH},
         "plan": {**plan, **PLAN},
         "max_eval_samples": 24,
