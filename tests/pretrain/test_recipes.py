@@ -49,7 +49,7 @@ def made_small(recipe: dict, text: Path, tokenizer: Path) -> dict:
         **recipe,
         "corpus": {**recipe["corpus"], "sources": sources, "held_out": 0.15},
         "tokenizer": str(tokenizer),
-        "model": {**model, **OWN.get(str(model.get("model_type")), MODEL)},
+        "model": {**model, **small_model(recipe)},
         "objective": {**recipe["objective"], size: LENGTH},
         "plan": {**plan, **PLAN},
         "max_eval_samples": 24,
