@@ -22,18 +22,23 @@ AT_ONCE = 256  # analogies
 
 
 @dataclass(frozen=True, kw_only=True)
-class Similarity(Probe):
-    """Pairs of words with a score, one in each line, parted by tabs, commas or semicolons: WS-353, SimLex, MEN."""
+class FileProbe(Probe):
+    """Questions that stand in one file."""
 
     path: str
 
     @property
     def task(self) -> str:
-        return f"similarity/{label_of(self.path)}"
+        return f"{self.name}/{label_of(self.path)}"
 
     @property
     def files(self) -> tuple[str, ...]:
         return (self.path,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity(FileProbe):
+    """Pairs of words with a score, one in each line, parted by tabs, commas or semicolons: WS-353, SimLex, MEN."""
 
     def ask(self, model: str, untrained: bool, seed: int) -> Found:
         table, pairs = open_words(model, untrained, seed), read_pairs(data_path(self.path))
@@ -48,23 +53,14 @@ class Similarity(Probe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Analogies(Probe):
+class Analogies(FileProbe):
     """Lines of four words, in sections that begin with a line `: NAME`: questions-words.txt. The accuracy of each
     section has its name."""
 
-    path: str
     restrict_vocab: int = 30_000  # only the commonest words are asked and answered; 0: all
 
     def __post_init__(self) -> None:
         check_least(self, 0, "restrict_vocab")
-
-    @property
-    def task(self) -> str:
-        return f"analogies/{label_of(self.path)}"
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        return (self.path,)
 
     def ask(self, model: str, untrained: bool, seed: int) -> Found:
         table, sections = open_words(model, untrained, seed), read_analogies(data_path(self.path))
