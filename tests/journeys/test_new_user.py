@@ -104,7 +104,7 @@ def test_a_csv_to_a_classifier_to_answers(user):
     model = small_bert(user)
     (user.folder / "reviews").mkdir()
     rows = [(f"A {word} book, number {number}.", label)
-            for number in range(30) for word, label in (("fine", "good"), ("dull", "bad"))]  # fmt: skip
+            for number in range(100) for word, label in (("fine", "good"), ("dull", "bad"))]  # fmt: skip
     with (user.folder / "reviews/train.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     user.types("cloze", "finetune", "recipes/finetune/own-classification.yaml", "--name", "reviews", "--model", model,
