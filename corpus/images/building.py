@@ -173,7 +173,7 @@ class Writer:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
         self.files = {name: (self.folder / f"{name}.bin").open("wb") for name in ("content", "table")}
-        self.draws, self.labels = array("d"), array("q")
+        self.draws, self.labels, self.checksums = array("d"), array("q"), array("Q")  # 24 bytes a picture
         self.classes: dict[str, int] = {}  # in the order in which they are met
         self.moments, self.place = np.zeros((2, 3)), 0
 
@@ -189,6 +189,7 @@ class Writer:
         record = (self.place, checksum, size, checked.height, checked.width, checked.is_encoded)
         self.files["table"].write(np.array(record, RECORD).tobytes())
         self.place += size
+        self.checksums.append(checksum)
         self.draws.append(checked.draw)
         self.labels.append(-1 if checked.label is None else self.classes.setdefault(checked.label, len(self.classes)))
         self.moments += checked.moments
@@ -214,6 +215,7 @@ class Writer:
             {
                 **origin, "dtype": "int64", "classes": names, "mean": mean.round(6).tolist(),
                 "std": np.sqrt(np.maximum(squares - mean**2, 1e-6)).round(6).tolist(), "division": how,
+                "doubles": number - len(np.unique(np.array(self.checksums))),
                 "forms": dict(sorted(self.forms.items())), "remarks": dict(sorted(self.remarks.items())),
                 "skipped": dict(sorted(self.skipped.items())), "named": self.named,
                 "others": dict(sorted(others.items())),

@@ -342,7 +342,7 @@ def test_folders_that_hold_nothing_or_parts_of_a_data_set_are_refused(animals, t
     (tmp_path / "parts").mkdir()
     animals.rename(tmp_path / "parts/train")
     with pytest.raises(
-        ValueError, match=r"its folders train are parts of a data set, no classes: name one of them as path"
+        ValueError, match=r"its folders train are parts of a data set, no classes: name one of "
     ):
         prepare([PictureSource("folder", str(tmp_path / "parts"))], tmp_path / "stores", 0.2, 96)
     assert len(prepare([PictureSource("folder", str(tmp_path / "parts/train"))], tmp_path / "stores", 0.2, 96)) == 30
