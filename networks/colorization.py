@@ -23,10 +23,8 @@ from torch.nn.functional import interpolate
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from networks.colors import Bins, annealed_mean
-from networks.lab import lab_to_rgb, rgb_to_lab
+from networks.lab import Pixels, lab_to_rgb, rgb_to_lab
 from networks.pictures import PretextModel, feature_maps
-
-Pixels = npt.NDArray[np.uint8]  # (H, W, 3), sRGB
 
 ANNEALED = 0.38  # the paper's temperature
 IN_GROUP = 16  # channels that are normalised together
