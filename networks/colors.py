@@ -48,7 +48,7 @@ class Bins:
     @staticmethod
     def of_gamut() -> "Bins":
         """All that sRGB can show, equally common: where no pictures say more."""
-        steps = np.arange(0, 256, 15, np.uint8)
+        steps = np.arange(0, 256, 15).astype(np.uint8)
         every = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
         centers = Bins.around(rgb_to_lab(every)[:, 1:]).centers
         return Bins(centers, np.full(len(centers), 1 / len(centers), np.float32))

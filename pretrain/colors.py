@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from corpus.text.store import digest, locked
+from corpus.files import digest, locked
 from corpus.images.medium import Images
 from corpus.images.pictures import Album, Ints, PictureChapter, Pixels, Shots
 from engine.run.disk import read_json, whole_file

@@ -144,8 +144,8 @@ class Colorization(Objective[Images]):
         a, b = bins.centers[commonest].tolist()
         return [
             f"Colours: {len(bins)} bins of ab occur; the commonest, a = {a} and b = {b}, has {bins.prior.max():.1%} of "
-            f"the pixels. Of {pictures:,} pictures {pictures - asked:,} are grey and ask nothing. Colours are asked for "
-            f"at 1/{self.reduction} of the sides; JPEG files of 4:2:0 hold them at 1/2."
+            f"the pixels. Of {pictures:,} pictures {pictures - asked:,} are grey and ask nothing. Colours are asked "
+            f"for at 1/{self.reduction} of the sides; JPEG files of 4:2:0 hold them at 1/2."
         ]
 
 
