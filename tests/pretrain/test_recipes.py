@@ -72,6 +72,8 @@ SIZES_ALONE = (
     "bert-small",
     "bert-medium",
     "bert-large",
+    "bert-mini",
+    "one-day-one-gpu",
     "gpt2-medium",
     *(f"gpt3-{size}" for size in ("125m", "350m", "760m", "1.3b", "2.7b", "6.7b", "13b", "175b")),
     "elmo",
