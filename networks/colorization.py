@@ -1,4 +1,4 @@
-"""Which colours may these pixels have?  A trunk that sees the lightness alone, and a distribution over ab at each place.
+"""Which colours may these pixels have?  A trunk that sees lightness alone, and a distribution over ab at each place.
 
 Zhang et al. 2016 keep a stride of 8 to the end, by dilated convolutions, and ask for colours at a quarter of a
 picture's sides. Here the trunk is any of `networks.pictures`, whose last maps may be small; so the maps of all stages
@@ -59,7 +59,6 @@ class ColorSettings:
         what is trained, and what pictures are coloured by."""
         return logits + torch.from_numpy(self.weights).to(logits.device).log()
 
-
     def decode(self, logits: Tensor, temperature: float) -> Tensor:
         """The colours (..., 2) that logits (..., Q) of a model mean: see `annealed_mean`."""
         centers = torch.tensor(self.centers, dtype=torch.float32, device=logits.device)
@@ -115,7 +114,9 @@ def make_colorizer(config: PreTrainedConfig, trunk: PreTrainedModel, settings: d
     first is the prior."""
     config.colorization = settings
     model = ForColorization(config, trunk)
-    first = next(module for module in model.trunk.modules() if isinstance(module, nn.Conv2d) and module.in_channels == 3)
+    first = next(
+        module for module in model.trunk.modules() if isinstance(module, nn.Conv2d) and module.in_channels == 3
+    )
     with torch.no_grad():
         first.weight.copy_(first.weight.mean(1, keepdim=True).expand_as(first.weight))
         model.guess.bias.copy_(torch.from_numpy(np.log(np.maximum(model.settings.bins.prior, 1e-8))))

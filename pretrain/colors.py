@@ -7,7 +7,7 @@ nothing of pictures, so the log shows it beside each evaluation.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -147,7 +147,11 @@ def with_colors(medium: Images, chapter: PictureChapter, cut: Cut, most: int) ->
 
 
 def open_table(chapter: PictureChapter, cut: Cut, most: int) -> ColorTable:
-    """The colours of a chapter, counted now if they are not there yet; of two processes one counts, the other waits."""
+    """The colours of a chapter, counted now if they are not there yet; of two processes one counts, the other waits.
+
+    It is the same table in whatever order the chapter is. Errors: as for `with_colors`.
+    """
+    chapter = replace(chapter, members=np.sort(chapter.members))
     folder = getattr(chapter.pictures, "folder", None)
     if folder is None:  # pictures that are not stored
         return count_colors(chapter, cut, most)

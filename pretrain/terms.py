@@ -103,7 +103,6 @@ class Term:
             blind: f"baseline_{self.name}_loss",
         }
 
-
     def in_words(self, found: Mapping[str, float]) -> str:
         """The headline of an evaluation, its baseline, and what other guessers reach."""
         others = zip(self._beside, self.beside, strict=True)
