@@ -14,7 +14,7 @@ from engine.publish.card import Card
 from engine.publish.curves import curves
 from engine.publish.hub import Publisher
 from engine.run.checkpoint import Run
-from engine.run.tracking import Tracker, beside_baseline, fitted
+from engine.run.tracking import Tracker, fitted
 from engine.train.batch import Batch
 from engine.train.batches import Batches, Position
 from engine.train.evaluation import measure
@@ -163,7 +163,7 @@ class Checks(Hooks):
         return card(recipe, self.parts.model, self.medium, self.corpus, found, self.baselines, self.parts.origin)
 
     def in_words(self, found: dict[str, float]) -> list[str]:
-        return [beside_baseline(f"eval_{term.headline}", found) for term in self.recipe.objective.terms]
+        return [term.in_words(found) for term in self.recipe.objective.terms]
 
     def publish(self, step: int) -> None:
         target = self.publisher.wants(step)

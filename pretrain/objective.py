@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from corpus.medium import Medium
+from corpus.medium import Chapters, Medium
 from corpus.text.source import Whitespace
 from engine.publish.curves import Panels
 from engine.publish.exhibits import Exhibit
@@ -90,6 +90,11 @@ class Objective(ABC, Generic[M]):
 
     def check(self, medium: M) -> None:
         """Refuse a medium that lacks what this objective needs. Errors: ValueError."""
+
+    def study(self, train: Chapters, medium: M) -> M:
+        """What has to be known of the material to train on before there is a model: the medium with it, in its stamp
+        too. The same on all processes."""
+        return medium
 
     @abstractmethod
     def units(self, chapter: Any, size: int, medium: M, key: int) -> Any:
