@@ -18,8 +18,8 @@ from kornia.augmentation import AugmentationSequential, ColorJiggle, RandomAffin
 from kornia.constants import SamplePadding
 
 from benchmarks.measuring import finish, ratio, seconds, turn_by_turn
-from corpus.images.transformations import Colours, Transformations, draw_parameters, transform
 from corpus.images.seeds import side_of
+from corpus.images.transformations import Colours, Transformations, draw_parameters, transform
 from engine.run.options import read_options
 
 

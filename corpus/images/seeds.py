@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from corpus.images.pictures import Ints, Pictures, Pixels
+from corpus.images.scaling import scale
 from corpus.images.transformations import ROOM, Colours
 from engine.train import draws
 
@@ -43,7 +43,8 @@ def side_of(size: int) -> int:
 
 def choose_seeds(pictures: Pictures, members: Ints, number: int, size: int, shorter_side: int) -> Seeds:
     """Choose `number` seeds of `size` pixels, or as many as there are, among the pictures `members`, whose shorter side
-    is made `shorter_side` where it is longer. A function of its arguments."""
+    is made `shorter_side` where it is longer. A function of its arguments; the order of `members` changes nothing."""
+    members = np.sort(members)
     looked_at = members[draws.permutation(draws.stream("pictures"), len(members))[: PICTURES_A_SEED * number]]
     found = [
         (rank, -chance, picture, corner)
@@ -68,18 +69,7 @@ def load_scaled(pictures: Pictures, members: Ints, size: int, shorter_side: int)
     for start in range(0, len(members), AT_ONCE):
         some = members[start : start + AT_ONCE]
         for picture, pixels in zip(some.tolist(), pictures.load(some, shorter_side), strict=True):
-            yield picture, scaled(pixels, size, shorter_side)
-
-
-def scaled(pixels: Pixels, least: int, most: int) -> Pixels:
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    wanted = max(least, min(side, most))
-    if wanted == side:
-        return pixels
-    factor = wanted / side
-    sides = max(wanted, round(width * factor)), max(wanted, round(height * factor))
-    return np.asarray(Image.fromarray(pixels).resize(sides, Image.Resampling.BILINEAR))
+            yield picture, scale(pixels, size, shorter_side)
 
 
 def list_patches(picture: int, pixels: Pixels, size: int) -> list[tuple[float, tuple[int, int]]]:

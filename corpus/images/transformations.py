@@ -39,15 +39,15 @@ class Transformations:
     def __post_init__(self) -> None:
         check_least(self, 0, "translation", "rotation", "shift", "hue")
         for name in ("scale", "contrast", "power", "factor"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"transformations.{name} is [{low:g}, {high:g}]; it needs two numbers above 0, the "
-                                 "smaller one first, such as [0.7, 1.4]")  # fmt: skip
+            bounds = getattr(self, name)
+            if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+                raise ValueError(f"{name} is {list(bounds)}; it needs two numbers above 0, the smaller one first, such "
+                                 "as [0.7, 1.4]")  # fmt: skip
         angle = np.radians(min(self.rotation, 45.0))
         reach = self.translation + (np.cos(angle) + np.sin(angle)) / (2 * self.scale[0])
         if reach > ROOM / 2:
             raise ValueError(
-                f"transformations reach {reach:.2f} sides of a patch away from its middle, and {ROOM / 2} are kept: "
+                f"they reach {reach:.2f} sides of a patch away from its middle, and {ROOM / 2} are kept: "
                 "lower translation or rotation, or raise the first number of scale"
             )
 
@@ -78,9 +78,7 @@ class Parameters:
 def unchanged(number: int) -> Parameters:
     """The parameters that leave patches as they are."""
     zeros, ones = (np.full((number, 3), value, np.float32) for value in (0, 1))
-    return Parameters(
-        zeros[:, :2], ones[:, 0], zeros[:, 0], ones, ones[:, :2], ones[:, :2], zeros[:, :2], zeros[:, 0]
-    )
+    return Parameters(zeros[:, :2], ones[:, 0], zeros[:, 0], ones, ones[:, :2], ones[:, :2], zeros[:, :2], zeros[:, 0])
 
 
 def draw_parameters(strengths: Transformations, key: int, index: Ints, draw: Ints) -> Parameters:

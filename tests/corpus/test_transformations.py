@@ -139,7 +139,11 @@ def test_a_batch_is_transformed_as_each_of_its_patches_is():
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"scale": (0.3, 1.4)}, "raise the first number of scale"), ({"power": (4, 0.25)}, "power is"), ({"hue": -1}, "hue")],
+    [
+        ({"scale": (0.3, 1.4)}, "raise the first number of scale"),
+        ({"power": (4, 0.25)}, "power is"),
+        ({"hue": -1}, "hue"),
+    ],
 )
 def test_strengths_that_make_no_sense_are_refused(settings, said):
     with pytest.raises(ValueError, match=said):
