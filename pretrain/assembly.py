@@ -44,6 +44,16 @@ class Assembly:
     origin: Origin = FRESH  # of the weights
 
 
+@dataclass(frozen=True)
+class Material:
+    """What a run trains on, opened, and the model that is trained."""
+
+    medium: Medium
+    corpus: OpenCorpus
+    model: PreTrainedModel
+    origin: Origin = FRESH  # of the weights
+
+
 def build_model(recipe: PretrainRecipe, medium: Medium) -> PreTrainedModel:
     """The recipe's model with fresh weights. Errors: ValueError for a medium or a size that does not do."""
     recipe.objective.check(medium)

@@ -22,7 +22,9 @@ class Images(Medium):
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
     stamp: str = ""  # of the collection: its files, and how they are decoded
 
+    section: ClassVar = "images"
     unit: ClassVar = "images"
+    size_unit: ClassVar = "pixels"
     processor_name: ClassVar = "image processor"
     advice: ClassVar = "give it more workers"
     limits: ClassVar = (
