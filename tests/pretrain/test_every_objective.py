@@ -34,13 +34,15 @@ NAMES = [module.name for module in pkgutil.iter_modules(pretrain.objectives.__pa
 SIZE = 32
 SMALL: dict[type[Medium], dict[str, Any]] = {  # by medium: what every model on it understands
     Text: {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": SIZE},
-    Images: {},
+    Images: {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"},
 }
 OWN: dict[str, dict[str, Any]] = {  # by objective: what its model has in place of that
     "elmo": {"projection_size": 16, "cell_size": 24, "filters": [[1, 8], [3, 8]], "max_characters": 16},
     "skip_gram": {"hidden_size": 32},
     "glove": {"hidden_size": 32},
 }
+
+SETTINGS: dict[str, dict[str, Any]] = {"exemplar": {"seeds": 8}}  # by objective: what its section says
 
 
 def small(objective: Objective) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def small(objective: Objective) -> dict[str, Any]:
 
 @pytest.fixture(params=NAMES)
 def objective(request) -> Objective:
-    return Objective.from_section(request.param)(name=request.param)
+    return Objective.from_section(request.param)(name=request.param, **SETTINGS.get(request.param, {}))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def open_medium(corpus, both_tokens, tmp_path_factory) -> Callable[[type[Medium]
     pictures = prepare_pictures([PictureSource("photos")], stores, 0.1, decoded_side=96)
     made: dict[Any, Any] = {
         Text: (Text.of(tokenizer, "hash"), StoredText(store, 0, store.num_tokens)),
-        Images: (Images(), StoredChapters(pictures, pictures.train, seed=0, chapter_images=100)),
+        Images: (Images(), StoredChapters(pictures, pictures.train, seed=0, chapter_images=1000)),
     }
     return lambda kind: made[kind]
 
@@ -193,7 +195,7 @@ def recipe(objective, model, write_recipe, both_tokens, tmp_path) -> Path:
     content["model"] = {**small(objective), **dict.fromkeys(rates, 0.0)}
     if objective.medium is not Text:
         del content["corpus"], content["tokenizer"]  # images are those that installed packages bring
-        content["objective"] = {"name": objective.name, objective.size_key: SIZE}
+        content["objective"] = {"name": objective.name, objective.size_key: SIZE, **SETTINGS.get(objective.name, {})}
     path.write_text(yaml.safe_dump(content))
     return path
 
