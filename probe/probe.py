@@ -4,12 +4,21 @@ import difflib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from engine.run.disk import sha256
+from engine.run.recipe import data_path
 
 Scores = dict[str, dict[str, float]]  # split -> metric -> fraction, -1 to 1
 
-ROOM = {"similarity": "probe.similarity", "analogies": "probe.similarity", "neighbours": "probe.neighbours"}
+ROOM = {
+    "similarity": "probe.similarity",
+    "analogies": "probe.similarity",
+    "neighbours": "probe.neighbours",
+    "knn": "probe.knn",
+    "linear": "probe.linear",
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,16 @@ class Probe(ABC):
         """The files that it reads: other contents, another result."""
         return ()
 
+    @property
+    def stamps(self) -> dict[str, str]:
+        """A hash of what it reads, by name."""
+        return {name: sha256(data_path(name)) for name in self.files}
+
+    @property
+    def beside(self) -> Sequence[str]:
+        """What it is asked of beside models, such as the pictures' own pixels."""
+        return ()
+
     @abstractmethod
     def ask(self, model: str, untrained: bool, seed: int) -> Found:
         """Ask a model, or, `untrained`, the same network with random weights of this seed. Errors: ValueError and
@@ -71,4 +90,4 @@ def label_of(path: str) -> str:
 
 def plain(probe: Probe) -> dict[str, Any]:
     """The probe's settings as plain values."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(probe).items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(probe).items()}

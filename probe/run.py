@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engine.run.disk import alone, sha256, whole_file, whole_folder
+from engine.run.disk import alone, whole_file, whole_folder
 from engine.run.finite import strict_json
 from engine.run.folders import RUN, mark, read_finished, refuse_others
 from engine.run.recipe import data_path, read
@@ -75,18 +76,21 @@ class Job:
 
 
 def list_jobs(recipe: ProbeRecipe, folder: Path) -> list[Job]:
-    """Every job of a recipe: a trained model once, untrained ones with each seed. Errors: FileNotFoundError."""
+    """Every job of a recipe: a trained model once, untrained ones with each seed, what is asked beside them once.
+    Errors: FileNotFoundError."""
+    kinds = [(recipe.seeds[0], False), *((seed, True) for seed in recipe.seeds if recipe.untrained)]
+    stamps = [one.stamps for one in recipe.probes]
+    beside = [name for one in recipe.probes for name in one.beside]
     found = []
-    for model in recipe.model:
-        label, stamp = label_of(model), stamp_of(model)
-        for one in recipe.probes:
-            files = {name: sha256(data_path(name)) for name in one.files}
-            kinds = [(recipe.seeds[0], False), *((seed, True) for seed in recipe.seeds if recipe.untrained)]
-            for seed, untrained in kinds:
-                about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed, "untrained": untrained}
-                digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
-                place = folder / one.task.replace("/", "-") / f"{label.replace('/', '-')}-{digest}" / f"seed-{seed}"
-                found.append(Job(one, model, label, seed, untrained, about, place))
+    for model, (seed, untrained) in product(dict.fromkeys([*beside, *recipe.model]), kinds):
+        label, stamp = label_of(model), [model] if model in beside else stamp_of(model)
+        for one, files in zip(recipe.probes, stamps, strict=True):
+            if model in beside and (untrained or model not in one.beside):
+                continue
+            about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed, "untrained": untrained}
+            digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
+            place = folder / one.task.replace("/", "-") / f"{label.replace('/', '-')}-{digest}" / f"seed-{seed}"
+            found.append(Job(one, model, label, seed, untrained, about, place))
     return found
 
 
@@ -131,7 +135,7 @@ def line_of(job: Job, found: Found, seconds: float) -> dict[str, Any]:
         "seed": job.seed, "model": job.model, "metrics": found.metrics, "majority": found.baseline,
         "headline": {"name": found.headline, "value": value}, "hyperparameters": plain(job.probe), "sizes": found.sizes,
         "rows": job.stamp["files"], "seconds": round(seconds, 2), "peak_rss_mb": round(peak_rss_mb()),
-        "precision": "fp32", "processes": 1, "data": ", ".join(job.probe.files), "commit": commit() or "unknown",
+        "precision": "fp32", "processes": 1, "data": ", ".join(job.stamp["files"]), "commit": commit() or "unknown",
         "hardware": hardware(),
     }  # fmt: skip
 
@@ -159,9 +163,9 @@ def show(lines: list[dict[str, Any]]) -> None:
         system = line["label"] + ", untrained" * (line["init"] == "random")
         for scores, blind in zip(line["metrics"].values(), line["majority"].values(), strict=True):
             for name in [name for name in scores if not name.endswith("coverage")]:
-                row = rows.setdefault((line["task"].partition("/")[2], name), {})
+                row = rows.setdefault((line["task"], name), {})
                 row["blind"] = [blind[name]] if name in blind else []
-                row.setdefault("coverage", []).append(scores.get(f"{name}_coverage", scores["coverage"]))
+                row.setdefault("coverage", []).append(scores.get(f"{name}_coverage", scores.get("coverage", 1.0)))
                 row.setdefault(system, []).append(scores[name])
     table = Table("probe", "score", "coverage", "blind", *systems)
     for (task, name), row in rows.items():

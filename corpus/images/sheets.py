@@ -19,7 +19,7 @@ def sheet(rows: Sequence[Sequence[Pixels]], side: int = 64) -> bytes:
         for column, pixels in enumerate(pictures):
             picture = Image.fromarray(np.ascontiguousarray(pixels))
             factor = side / max(picture.size)
-            size = tuple(max(1, round(length * factor)) for length in picture.size)
+            size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
             way = Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BILINEAR
             page.paste(picture.resize(size, way), (column * (side + GAP), row * (side + GAP)))
     written = io.BytesIO()
