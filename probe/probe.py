@@ -3,13 +3,17 @@
 import difflib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.run.disk import sha256
+from engine.run.recipe import data_path
+
 Scores = dict[str, dict[str, float]]  # split -> metric -> fraction, -1 to 1
 
-ROOM = {"similarity": "probe.similarity", "analogies": "probe.similarity", "neighbours": "probe.neighbours"}
+ROOM = {"similarity": "probe.similarity", "analogies": "probe.similarity", "neighbours": "probe.neighbours",
+        "detection": "probe.detection.evaluation"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Found:
     headline: str = ""
     sizes: dict[str, int] = field(default_factory=dict)  # questions, by split
     page: str = ""  # in Markdown, for a person
+    pictures: Mapping[str, bytes] = field(default_factory=dict)  # PNG files that the page shows, by name
+    drawn_from: int = 0  # rows that those of the first size are a part of; 0: they are all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,14 @@ class Probe(ABC):
     def files(self) -> Sequence[str]:
         """The files that it reads: other contents, another result."""
         return ()
+
+    def stamps(self) -> dict[str, str]:
+        """What it reads, and a checksum of each. Errors: FileNotFoundError."""
+        return {name: sha256(data_path(name)) for name in self.files}
+
+    def has_weights(self, model: str) -> bool:
+        """Whether a model has weights, so that the same without a training can be asked as well."""
+        return True
 
     @abstractmethod
     def ask(self, model: str, untrained: bool, seed: int) -> Found:

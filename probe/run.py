@@ -80,13 +80,15 @@ def list_jobs(recipe: ProbeRecipe, folder: Path) -> list[Job]:
     for model in recipe.model:
         label, stamp = label_of(model), stamp_of(model)
         for one in recipe.probes:
-            files = {name: sha256(data_path(name)) for name in one.files}
-            kinds = [(recipe.seeds[0], False), *((seed, True) for seed in recipe.seeds if recipe.untrained)]
-            for seed, untrained in kinds:
-                about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed, "untrained": untrained}
+            files = one.stamps()
+            untrained = recipe.seeds if recipe.untrained and one.has_weights(model) else ()
+            kinds = [(recipe.seeds[0], False), *((seed, True) for seed in untrained)]
+            for seed, is_untrained in kinds:
+                about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed,
+                         "untrained": is_untrained}  # fmt: skip
                 digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
                 place = folder / one.task.replace("/", "-") / f"{label.replace('/', '-')}-{digest}" / f"seed-{seed}"
-                found.append(Job(one, model, label, seed, untrained, about, place))
+                found.append(Job(one, model, label, seed, is_untrained, about, place))
     return found
 
 
@@ -117,6 +119,8 @@ def do(job: Job, again: bool) -> None:
     with whole_folder(job.folder) as aside:
         if found.page:
             (aside / "page.md").write_text(found.page, encoding="utf-8")
+        for name, content in found.pictures.items():
+            (aside / name).write_bytes(content)
         whole_file(aside / "finished.json", strict_json(line, indent=1).encode())
     value = f"{found.headline} {line['headline']['value']:.4f}" if found.headline else str(job.folder / "page.md")
     print(f"{job.words}: {value}", flush=True)
@@ -130,8 +134,9 @@ def line_of(job: Job, found: Found, seconds: float) -> dict[str, Any]:
         "task": job.probe.task, "label": job.label, "init": "random" if job.untrained else "pretrained",
         "seed": job.seed, "model": job.model, "metrics": found.metrics, "majority": found.baseline,
         "headline": {"name": found.headline, "value": value}, "hyperparameters": plain(job.probe), "sizes": found.sizes,
+        "drawn_from": found.drawn_from,
         "rows": job.stamp["files"], "seconds": round(seconds, 2), "peak_rss_mb": round(peak_rss_mb()),
-        "precision": "fp32", "processes": 1, "data": ", ".join(job.probe.files), "commit": commit() or "unknown",
+        "precision": "fp32", "processes": 1, "data": ", ".join(job.stamp["files"]), "commit": commit() or "unknown",
         "hardware": hardware(),
     }  # fmt: skip
 
@@ -161,7 +166,8 @@ def show(lines: list[dict[str, Any]]) -> None:
             for name in [name for name in scores if not name.endswith("coverage")]:
                 row = rows.setdefault((line["task"].partition("/")[2], name), {})
                 row["blind"] = [blind[name]] if name in blind else []
-                row.setdefault("coverage", []).append(scores.get(f"{name}_coverage", scores["coverage"]))
+                covered = scores.get(f"{name}_coverage", scores.get("coverage"))
+                row.setdefault("coverage", []).extend([] if covered is None else [covered])
                 row.setdefault(system, []).append(scores[name])
     table = Table("probe", "score", "coverage", "blind", *systems)
     for (task, name), row in rows.items():
