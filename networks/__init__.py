@@ -10,6 +10,7 @@ installed copy `import cloze` finds it:
 """
 
 from transformers import (
+    AutoBackbone,
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
@@ -18,9 +19,11 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
+from networks.alexnet import AlexNetBackbone, AlexNetConfig, AlexNetModel
 from networks.elmo import ElmoConfig, ElmoForPreTraining, ElmoModel
 from networks.elmo_tasks import ElmoForSequenceClassification, ElmoForTokenClassification
 from networks.lstm import LSTMConfig, LSTMForCausalLM, LSTMModel
+from networks.resnet_gn import ResNetGNBackbone, ResNetGNConfig, ResNetGNModel
 from networks.word_vectors import WordVectors, WordVectorsConfig
 
 AutoConfig.register(LSTMConfig.model_type, LSTMConfig)
@@ -35,4 +38,13 @@ AutoModelForPreTraining.register(ElmoConfig, ElmoForPreTraining)
 AutoModelForSequenceClassification.register(ElmoConfig, ElmoForSequenceClassification)
 AutoModelForTokenClassification.register(ElmoConfig, ElmoForTokenClassification)
 
-MODEL_TYPES = (LSTMConfig.model_type, WordVectorsConfig.model_type, ElmoConfig.model_type)
+AutoConfig.register(ResNetGNConfig.model_type, ResNetGNConfig)
+AutoModel.register(ResNetGNConfig, ResNetGNModel)
+AutoBackbone.register(ResNetGNConfig, ResNetGNBackbone)
+AutoConfig.register(AlexNetConfig.model_type, AlexNetConfig)
+AutoModel.register(AlexNetConfig, AlexNetModel)
+AutoBackbone.register(AlexNetConfig, AlexNetBackbone)
+
+MODEL_TYPES = tuple(
+    config.model_type for config in (LSTMConfig, WordVectorsConfig, ElmoConfig, ResNetGNConfig, AlexNetConfig)
+)
