@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engine.run.disk import alone, sha256, whole_file, whole_folder
+from engine.run.disk import alone, whole_file, whole_folder
 from engine.run.finite import strict_json
 from engine.run.folders import RUN, mark, read_finished, refuse_others
 from engine.run.recipe import data_path, read

@@ -29,7 +29,8 @@ class Detections:
 
     @staticmethod
     def join(parts: Sequence["Detections"]) -> "Detections":
-        return Detections(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Detections)))
+        names = [field.name for field in fields(Detections)]
+        return Detections(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -85,18 +86,18 @@ def compare(found: Detections, truth: Sequence[Truth]) -> Curve:
     """Compare the detections of a class with its objects, `truth` of each picture."""
     order = np.argsort(-found.scores, kind="stable")
     picture, boxes = found.picture[order], found.boxes[order]
-    best, is_close = np.zeros(len(order), np.int64), np.zeros(len(order), bool)
+    best = np.zeros(len(order), np.int64)
+    is_close, is_ignored = np.zeros(len(order), bool), np.zeros(len(order), bool)
     for number in np.unique(picture):
         here = np.flatnonzero(picture == number)
         if len(truth[number].boxes):
             shared = overlaps(boxes[here], truth[number].boxes)
             best[here], is_close[here] = shared.argmax(axis=1), shared.max(axis=1) >= LEAST
+            is_ignored[here] = is_close[here] & truth[number].difficult[best[here]]
     first = np.zeros(len(order), bool)
     close = np.flatnonzero(is_close)
     if len(close):
         first[close[np.unique(np.stack([picture[close], best[close]]), axis=1, return_index=True)[1]]] = True
-    ignored = np.array(
-        [near and bool(truth[number].difficult[which]) for number, which, near in zip(picture, best, is_close, strict=True)], bool
-    )  # fmt: skip
     objects = sum(int((~one.difficult).sum()) for one in truth)
-    return Curve(first[~ignored], order[~ignored], found.scores[order[~ignored]], objects)
+    counted = order[~is_ignored]
+    return Curve(first[~is_ignored], counted, found.scores[counted], objects)

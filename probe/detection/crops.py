@@ -11,8 +11,8 @@ CELL, BLOCK, ORIENTATIONS = 8, 2, 9  # of HOG: pixels, cells, bins of 180 degree
 
 
 def warp(pixels: Pixels, boxes: Boxes, size: int, context: int) -> Pixels:
-    """(N, size, size, 3) What is in each box, of whatever shape, with `context` pixels of the crop around it on each side
-    (Girshick et al. 2014, appendix A). What lies outside of the picture has the picture's mean colour."""
+    """(N, size, size, 3) What is in each box, of whatever shape, with `context` pixels of the crop around it on each
+    side (Girshick et al. 2014, appendix A). What lies outside of the picture has the picture's mean colour."""
     height, width = pixels.shape[:2]
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     around = sides * context / (size - 2 * context)
@@ -30,7 +30,7 @@ def warp(pixels: Pixels, boxes: Boxes, size: int, context: int) -> Pixels:
 
 
 def describe_by_hog(crops: Pixels) -> npt.NDArray[np.float32]:
-    """(N, D) Histograms of oriented gradients of crops (N, S, S, 3), all at once; each crop's are those of skimage.feature.hog.
+    """(N, D) Histograms of oriented gradients of crops (N, S, S, 3), those of skimage.feature.hog, for all at once.
 
     S is a multiple of 8. Of the three colours, at each pixel the one counts whose gradient is largest.
     """

@@ -76,7 +76,9 @@ class Detector:
     mover: Floats  # (D, C, 4)
     mover_bias: Floats  # (C, 4)
 
-    def detect(self, picture: int, features: Features, boxes: Boxes, size: tuple[int, int], move: bool) -> list[Detections]:
+    def detect(
+        self, picture: int, features: Features, boxes: Boxes, size: tuple[int, int], move: bool
+    ) -> list[Detections]:
         """The detections of each class in one picture, `size` (width, height), after non-maximum suppression."""
         values = features.astype(np.float64)
         scores = values @ self.weights + self.bias
@@ -145,8 +147,8 @@ def fit(features: Features, factor: float, positives: Numbers, negatives: Number
 
 
 def learn_moves(features: Features, factor: float, labels: Labels) -> tuple[Floats, Floats]:
-    """Weights (D, C, 4) and bias (C, 4) of ridge regressions, for features times `factor`; 0 where there is nothing to learn
-    from, so that a box stays."""
+    """Weights (D, C, 4) and bias (C, 4) of ridge regressions, for features times `factor`; 0 where there is nothing to
+    learn from, so that a box stays."""
     number = labels.overlap.shape[1]
     weights, bias = np.zeros((features.shape[1], number, 4)), np.zeros((number, 4))
     for one in range(number):

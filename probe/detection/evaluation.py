@@ -1,7 +1,7 @@
 """How well are objects detected with a model's features?  R-CNN on frozen features, scored as PASCAL VOC does.
 
-The lecture compares pretexts by what detection gains from them. There the network is trained further on the boxes;
-here it stays as it is, and linear SVMs are learnt on its features, as R-CNN does without fine-tuning (Girshick et al. 2014,
+The lecture compares pretexts by what detection gains from them. There the network is trained further on the boxes; here
+it stays as it is, and linear SVMs are learnt on its features, as R-CNN does without fine-tuning (Girshick et al. 2014,
 section 3.2): so the score tells of what pretraining has left, and a CPU suffices.
 """
 
@@ -30,8 +30,8 @@ LARGEST = 6e4  # number that 16 bits hold
 class Detection(Probe):
     """Mean average precision of VOC 2007, and of 2010, on a folder in the layout of VOC.
 
-    Features are pooled from one map of the whole picture (Fast R-CNN), or come from each box warped to a square (R-CNN),
-    which takes a hundred times as long; --model hog, which is no network, always takes squares.
+    Features are pooled from one map of the whole picture (Fast R-CNN), or come from each box warped to a square
+    (R-CNN), which takes much longer; --model hog, which is no network, always takes squares.
     """
 
     path: str  # the folder with Annotations, ImageSets and JPEGImages
@@ -39,7 +39,7 @@ class Detection(Probe):
     test: str = "val"  # and that to be scored on
     classes: tuple[str, ...] = ()  # what is detected; default: all classes of the training pictures
     features: str = "map"  # map: pooled from the whole picture's; crops: of each box, warped to a square
-    stage: int = -1  # of the trunk; -1 is the last
+    stage: str = ""  # of the model, such as stage3; default: the last one
     map_size: int = 480  # pixels of the picture's shorter side, for a map
     crop_size: int = 224  # pixels of a square
     context: int = 16  # pixels of the square around the box, on each side
@@ -85,7 +85,7 @@ class Detection(Probe):
         describe = open_features(model, untrained, seed, view)
         proposed = list(find_proposals([*training, *test], self.proposals))
         with tempfile.TemporaryFile() as file:
-            features, labels = describe_training(describe, training, proposed, classes, file)
+            features, labels = describe_training(describe, training, proposed[: len(training)], classes, file)
             detector = learn(features, labels, classes, seed)
         boxes = proposed[len(training) :]
         moved, kept = detect(detector, describe, test, boxes)
@@ -96,8 +96,13 @@ class Detection(Probe):
             blind=score([guess(training, test, name) for name in classes], test, classes),
         )  # fmt: skip
         return Found(
-            {self.test: report.metrics}, {self.test: report.baseline}, HEADLINE, {self.train: len(training), self.test: len(test)},
-            describe_page(report), draw_pictures(report), self.count_drawn_from(),
+            {self.test: report.metrics},
+            {self.test: report.baseline},
+            HEADLINE,
+            {self.train: len(training), self.test: len(test)},
+            describe_page(report),
+            draw_pictures(report),
+            self.count_drawn_from(),
         )
 
     def count_drawn_from(self) -> int:
@@ -109,7 +114,8 @@ def describe_training(
     describe: Describe, photos: Sequence[Photo], proposed: Sequence[Boxes], classes: Sequence[str], file: BinaryIO
 ) -> tuple[Features, Labels]:
     """Features (N, D), which lie in a file, and labels of the objects and of the proposals of all training pictures."""
-    boxes = [np.concatenate([photo.boxes[~photo.difficult], some]) for photo, some in zip(photos, proposed, strict=False)]
+    objects = [photo.boxes[~photo.difficult] for photo in photos]
+    boxes = [np.concatenate([mine, some]) for mine, some in zip(objects, proposed, strict=True)]
     features, end = np.empty((0, 0)), 0
     for photo, some in zip(photos, boxes, strict=True):
         found = describe(photo.load(), some)
@@ -139,4 +145,5 @@ def score(detections: Sequence[Detections], photos: Sequence[Photo], classes: Se
 
 def recalls_of(proposed: Sequence[Boxes], photos: Sequence[Photo], classes: Sequence[str]) -> dict[str, float]:
     """The share of the objects of each class, and of all (""), that a proposal overlaps by .5."""
-    return {name: recall_of(proposed, [only(photo, [name]) if name else photo for photo in photos]) for name in ("", *classes)}
+    each = {name: recall_of(proposed, [only(photo, [name]) for photo in photos]) for name in classes}
+    return {"": recall_of(proposed, photos), **each}

@@ -1,4 +1,4 @@
-"""What does somebody detect who does not look?  The boxes in which training objects most often are, in every picture."""
+"""What does somebody detect who does not look?  In every picture the boxes where training objects are most often."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,8 @@ UNITS = 1_000  # places along a side
 
 
 def guess(training: Sequence[Photo], test: Sequence[Photo], name: str) -> Detections:
-    """The same detections of a class in each test picture. The score of a box, in parts of the picture's sides, is the share
-    of the training pictures that have an object there."""
+    """The same detections of a class in each test picture, in parts of its sides. The score of a box is the share of
+    the training pictures that have an object there."""
     places, scores = find_places(training, name)
     stay = suppress(places, scores, SUPPRESSED)[:MOST_DETECTIONS]
     sizes = np.array([[photo.width, photo.height] * 2 for photo in test], float)

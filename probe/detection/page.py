@@ -1,4 +1,4 @@
-"""What came out, for a person?  A table of classes, curves of precision and recall, and pictures with the detections."""
+"""What came out, for a person?  A table of classes, curves of precision and recall, pictures with the detections."""
 
 import math
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ MARKS = {  # on the sheet: colour, style of the line
     "hit": ("#2fb344", "-"), "false": ("#e8364f", "--"), "missed object": ("#ffd43b", ":"), "object": ("#ffffff", "-"),
 }  # fmt: skip
 RULES = (
-    "A detection is a hit where it overlaps an object of its class by an IoU of .5 or more; a second one of the same object "
-    "is false. Difficult objects count neither way. 2007: the mean over eleven recalls; 2010: the area. The mean is over all "
-    "classes, and a class without objects or without detections has 0."
+    "A detection is a hit where it overlaps an object of its class by an IoU of .5 or more; a second one of the same "
+    "object is false. Difficult objects count neither way. AP of 2007: the mean precision at eleven recalls; of 2010: "
+    "the area. The mean is over all classes; a class without detections, or without objects to be found, has 0."
 )
 
 
@@ -72,26 +72,29 @@ def means(curves: Sequence[Curve]) -> dict[str, float]:
 
 def describe_page(report: Report) -> str:
     """Markdown."""
-    metrics, baseline = report.metrics, report.baseline
+    metrics, shown = report.metrics, min(SHOWN, len(report.test))
     lines = [
         f"# Detection with {report.model}", "",
-        f"Mean average precision **{metrics[HEADLINE]:.1%}** (VOC 2007; of 2010 {metrics['map_voc10']:.1%}; without box "
-        f"regression {metrics['map_without_regression']:.1%}). Without a look at the pictures: {baseline[HEADLINE]:.1%}.", "",
-        f"{report.recalls['']:.1%} of the objects are overlapped by one of {report.proposals} proposals by .5: more cannot be "
-        "found, but by box regression.", "",
-        "| class | objects in training | in test | proposed | AP 2007 | AP 2010 | without box regression | without a look |",
+        f"Mean average precision **{metrics[HEADLINE]:.1%}** (VOC 2007), {metrics['map_voc10']:.1%} (VOC 2010), and "
+        f"{metrics['map_without_regression']:.1%} without box regression (2007). Who does not look, and "
+        f"detects where training objects are most often, has {report.baseline[HEADLINE]:.1%}.", "",
+        f"Of the objects {report.recalls['']:.1%} are overlapped by one of {report.proposals} proposals with an IoU of "
+        ".5. The others can be found only where box regression moves a box so far.", "",
+        "| class | training objects | test objects | proposed | AP 2007 | AP 2010 | boxes not moved | not looked |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
     for number, name in enumerate(report.classes):
         curve, unmoved, blind = report.curves[number], report.unmoved[number], report.blind[number]
         learnt = sum(int((photo.of(name) & ~photo.difficult).sum()) for photo in report.training)
         lines.append(
-            f"| {name} | {learnt:,} | {curve.objects:,} | {report.recalls[name]:.1%} | {curve.voc07:.1%} | {curve.voc10:.1%} "
-            f"| {unmoved.voc07:.1%} | {blind.voc07:.1%} |"
+            f"| {name} | {learnt:,} | {curve.objects:,} | {report.recalls[name]:.1%} | {curve.voc07:.1%} "
+            f"| {curve.voc10:.1%} | {unmoved.voc07:.1%} | {blind.voc07:.1%} |"
         )
-    lines += ["", RULES, "", *list_remarks(report)]
-    lines += ["![Precision and recall](curves.png)", "", f"The first {min(SHOWN, len(report.test))} test pictures, with the "
-              "detections above the score that has the best F1 of each class:", "", "![Detections](detections.png)"]  # fmt: skip
+    lines += [
+        "", RULES, "", *list_remarks(report), "![Precision and recall](curves.png)", "",
+        f"The first {shown} test pictures, with the detections of each class down to the score where its F1 is best:",
+        "", "![Detections](detections.png)",
+    ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
@@ -103,8 +106,9 @@ def list_remarks(report: Report) -> list[str]:
                      f"{1 - len(absent) / len(report.classes):.1%}.")  # fmt: skip
     clipped = [photo for photo in (*report.training, *report.test) if photo.clipped]
     if clipped:
-        found.append(f"{sum(photo.clipped for photo in clipped):,} boxes reached over the edge of their picture and were cut "
-                     f"off, such as in {clipped[0].annotation.name}.")  # fmt: skip
+        number = sum(photo.clipped for photo in clipped)
+        found.append(f"{number:,} boxes reached over the edge of their picture and were cut off, such as in "
+                     f"{clipped[0].annotation.name}.")  # fmt: skip
     return [line for one in found for line in (one, "")]
 
 
@@ -125,8 +129,9 @@ def plot_curves(report: Report) -> Figure:
     for number, name in enumerate(report.classes):
         axis: Axes = axes.flat[number]
         axis.set_title(f"{name}, AP {report.curves[number].voc07:.1%}")
-        for curve, label, style in ((report.curves[number], "model", "-"), (report.blind[number], "without a look", "--")):
-            axis.plot(curve.recall, curve.precision, style, label=label, color="#2f80d8" if style == "-" else "#c06a3a", linewidth=1.4)
+        model, blind = report.curves[number], report.blind[number]
+        axis.plot(model.recall, model.precision, color="#2f80d8", label="model")
+        axis.plot(blind.recall, blind.precision, "--", color="#c06a3a", label="not looked")
         axis.axvline(report.recalls[name], color="#808790", linestyle=":", label="proposals' recall")
         axis.set(xlim=(0, 1.02), ylim=(0, 1.02))
         axis.spines[["top", "right"]].set_visible(False)
@@ -168,10 +173,11 @@ def draw_class(axis: Axes, found: Detections, curve: Curve, number: int, photo: 
     is_found = np.zeros(len(objects), bool)
     if len(objects):
         is_found[overlaps(hits, objects).argmax(axis=1)] = True
-    for boxes, kind in ((objects[is_found], "object"), (objects[~is_found], "missed object"), (hits, "hit"), (false, "false")):
+    kinds = {"object": objects[is_found], "missed object": objects[~is_found], "hit": hits, "false": false}
+    for kind, boxes in kinds.items():
         colour, style = MARKS[kind]
         for x0, y0, x1, y1 in boxes.tolist():
             axis.add_patch(Rectangle((x0 - 1.5, y0 - 1.5), x1 - x0 + 1, y1 - y0 + 1, fill=False, edgecolor=colour,
                                      linestyle=style, linewidth=1 if kind == "object" else 2))  # fmt: skip
-            if kind != "object":
+            if boxes is hits or boxes is false:
                 axis.text(x0, y0 - 3, name, fontsize=6, color=colour, clip_on=True)

@@ -1,7 +1,7 @@
 """What does a map of features say about a box?  RoI pooling: the mean over each part of the box.
 
-Fast R-CNN (Girshick 2015, section 2.1) takes the largest value of each part, a part being whole cells of the map. Here it
-is the mean, and a part has its share of each cell that it touches, so a box of half a cell does too.
+Fast R-CNN (Girshick 2015, section 2.1) takes the largest value of each part, a part being whole cells of the map. Here
+it is the mean, and a part has its share of each cell that it touches, so it may be smaller than a cell.
 """
 
 import torch
@@ -31,11 +31,14 @@ def cut(start: Tensor, end: Tensor, bins: int, length: int) -> Tensor:
     """(N, bins + 1) The edges of equal parts of a side from start to end (N,), inside of 0 .. length."""
     start = start.clamp(0, length - LEAST)
     end = torch.maximum(end.clamp(max=length), start + LEAST)
-    return start[:, None] + (end - start)[:, None] * torch.linspace(0, 1, bins + 1, dtype=start.dtype, device=start.device)
+    return start[:, None] + (end - start)[:, None] * torch.linspace(
+        0, 1, bins + 1, dtype=start.dtype, device=start.device
+    )
 
 
 def sums_to(table: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """(..., C) The sum of all that is above y and left of x, which broadcast: `table` (H + 1, W + 1, C) at whole numbers."""
+    """(..., C) The sum of all that is above y and left of x, which broadcast; `table` (H + 1, W + 1, C) has that of
+    whole numbers."""
     row, column = y.long().clamp(max=table.shape[0] - 2), x.long().clamp(max=table.shape[1] - 2)
     down, right = (y - row)[..., None], (x - column)[..., None]
     above = table[row, column] * (1 - right) + table[row, column + 1] * right

@@ -117,8 +117,8 @@ def list_neighbours(segments: Numbers) -> tuple[Numbers, Numbers]:
 def liken(boxes: Floats, colours: Floats, pixels: int, here: Numbers, there: Numbers) -> Floats:
     """How alike two segments are: in colour, and in that the box around both is a small part of the picture.
 
-    The paper's terms for size and fill, 1 - (a + b) / pixels and 1 - (box - a - b) / pixels, add up to the latter (Uijlings
-    et al. 2013, section 3.2.2); texture is left out.
+    The paper's terms for size and fill, 1 - (a + b) / pixels and 1 - (box - a - b) / pixels, add up to the latter
+    (Uijlings et al. 2013, section 3.2.2); texture is left out.
     """
     around = unite(boxes[here], boxes[there])
     box = (around[..., 2] - around[..., 0]) * (around[..., 3] - around[..., 1])
@@ -127,9 +127,7 @@ def liken(boxes: Floats, colours: Floats, pixels: int, here: Numbers, there: Num
 
 def unite(one: Floats, other: Floats) -> Floats:
     """(..., 4) The edges around both."""
-    return np.concatenate(
-        [np.minimum(one[..., :2], other[..., :2]), np.maximum(one[..., 2:], other[..., 2:])], axis=-1
-    )
+    return np.concatenate([np.minimum(one[..., :2], other[..., :2]), np.maximum(one[..., 2:], other[..., 2:])], axis=-1)
 
 
 def recall_of(proposals: Sequence[Boxes], photos: Sequence[Photo], least: float = 0.5) -> float:

@@ -1,8 +1,8 @@
 """Which pictures are there, and which objects are boxed in them?  Any folder in the layout of PASCAL VOC.
 
-    FOLDER/ImageSets/Main/train.txt      names of pictures, one a line
-    FOLDER/JPEGImages/NAME.jpg
-    FOLDER/Annotations/NAME.xml          objects: name, bndbox, difficult
+FOLDER/ImageSets/Main/train.txt      names of pictures, one a line
+FOLDER/JPEGImages/NAME.jpg
+FOLDER/Annotations/NAME.xml          objects: name, bndbox, difficult
 """
 
 import difflib
@@ -99,8 +99,8 @@ def read_photo(folder: Path, name: str, named_in: Path) -> Photo:
     said = [root.findtext(f"size/{side}") for side in ("width", "height")]
     if None not in said and [text.strip() for text in said if text] != [str(width), str(height)]:
         raise ValueError(
-            f"{annotation} says that its picture has {said[0]} x {said[1]} pixels, and {picture} has {width} x {height}: "
-            "the boxes would not fit; give the picture that was annotated"
+            f"{annotation} says that its picture has {said[0]} x {said[1]} pixels, and {picture} has {width} x "
+            f"{height}; boxes would be wrong: put back the picture that was annotated"
         )
     return read_objects(root, annotation, picture, width, height)
 
@@ -117,7 +117,9 @@ def read_objects(root: xml.Element, annotation: Path, picture: Path, width: int,
             raise ValueError(f"{where} ({name}): xmin {box[0]:g}, xmax {box[2]:g}, ymin {box[1]:g}, ymax {box[3]:g}; "
                              "the smaller number must come first")  # fmt: skip
         if box[2] < 0 or box[3] < 0 or box[0] > width or box[1] > height:
-            raise ValueError(f"{where} ({name}): its box {box} lies outside of the picture of {width} x {height} pixels")
+            raise ValueError(
+                f"{where} ({name}): its box {box} lies outside of the picture of {width} x {height} pixels"
+            )
         classes.append(name)
         boxes.append(box)
         difficult.append((found.findtext("difficult") or "0").strip() not in ("0", ""))
@@ -150,18 +152,22 @@ def choose_classes(
     """
     shown = {name for photo in training for name in np.array(photo.classes)[~photo.difficult]}
     if not shown:
-        raise ValueError(f"no object is boxed in the {len(training)} training pictures, such as {training[0].annotation}")
+        raise ValueError(
+            f"no object is boxed in the {len(training)} training pictures, such as {training[0].annotation}"
+        )
     for name in asked:
         if name not in shown:
             near = difflib.get_close_matches(name, shown, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"classes has {name!r}, which no training picture has{hint} (they have: {', '.join(sorted(shown))})")
+            raise ValueError(
+                f"classes has {name!r}, which no training picture has{hint} (they have: {', '.join(sorted(shown))})"
+            )
     if not asked:
         for photo in test:
             if strange := set(photo.classes) - shown:
                 raise ValueError(
-                    f"{photo.annotation} has the class {min(strange)!r}, which no training picture has; to leave it out, "
-                    f"name the others: classes: [{', '.join(sorted(shown))}]"
+                    f"{photo.annotation} has the class {min(strange)!r}, which no training picture has; to leave it "
+                    f"out, name the others: --probes.0.classes {' '.join(sorted(shown))}"
                 )
     classes = tuple(asked or sorted(shown))
     return classes, [only(photo, classes) for photo in training], [only(photo, classes) for photo in test]
