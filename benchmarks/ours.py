@@ -54,7 +54,7 @@ def assembled(
         Objective.from_section(section["name"])(**section), Optimizer(learning_rate=setting.lr, eps=1e-8),
         Schedule(WARMUP), plan, tokenizer="sample", max_eval_samples=evaluated,
     )  # fmt: skip
-    with open_corpus(recipe.corpus, text, recipe.seed, folder, accelerator) as corpus:
+    with open_corpus(recipe.text, text, recipe.seed, folder, accelerator) as corpus:
         yield recipe, text, assemble(recipe, text, corpus, build_model(recipe, text), accelerator)
 
 

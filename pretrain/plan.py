@@ -139,7 +139,7 @@ def work(recipe: PretrainRecipe, stages: list[Stage], steps: int | None) -> dict
     """What is learnt from. `tokens` are positions: padding, of which there is little, is among them."""
     examples = steps and steps * recipe.plan.global_batch_size
     tokens = examples and round(examples * mean(stages, [float(stage.phase.size) for stage in stages]))
-    held = corpus_tokens(recipe.corpus.sources)
+    held = corpus_tokens(recipe.text.sources)
     return {
         "steps": steps,
         "examples": examples,
@@ -229,10 +229,10 @@ def hours_and_dollars(
 
 def on_disk(recipe: PretrainRecipe, memory: Memory, model: int, vocabulary: int) -> dict[str, Any]:
     """The prepared corpus (None where it is not known), each state, how many there are at once, and the model."""
-    held = corpus_tokens(recipe.corpus.sources)
+    held = corpus_tokens(recipe.text.sources)
     id_bytes = 2 if vocabulary <= 1 << 16 else 4
     store = (
-        0 if recipe.corpus.mode == "stream" else held and round(held * (id_bytes + 8 / SENTENCE))
+        0 if recipe.text.mode == "stream" else held and round(held * (id_bytes + 8 / SENTENCE))
     )  # an offset a sentence
     states = (recipe.plan.save_total_limit if recipe.plan.save_steps else 0) + 1  # one more while it is written
     return {"store": store, "state": memory.state, "states": states, "model": model}

@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from corpus.text.store import Store, home_of, locked, origin_of
+from corpus.files import locked
+from corpus.text.store import Store, home_of, origin_of
 from engine.run.folders import STORE, refuse_inside
 from engine.run.options import read_own_options
 from engine.run.recipe import check_least, read
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> None:
     if options.workers < 1 and options.workers != -1:
         raise ValueError(f"--workers is {options.workers}; it must be 1 or more, or -1 for one a core")
     recipe = read(PretrainRecipe, recipe_argv, PROG, "recipes/pretrain/bert-mini.yaml --tasks 8")
-    corpus, tokenizer = recipe.corpus, load_tokenizer(recipe.tokenizer_source, recipe.tokenizer_revision)
+    corpus, tokenizer = recipe.text, load_tokenizer(recipe.tokenizer_source, recipe.tokenizer_revision)
     if corpus.mode == "stream":
         raise ValueError("corpus.mode is stream: such a corpus is read while training, and there is nothing to prepare")
     for line in check_amount(recipe, tokenizer.backend_tokenizer):

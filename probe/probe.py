@@ -4,7 +4,7 @@ import difflib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from engine.run.disk import sha256
@@ -12,8 +12,14 @@ from engine.run.recipe import data_path
 
 Scores = dict[str, dict[str, float]]  # split -> metric -> fraction, -1 to 1
 
-ROOM = {"similarity": "probe.similarity", "analogies": "probe.similarity", "neighbours": "probe.neighbours",
-        "detection": "probe.detection.evaluation"}  # fmt: skip
+ROOM = {
+    "similarity": "probe.similarity",
+    "analogies": "probe.similarity",
+    "neighbours": "probe.neighbours",
+    "knn": "probe.knn",
+    "linear": "probe.linear",
+    "detection": "probe.detection.evaluation",
+}
 
 
 @dataclass(frozen=True)
@@ -64,13 +70,15 @@ class Probe(ABC):
         """The files that it reads: other contents, another result."""
         return ()
 
+    @property
     def stamps(self) -> dict[str, str]:
-        """What it reads, and a checksum of each. Errors: FileNotFoundError."""
+        """A hash of what it reads, by name."""
         return {name: sha256(data_path(name)) for name in self.files}
 
-    def has_weights(self, model: str) -> bool:
-        """Whether a model has weights, so that the same without a training can be asked as well."""
-        return True
+    @property
+    def beside(self) -> Sequence[str]:
+        """What it is asked of beside models, such as the pictures' own pixels."""
+        return ()
 
     @abstractmethod
     def ask(self, model: str, untrained: bool, seed: int) -> Found:
@@ -85,4 +93,4 @@ def label_of(path: str) -> str:
 
 def plain(probe: Probe) -> dict[str, Any]:
     """The probe's settings as plain values."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(probe).items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(probe).items()}

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -75,20 +76,21 @@ class Job:
 
 
 def list_jobs(recipe: ProbeRecipe, folder: Path) -> list[Job]:
-    """Every job of a recipe: a trained model once, untrained ones with each seed. Errors: FileNotFoundError."""
+    """Every job of a recipe: a trained model once, untrained ones with each seed, what is asked beside them once.
+    Errors: FileNotFoundError."""
+    kinds = [(recipe.seeds[0], False), *((seed, True) for seed in recipe.seeds if recipe.untrained)]
+    stamps = [one.stamps for one in recipe.probes]
+    beside = [name for one in recipe.probes for name in one.beside]
     found = []
-    for model in recipe.model:
-        label, stamp = label_of(model), stamp_of(model)
-        for one in recipe.probes:
-            files = one.stamps()
-            untrained = recipe.seeds if recipe.untrained and one.has_weights(model) else ()
-            kinds = [(recipe.seeds[0], False), *((seed, True) for seed in untrained)]
-            for seed, is_untrained in kinds:
-                about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed,
-                         "untrained": is_untrained}  # fmt: skip
-                digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
-                place = folder / one.task.replace("/", "-") / f"{label.replace('/', '-')}-{digest}" / f"seed-{seed}"
-                found.append(Job(one, model, label, seed, is_untrained, about, place))
+    for model, (seed, untrained) in product(dict.fromkeys([*beside, *recipe.model]), kinds):
+        label, stamp = label_of(model), [model] if model in beside else stamp_of(model)
+        for one, files in zip(recipe.probes, stamps, strict=True):
+            if model in beside and (untrained or model not in one.beside):
+                continue
+            about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed, "untrained": untrained}
+            digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
+            place = folder / one.task.replace("/", "-") / f"{label.replace('/', '-')}-{digest}" / f"seed-{seed}"
+            found.append(Job(one, model, label, seed, untrained, about, place))
     return found
 
 
@@ -164,10 +166,9 @@ def show(lines: list[dict[str, Any]]) -> None:
         system = line["label"] + ", untrained" * (line["init"] == "random")
         for scores, blind in zip(line["metrics"].values(), line["majority"].values(), strict=True):
             for name in [name for name in scores if not name.endswith("coverage")]:
-                row = rows.setdefault((line["task"].partition("/")[2], name), {})
+                row = rows.setdefault((line["task"], name), {})
                 row["blind"] = [blind[name]] if name in blind else []
-                covered = scores.get(f"{name}_coverage", scores.get("coverage"))
-                row.setdefault("coverage", []).extend([] if covered is None else [covered])
+                row.setdefault("coverage", []).append(scores.get(f"{name}_coverage", scores.get("coverage", 1.0)))
                 row.setdefault(system, []).append(scores[name])
     table = Table("probe", "score", "coverage", "blind", *systems)
     for (task, name), row in rows.items():

@@ -26,7 +26,9 @@ class Text(Medium):
     tokenizer: PreTrainedTokenizerFast | None = None
     stamp: str = ""  # of the tokenizer: tokenizer.load.tokenizer_hash
 
+    section: ClassVar = "corpus"
     unit: ClassVar = "tokens"
+    size_unit: ClassVar = "tokens"
     processor_name: ClassVar = "tokenizer"
     advice: ClassVar = "prepare the corpus first (corpus.mode: store, cloze prepare)"
     limits: ClassVar = (

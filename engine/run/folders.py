@@ -42,7 +42,8 @@ def kind_of(folder: Path) -> str:
         return marked[0]
     if (folder / "tokenizer").is_dir() and (folder / "report.json").is_file():
         return TOKENIZER
-    if (folder / "train/manifest.json").is_file() and (folder / "held_out").is_dir():
+    is_text = (folder / "train/manifest.json").is_file() and (folder / "held_out").is_dir()
+    if is_text or (folder / "pictures/manifest.json").is_file():
         return STORE
     if (folder / "steps.json").is_file() and (folder / "wordpiece").is_dir():
         return DEMO

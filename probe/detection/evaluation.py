@@ -31,7 +31,7 @@ class Detection(Probe):
     """Mean average precision of VOC 2007, and of 2010, on a folder in the layout of VOC.
 
     Features are pooled from one map of the whole picture (Fast R-CNN), or come from each box warped to a square
-    (R-CNN), which takes much longer; --model hog, which is no network, always takes squares.
+    (R-CNN), which takes much longer. HOG, which is no network, is asked beside the models, and takes squares.
     """
 
     path: str  # the folder with Annotations, ImageSets and JPEGImages
@@ -63,12 +63,14 @@ class Detection(Probe):
         part = f"-first-{self.max_test_pictures}" if self.max_test_pictures else ""
         return f"detection/{label_of(self.path)}{part}"
 
+    @property
     def stamps(self) -> dict[str, str]:
         training, test = self.read()
         return {f"{self.path} {self.train}": hash_of(training), f"{self.path} {self.test}": hash_of(test)}
 
-    def has_weights(self, model: str) -> bool:
-        return model != HOG
+    @property
+    def beside(self) -> tuple[str, ...]:
+        return (HOG,)
 
     def read(self) -> tuple[list[Photo], list[Photo]]:
         """Training and test pictures. Errors: as for `read_voc`."""

@@ -14,6 +14,10 @@ import yaml
 from transformers import PreTrainedModel
 
 import pretrain.objectives
+from corpus.images.chapters import StoredChapters
+from corpus.images.medium import Images
+from corpus.images.source import PictureSource
+from corpus.images.store import prepare as prepare_pictures
 from corpus.medium import Medium
 from corpus.text.chapters import StoredText
 from corpus.text.medium import Text
@@ -29,7 +33,8 @@ from tokenizer.load import load_tokenizer
 NAMES = [module.name for module in pkgutil.iter_modules(pretrain.objectives.__path__)]
 SIZE = 32
 SMALL: dict[type[Medium], dict[str, Any]] = {  # by medium: what every model on it understands
-    Text: {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": SIZE}
+    Text: {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": SIZE},
+    Images: {},
 }
 OWN: dict[str, dict[str, Any]] = {  # by objective: what its model has in place of that
     "elmo": {"projection_size": 16, "cell_size": 24, "filters": [[1, 8], [3, 8]], "max_characters": 16},
@@ -62,7 +67,11 @@ def open_medium(corpus, both_tokens, tmp_path_factory) -> Callable[[type[Medium]
     """A medium of each kind, and chapters of it."""
     tokenizer, stores = load_tokenizer(both_tokens), tmp_path_factory.mktemp("stores")
     store, _ = prepare([Source("text", str(corpus))], tokenizer, "hash", stores, 0.1, processes=1)
-    made: dict[Any, Any] = {Text: (Text.of(tokenizer, "hash"), StoredText(store, 0, store.num_tokens))}
+    pictures = prepare_pictures([PictureSource("photos")], stores, 0.1, decoded_side=96)
+    made: dict[Any, Any] = {
+        Text: (Text.of(tokenizer, "hash"), StoredText(store, 0, store.num_tokens)),
+        Images: (Images(), StoredChapters(pictures, pictures.train, seed=0, chapter_images=100)),
+    }
     return lambda kind: made[kind]
 
 
@@ -182,6 +191,9 @@ def recipe(objective, model, write_recipe, both_tokens, tmp_path) -> Path:
     content = yaml.safe_load(path.read_text())
     rates = {key for key, value in model.config.to_dict().items() if "drop" in key and isinstance(value, float)}
     content["model"] = {**small(objective), **dict.fromkeys(rates, 0.0)}
+    if objective.medium is not Text:
+        del content["corpus"], content["tokenizer"]  # images are those that installed packages bring
+        content["objective"] = {"name": objective.name, objective.size_key: SIZE}
     path.write_text(yaml.safe_dump(content))
     return path
 
