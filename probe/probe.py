@@ -3,7 +3,7 @@
 import difflib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ ROOM = {
     "neighbours": "probe.neighbours",
     "knn": "probe.knn",
     "linear": "probe.linear",
+    "detection": "probe.detection.evaluation",
 }
 
 
@@ -34,6 +35,8 @@ class Found:
     headline: str = ""
     sizes: dict[str, int] = field(default_factory=dict)  # questions, by split
     page: str = ""  # in Markdown, for a person
+    pictures: Mapping[str, bytes] = field(default_factory=dict)  # PNG files that the page shows, by name
+    drawn_from: int = 0  # rows that those of the first size are a part of; 0: they are all
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,6 +121,8 @@ def do(job: Job, again: bool) -> None:
     with whole_folder(job.folder) as aside:
         if found.page:
             (aside / "page.md").write_text(found.page, encoding="utf-8")
+        for name, content in found.pictures.items():
+            (aside / name).write_bytes(content)
         whole_file(aside / "finished.json", strict_json(line, indent=1).encode())
     value = f"{found.headline} {line['headline']['value']:.4f}" if found.headline else str(job.folder / "page.md")
     print(f"{job.words}: {value}", flush=True)
@@ -134,6 +136,7 @@ def line_of(job: Job, found: Found, seconds: float) -> dict[str, Any]:
         "task": job.probe.task, "label": job.label, "init": "random" if job.untrained else "pretrained",
         "seed": job.seed, "model": job.model, "metrics": found.metrics, "majority": found.baseline,
         "headline": {"name": found.headline, "value": value}, "hyperparameters": plain(job.probe), "sizes": found.sizes,
+        "drawn_from": found.drawn_from,
         "rows": job.stamp["files"], "seconds": round(seconds, 2), "peak_rss_mb": round(peak_rss_mb()),
         "precision": "fp32", "processes": 1, "data": ", ".join(job.stamp["files"]), "commit": commit() or "unknown",
         "hardware": hardware(),
