@@ -25,8 +25,7 @@ from engine.run.finite import strict_json
 from engine.run.folders import RUN, mark, read_finished, refuse_others
 from engine.run.recipe import data_path, read
 from engine.run.runtime import commit, hardware, peak_rss_mb, program, speak_plainly
-from engine.run.saved import located
-from probe.probe import Found, Probe, plain
+from probe.probe import Found, Probe, plain, stamp_of
 from probe.recipe import ProbeRecipe
 
 RUNS = Path("runs")
@@ -53,6 +52,7 @@ def probe(recipe: ProbeRecipe) -> list[dict[str, Any]]:
         for job in jobs:
             do(job, recipe.overwrite)
         lines = write_results(folder)
+        write_pages(folder, recipe)
     show([line for line in lines if line["job"] in {str(job.folder.relative_to(folder)) for job in jobs}])
     return lines
 
@@ -75,13 +75,15 @@ class Job:
 
 
 def list_jobs(recipe: ProbeRecipe, folder: Path) -> list[Job]:
-    """Every job of a recipe: a trained model once, untrained ones with each seed. Errors: FileNotFoundError."""
+    """Every job of a recipe: a trained model once, or, if the probe itself is trained, with each seed; untrained ones
+    with each seed. Errors: FileNotFoundError."""
     found = []
     for model in recipe.model:
         label, stamp = label_of(model), stamp_of(model)
         for one in recipe.probes:
             files = {name: sha256(data_path(name)) for name in one.files}
-            kinds = [(recipe.seeds[0], False), *((seed, True) for seed in recipe.seeds if recipe.untrained)]
+            trained = recipe.seeds if one.trains else recipe.seeds[:1]
+            kinds = [*((seed, False) for seed in trained), *((seed, True) for seed in recipe.seeds if recipe.untrained)]
             for seed, untrained in kinds:
                 about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed, "untrained": untrained}
                 digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
@@ -96,16 +98,6 @@ def label_of(model: str) -> str:
     return "/".join(parts[-2:]).removesuffix(".txt") or model
 
 
-def stamp_of(model: str) -> list[Any]:
-    """What a model consists of: the names, sizes and times of its files; of the Hub, its name."""
-    try:
-        place = data_path(model)
-    except FileNotFoundError:
-        return [located(model)]
-    files = [place] if place.is_file() else sorted(path for path in Path(located(model)).iterdir() if path.is_file())
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-
-
 def do(job: Job, again: bool) -> None:
     """Ask, and leave the answer in the job's folder."""
     if read_finished(job.folder) and not again:
@@ -117,6 +109,8 @@ def do(job: Job, again: bool) -> None:
     with whole_folder(job.folder) as aside:
         if found.page:
             (aside / "page.md").write_text(found.page, encoding="utf-8")
+        if found.details:
+            whole_file(aside / "details.json", strict_json(found.details).encode())
         whole_file(aside / "finished.json", strict_json(line, indent=1).encode())
     value = f"{found.headline} {line['headline']['value']:.4f}" if found.headline else str(job.folder / "page.md")
     print(f"{job.words}: {value}", flush=True)
@@ -142,6 +136,17 @@ def write_results(folder: Path) -> list[dict[str, Any]]:
              if line["headline"]["value"] is not None]  # fmt: skip
     whole_file(folder / "results.jsonl", "".join(strict_json(line) + "\n" for line in lines).encode())
     return lines
+
+
+def write_pages(folder: Path, recipe: ProbeRecipe) -> None:
+    """The pages on all finished jobs of each kind of probe that the recipe has."""
+    for name, kind in {probe.name: type(probe) for probe in recipe.probes}.items():
+        jobs = [(line, json.loads((path.parent / "details.json").read_text(encoding="utf-8")))
+                for path, line in list_finished(folder)
+                if line["hyperparameters"]["name"] == name and (path.parent / "details.json").is_file()]  # fmt: skip
+        for file, page in kind.make_pages(jobs).items():
+            whole_file(folder / file, page.encode())
+            print(f"page: {folder / file}", flush=True)
 
 
 def list_finished(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
