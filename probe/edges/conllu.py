@@ -1,8 +1,8 @@
 """What is annotated in this treebank?  CoNLL-U files, plain or gzip, as sentences with their parts of speech,
 dependencies and mentions.
 
-The words are the syntactic ones: those with a whole number (1, 2). A multiword token (1-2, such as "don't") says how they
-are written, and an empty node (1.1) is no word. The text is put together again from how they are written and
+The words are the syntactic ones: those with a whole number (1, 2). A multiword token (1-2, such as "don't") says how
+they are written, and an empty node (1.1) is no word. The text is put together again from how they are written and
 SpaceAfter=No, so that a model reads it as its author wrote it.
 """
 
@@ -96,8 +96,8 @@ def read_sentence(path: Path, document: str, lines: list[Line], mentions: Mentio
         if bounds := RANGE.fullmatch(columns[0]):
             first, last_of_range = int(bounds[1]), int(bounds[2])
             if first != len(found.words) + 1 or last_of_range <= first:
-                raise ValueError(f"{where}: the multiword token {columns[0]} must stand before the word {first} and hold "
-                                 "two or more")  # fmt: skip
+                raise ValueError(f"{where}: the multiword token {columns[0]} must stand before the word {first}, and "
+                                 "hold two words or more")  # fmt: skip
             range_begin = write(found, columns[1], misc)
             continue
         read_word(found, columns, len(lines), where)
@@ -107,9 +107,9 @@ def read_sentence(path: Path, document: str, lines: list[Line], mentions: Mentio
             begin = write(found, columns[1], misc)
             found.places.append((begin, begin + len(columns[1])))
         mentions.read(misc, len(found.words) - 1, where)
-    if len(found.words) < max([last_of_range, *found.heads]):
-        raise ValueError(f"{path}, line {found.line}: this sentence has {len(found.words)} words; a head or a multiword "
-                         f"token speaks of word {max([last_of_range, *found.heads])}")  # fmt: skip
+    if len(found.words) < (most := max([last_of_range, *found.heads])):
+        raise ValueError(f"{path}, line {found.line}: this sentence has {len(found.words)} words; a HEAD or a "
+                         f"multiword token speaks of word {most}")  # fmt: skip
     found.text = found.text.rstrip(" ")
     found.mentions = mentions.end_sentence()
     return found

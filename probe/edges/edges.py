@@ -1,8 +1,8 @@
 """At which layer does an encoder know parts of speech, and at which coreference?  Edge probing (Tenney et al. 2019).
 
-"BERT Rediscovers the Classical NLP Pipeline", arXiv 1905.05950, after arXiv 1905.06316. One probe for each cumulative mix
-of the layers 0..l, and one that learns the control task from all layers, trained side by side; nothing of the encoder is
-trained.
+"BERT Rediscovers the Classical NLP Pipeline", arXiv 1905.05950, after arXiv 1905.06316. One probe for each cumulative
+mix of the layers 0..l, and one that learns the control task from all layers, trained side by side; nothing of the
+encoder is trained.
 """
 
 from collections.abc import Sequence
@@ -48,8 +48,10 @@ class Edges(Probe):
         check_least(self, 0, "max_sentences", "max_eval_sentences", "dropout")
         check_least(self, 1, "hidden_size", "batch_size", "eval_steps", "lr_patience", "patience", "max_steps")
         if not 0 < self.learning_rate < 1 or self.dropout >= 1:
-            raise ValueError(f"learning_rate is {self.learning_rate} and dropout {self.dropout}; both are below 1, and the "
-                             "rate is above 0")  # fmt: skip
+            raise ValueError(
+                f"learning_rate is {self.learning_rate} and dropout {self.dropout}; both must be below 1, and the "
+                "learning rate above 0"
+            )
 
     @property
     def task(self) -> str:

@@ -1,8 +1,8 @@
 """What is asked of a span, or of two?  Five tasks of edge probing, and what is reached without any encoder.
 
-As Tenney et al. 2019 (arXiv 1905.06316) have them, but for this: parts of speech are universal ones (17); entities are
-all mentions that GUM marks, pronouns and nested ones too; coreference has the single label "coreferent", so its F1 is that
-of finding the coreferent pairs, where the paper also counts pairs that are rightly said not to be.
+As Tenney et al. 2019 (arXiv 1905.06316) have them, but for this: parts of speech are the universal ones (17); entities
+are all mentions that GUM marks, pronouns and nested ones too; coreference has the single label "coreferent", so its F1
+is that of finding the coreferent pairs, where the paper also counts the pairs that are rightly said not to be.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def list_dependencies(sentence: Sentence) -> list[Example]:
 
 
 def list_constituents(sentence: Sentence) -> list[Example]:
-    """Each phrase of two words or one: its kind. Phrases of the same words are one example with several labels."""
+    """Each phrase: its kind. Phrases of the same words are one example with several labels."""
     return merge((span, label) for *span, label in sentence.constituents)
 
 
@@ -51,8 +51,8 @@ def list_entities(sentence: Sentence) -> list[Example]:
 
 
 def list_coreference(sentence: Sentence) -> list[Example]:
-    """Each pair of mentions of a sentence: whether they speak of the same entity. The pairs that do not are the negative
-    examples, all of them, as in the paper."""
+    """Each pair of mentions of a sentence: whether they speak of the same entity. All pairs that do not are negative
+    examples, as in the paper."""
     return [
         Example(
             ((one.begin, one.end), (other.begin, other.end)), frozenset(["coreferent"] * (one.entity == other.entity))
@@ -144,8 +144,8 @@ def keys_of(words: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def control_labels(train: Asked, asked: Asked, seed: int) -> list[Labels]:
-    """The labels of the control task (Hewitt and Liang 2019, arXiv 1909.03368): random ones for each word type, that in
-    which the first span ends, drawn from the labels of the training examples. Who reaches them has learnt words by heart."""
+    """The labels of the control task (Hewitt and Liang 2019, arXiv 1909.03368): random ones for each word type, the last
+    word of the first span, drawn from the labels of the training examples. A probe can only learn them by heart."""
     counts = sorted(Counter(train.labels).items(), key=lambda pair: (-pair[1], sorted(pair[0])))
     shares = np.cumsum([count for _, count in counts]) / len(train.labels)
     ends = [words[0].rsplit(" ", 1)[-1] for words in asked.words()]

@@ -1,7 +1,7 @@
 """What do the layers of a frozen encoder say of these sentences?  Hidden states, computed once and kept on disk.
 
-Each piece of a text (a token of the model's tokenizer) has a vector of every layer, 0 being the embeddings. A word is all
-the pieces that have a character of it. A text that is longer than the model reads is cut.
+Each piece of a text (a token of the model's tokenizer) has a vector of every layer, 0 being the embeddings. A word is
+all the pieces that have a character of it. A text that is longer than the model reads is cut.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Which spans speak of the same thing?  Mentions of entities, from `Entity=` in MISC, as GUM and CorefUD have them.
 
-`(3-person-...` begins a mention of the entity 3 at this word, `3)` ends it, `(3-person-...)` is a whole one. Which of the
-fields is the type, a comment says: `# global.Entity = GRP-etype-infstat`.
+`(3-person-...` begins a mention of the entity 3 at this word, `3)` ends it, `(3-person-...)` is a whole one. Which of
+the fields is the type, a comment says: `# global.Entity = GRP-etype-infstat`.
 """
 
 import re
@@ -75,6 +75,6 @@ class Mentions:
         """Errors: ValueError for a mention that has begun and does not end."""
         for entity, begun in self.open.items():
             if begun:
-                raise ValueError(f"{begun[-1][3]}: Entity has ({entity}- here, which begins a mention, and no {entity}) "
-                                 "in this document ends it")  # fmt: skip
+                raise ValueError(f"{begun[-1][3]}: Entity has ({entity}- here, which begins a mention, and no "
+                                 f"{entity}) in this document ends it")  # fmt: skip
         self.open = {}

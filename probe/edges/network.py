@@ -1,8 +1,8 @@
 """How is a span's label read off frozen layers?  Many edge probes side by side, as one batched network.
 
-Each probe is that of Tenney et al. 2019: a scalar mix of the layers it may see, a projection to 256, one for each span of a
-pair, self-attentive pooling of each span, and an MLP (tanh, LayerNorm, dropout) with a sigmoid for each label. All P of
-them have their own weights; they read one batch, and each step is one matrix product for all.
+Each probe is that of Tenney et al. 2019: a scalar mix of the layers that it sees, a projection to 256, one for each
+span of a pair, self-attentive pooling of each span, and an MLP (tanh, LayerNorm, dropout) with a sigmoid for each label. All
+P of them have their own weights; they read one batch, and each step is one matrix product for all.
 """
 
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class Batch:
 
 
 class Probes(nn.Module):
-    """P probes of one kind; `sees` (P, L + 1) says which layers each may mix. All begin with equal weights, so that they
-    differ by what they see. Each parameter's first dimension is P."""
+    """P probes of one kind; `sees` (P, L + 1) says which layers each may mix. All begin with equal weights, so that
+    they differ by what they see. Each parameter's first dimension is P."""
 
     def __init__(self, sees: Tensor, size: int, sides: int, labels: int, hidden: int, drop: float, seed: int):
         super().__init__()

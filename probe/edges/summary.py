@@ -1,9 +1,9 @@
 """Where in the encoder does a task become solvable?  Gains by layer, the expected layer, the centre of gravity, and how
 sure they are.
 
-Tenney et al. 2019, section 3: with the score of a probe over the layers 0 to l, Delta(l) is what the layer l adds to it, and
-the expected layer E = sum of l Delta(l) / sum of Delta(l), l from 1. The centre of gravity is the mean of l by its shares in the
-scalar mix of the probe over all layers, l from 0. The two answer different questions.
+Tenney et al. 2019, section 3: Delta(l) is what the layer l adds to the score of a probe over the layers 0 to l - 1, and
+the expected layer E = sum of l Delta(l) / sum of Delta(l), l from 1. The centre of gravity is the mean of l, from 0, by
+the shares of the layers in the scalar mix of the probe over all of them. The two answer different questions.
 """
 
 from collections.abc import Sequence
@@ -59,6 +59,11 @@ class Summary:
     f1_range: tuple[float, float]  # of the probe over all layers, the lowest and highest seed
     control: float
     seeds: int
+
+    @property
+    def selectivity(self) -> float:
+        """How much better the probe over all layers does on the task than on its control."""
+        return self.scores[-1] - self.control
 
     @property
     def falls(self) -> bool:

@@ -1,7 +1,7 @@
 """How are the probes trained?  By Adam, each with its own rate, which is halved when its validation score stands still.
 
-Tenney et al. 2019: batches of 32 sentences; the rate is halved after five evaluations without a better score, and training
-ends after twenty. Each probe keeps the weights that scored best.
+Tenney et al. 2019: batches of 32 sentences; the rate is halved after five evaluations without a better score, and
+training ends after twenty. Each probe keeps the weights that scored best.
 """
 
 from collections.abc import Sequence

@@ -57,15 +57,14 @@ def trees_of(name: str) -> str:
     places = [data_path(name).parent / f"{Path(stem).name}{end}" for end in TREES]
     found = [f"{stem}{end}" for place, end in zip(places, TREES, strict=True) if place.is_file()]
     if not found:
-        raise ValueError(
-            f"constituents need trees beside {data_path(name)}: {' or '.join(place.name for place in places)}"
-        )
+        wanted = " or ".join(place.name for place in places)
+        raise ValueError(f"constituents need trees beside {data_path(name)}, one for each sentence: {wanted}")
     return found[0]
 
 
 def read_treebank(path: str, with_trees: bool, max_sentences: int = 0, max_eval_sentences: int = 0) -> Treebank:
-    """Read a folder, or a file; `max_sentences` of those to train on and to end training by, and `max_eval_sentences` of
-    those to judge, drawn at random. Errors: ValueError, OSError."""
+    """Read a folder, or a file; `max_sentences` of those to train on and to end training by, and
+    `max_eval_sentences` of those to judge, drawn at random. Errors: ValueError, OSError."""
     read = {split: read_files(names, with_trees) for split, names in list_files(path).items()}
     dev, rest = divide(read[""], DEV_SHARE) if "" in read else (group(read["dev"]), group(read["train"]))
     drawn_from = tuple(len(every) * (0 < most < len(every))

@@ -1,4 +1,4 @@
-"""Which words form a phrase?  Trees in brackets (Penn Treebank), one for each sentence of the CoNLL-U file beside them."""
+"""Which words form a phrase?  Trees in brackets (Penn Treebank), one for each sentence of a CoNLL-U file."""
 
 import re
 from collections.abc import Iterator
@@ -38,13 +38,13 @@ def add_constituents(sentences: list[Sentence], path: Path) -> None:
     trees = list(read_trees(path))
     for sentence, tree in zip(sentences, trees, strict=False):
         if tree.words != sentence.words and list(map(plain, tree.words)) != list(map(plain, sentence.words)):
-            raise ValueError(f"{path}, line {tree.line}: this tree has the words {shorten(tree.words)!r}, and the sentence "
-                             f"in line {sentence.line} of {sentence.file} has {shorten(sentence.words)!r}; there must be "
-                             "one tree for each sentence, in the same order")  # fmt: skip
+            raise ValueError(f"{path}, line {tree.line}: this tree has the words {shorten(tree.words)!r}, and the "
+                             f"sentence in line {sentence.line} of {sentence.file} has {shorten(sentence.words)!r}; "
+                             "there must be one tree for each sentence, in the same order")  # fmt: skip
         sentence.constituents = tree.phrases
     if len(trees) != len(sentences):
-        raise ValueError(f"{path} has {len(trees)} trees, and {sentences[0].file} has {len(sentences)} sentences; there "
-                         "must be one tree for each sentence")  # fmt: skip
+        raise ValueError(f"{path} has {len(trees)} trees, and {sentences[0].file} has {len(sentences)} sentences; "
+                         "there must be one tree for each sentence")  # fmt: skip
 
 
 def plain(word: str) -> str:
