@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from corpus.images.source import PictureSource, fingerprint
-from corpus.images.store import StoredPictures, prepare
 from torch import Tensor
 
 from corpus.images.pictures import Ints
 from corpus.images.scaling import middle
+from corpus.images.source import PictureSource, fingerprint
+from corpus.images.store import StoredPictures, prepare
 from engine.run.recipe import check_least
 from engine.run.saved import located
 from engine.train import draws

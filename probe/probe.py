@@ -5,10 +5,12 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from engine.run.disk import sha256
 from engine.run.recipe import data_path
+from engine.run.saved import located
 
 Scores = dict[str, dict[str, float]]  # split -> metric -> fraction, -1 to 1
 
@@ -19,6 +21,7 @@ ROOM = {
     "knn": "probe.knn",
     "linear": "probe.linear",
     "detection": "probe.detection.evaluation",
+    "edges": "probe.edges.edges",
 }
 
 
@@ -37,6 +40,7 @@ class Found:
     page: str = ""  # in Markdown, for a person
     pictures: Mapping[str, bytes] = field(default_factory=dict)  # PNG files that the page shows, by name
     drawn_from: int = 0  # rows that those of the first size are a part of; 0: they are all
+    details: dict[str, Any] = field(default_factory=dict)  # what else was measured, as plain values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,8 @@ class Probe(ABC):
     """One thing that is asked. The fields are a section of the recipe's `probes:`."""
 
     name: str  # which probe
+
+    trains: ClassVar[bool] = False  # something of its own, so that a seed also matters for a trained model
 
     @staticmethod
     def section_names() -> list[str]:
@@ -85,10 +91,25 @@ class Probe(ABC):
         """Ask a model, or, `untrained`, the same network with random weights of this seed. Errors: ValueError and
         OSError for what is wrong with model or files."""
 
+    @classmethod
+    def make_pages(cls, jobs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, str]:
+        """File name -> a page on all finished jobs of this kind, each with its results line and its details."""
+        return {}
+
 
 def label_of(path: str) -> str:
     """A file as the table calls it: EN-WS-353-ALL.txt is en-ws-353-all."""
     return path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
+
+
+def stamp_of(model: str) -> list[Any]:
+    """What a model consists of: the names, sizes and times of its files; of the Hub, its name."""
+    try:
+        place = data_path(model)
+    except FileNotFoundError:
+        return [located(model)]
+    files = [place] if place.is_file() else sorted(path for path in Path(located(model)).iterdir() if path.is_file())
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
 def plain(probe: Probe) -> dict[str, Any]:

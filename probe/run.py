@@ -13,7 +13,6 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -24,10 +23,9 @@ from rich.table import Table
 from engine.run.disk import alone, whole_file, whole_folder
 from engine.run.finite import strict_json
 from engine.run.folders import RUN, mark, read_finished, refuse_others
-from engine.run.recipe import data_path, read
+from engine.run.recipe import read
 from engine.run.runtime import commit, hardware, peak_rss_mb, program, speak_plainly
-from engine.run.saved import located
-from probe.probe import Found, Probe, plain
+from probe.probe import Found, Probe, plain, stamp_of
 from probe.recipe import ProbeRecipe
 
 RUNS = Path("runs")
@@ -54,6 +52,7 @@ def probe(recipe: ProbeRecipe) -> list[dict[str, Any]]:
         for job in jobs:
             do(job, recipe.overwrite)
         lines = write_results(folder)
+        write_pages(folder, recipe)
     show([line for line in lines if line["job"] in {str(job.folder.relative_to(folder)) for job in jobs}])
     return lines
 
@@ -76,21 +75,23 @@ class Job:
 
 
 def list_jobs(recipe: ProbeRecipe, folder: Path) -> list[Job]:
-    """Every job of a recipe: a trained model once, untrained ones with each seed, what is asked beside them once.
-    Errors: FileNotFoundError."""
-    kinds = [(recipe.seeds[0], False), *((seed, True) for seed in recipe.seeds if recipe.untrained)]
+    """Every job of a recipe: a trained model once, or, if the probe itself is trained, with each seed; untrained ones
+    with each seed; what is asked beside them once. Errors: FileNotFoundError."""
     stamps = [one.stamps for one in recipe.probes]
     beside = [name for one in recipe.probes for name in one.beside]
     found = []
-    for model, (seed, untrained) in product(dict.fromkeys([*beside, *recipe.model]), kinds):
+    for model in dict.fromkeys([*beside, *recipe.model]):
         label, stamp = label_of(model), [model] if model in beside else stamp_of(model)
         for one, files in zip(recipe.probes, stamps, strict=True):
-            if model in beside and (untrained or model not in one.beside):
+            if model in beside and model not in one.beside:
                 continue
-            about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed, "untrained": untrained}
-            digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
-            place = folder / one.task.replace("/", "-") / f"{label.replace('/', '-')}-{digest}" / f"seed-{seed}"
-            found.append(Job(one, model, label, seed, untrained, about, place))
+            kinds = [(seed, False) for seed in (recipe.seeds if one.trains else recipe.seeds[:1])]
+            kinds += [(seed, True) for seed in recipe.seeds if recipe.untrained and model not in beside]
+            for seed, untrained in kinds:
+                about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed, "untrained": untrained}
+                digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
+                place = folder / one.task.replace("/", "-") / f"{label.replace('/', '-')}-{digest}" / f"seed-{seed}"
+                found.append(Job(one, model, label, seed, untrained, about, place))
     return found
 
 
@@ -98,16 +99,6 @@ def label_of(model: str) -> str:
     """A model as the table calls it: runs/skip-gram/model is skip-gram, vectors.txt in a folder is that folder's."""
     parts = [part for part in Path(model).parts if part not in ("/", "runs", "model")]
     return "/".join(parts[-2:]).removesuffix(".txt") or model
-
-
-def stamp_of(model: str) -> list[Any]:
-    """What a model consists of: the names, sizes and times of its files; of the Hub, its name."""
-    try:
-        place = data_path(model)
-    except FileNotFoundError:
-        return [located(model)]
-    files = [place] if place.is_file() else sorted(path for path in Path(located(model)).iterdir() if path.is_file())
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
 def do(job: Job, again: bool) -> None:
@@ -123,6 +114,8 @@ def do(job: Job, again: bool) -> None:
             (aside / "page.md").write_text(found.page, encoding="utf-8")
         for name, content in found.pictures.items():
             (aside / name).write_bytes(content)
+        if found.details:
+            whole_file(aside / "details.json", strict_json(found.details).encode())
         whole_file(aside / "finished.json", strict_json(line, indent=1).encode())
     value = f"{found.headline} {line['headline']['value']:.4f}" if found.headline else str(job.folder / "page.md")
     print(f"{job.words}: {value}", flush=True)
@@ -149,6 +142,17 @@ def write_results(folder: Path) -> list[dict[str, Any]]:
              if line["headline"]["value"] is not None]  # fmt: skip
     whole_file(folder / "results.jsonl", "".join(strict_json(line) + "\n" for line in lines).encode())
     return lines
+
+
+def write_pages(folder: Path, recipe: ProbeRecipe) -> None:
+    """The pages on all finished jobs of each kind of probe that the recipe has."""
+    for name, kind in {probe.name: type(probe) for probe in recipe.probes}.items():
+        jobs = [(line, json.loads((path.parent / "details.json").read_text(encoding="utf-8")))
+                for path, line in list_finished(folder)
+                if line["hyperparameters"]["name"] == name and (path.parent / "details.json").is_file()]  # fmt: skip
+        for file, page in kind.make_pages(jobs).items():
+            whole_file(folder / file, page.encode())
+            print(f"page: {folder / file}", flush=True)
 
 
 def list_finished(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
