@@ -16,6 +16,11 @@ from networks.elmo import ElmoConfig
 from networks.word_vectors import WordVectorsConfig
 
 Context = Literal["both", "left", "none"]
+NOTES: dict[Context, str] = {  # for a person who looks at states
+    "left": "This model reads from the left: what stands behind a word changes nothing.",
+    "none": "A word has one vector here, wherever it stands.",
+    "both": "",
+}
 AT_ONCE = 4096  # tokens
 
 

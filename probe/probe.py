@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.publish.exhibits import Picture
+
 Scores = dict[str, dict[str, float]]  # split -> metric -> fraction, -1 to 1
 
-ROOM = {"similarity": "probe.similarity", "analogies": "probe.similarity", "neighbours": "probe.neighbours"}
+ROOM = {
+    "similarity": "probe.similarity",
+    "analogies": "probe.similarity",
+    "sentence_similarity": "probe.sentences",
+    "neighbours": "probe.neighbours",
+    "occurrences": "probe.occurrences",
+    "word_map": "probe.word_map",
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,10 @@ class Found:
     baseline: Scores = field(default_factory=dict)
     headline: str = ""
     sizes: dict[str, int] = field(default_factory=dict)  # questions, by split
+    layers: dict[str, list[float]] = field(default_factory=dict)  # a score's name -> its value at each layer, from 0
+    shortcuts: Sequence[str] = ()  # those of the metrics that are reached without asking the model
     page: str = ""  # in Markdown, for a person
+    pictures: Sequence[Picture] = ()  # that belong to the page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +57,8 @@ class Probe(ABC):
             nearest = difflib.get_close_matches(name, ROOM, n=1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(f"unknown probe {name!r}{hint} (probes: {', '.join(ROOM)})")
-        found: type[Probe] = getattr(importlib.import_module(ROOM[name]), name.capitalize())
+        class_name = "".join(part.capitalize() for part in name.split("_"))
+        found: type[Probe] = getattr(importlib.import_module(ROOM[name]), class_name)
         return found
 
     @property
