@@ -3,11 +3,12 @@
 import difflib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from engine.publish.exhibits import Picture
 from engine.run.disk import sha256
 from engine.run.recipe import data_path
 from engine.run.saved import located
@@ -22,6 +23,9 @@ ROOM = {
     "linear": "probe.linear",
     "detection": "probe.detection.evaluation",
     "edges": "probe.edges.edges",
+    "sentence_similarity": "probe.sentences",
+    "occurrences": "probe.occurrences",
+    "word_map": "probe.word_map",
 }
 
 
@@ -37,8 +41,10 @@ class Found:
     baseline: Scores = field(default_factory=dict)
     headline: str = ""
     sizes: dict[str, int] = field(default_factory=dict)  # questions, by split
+    layers: dict[str, list[float]] = field(default_factory=dict)  # a score's name -> its value at each layer, from 0
+    shortcuts: Sequence[str] = ()  # those of the metrics that are reached without asking the model
     page: str = ""  # in Markdown, for a person
-    pictures: Mapping[str, bytes] = field(default_factory=dict)  # PNG files that the page shows, by name
+    pictures: Sequence[Picture] = ()  # that belong to the page
     drawn_from: int = 0  # rows that those of the first size are a part of; 0: they are all
     details: dict[str, Any] = field(default_factory=dict)  # what else was measured, as plain values
 
@@ -63,7 +69,8 @@ class Probe(ABC):
             nearest = difflib.get_close_matches(name, ROOM, n=1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(f"unknown probe {name!r}{hint} (probes: {', '.join(ROOM)})")
-        found: type[Probe] = getattr(importlib.import_module(ROOM[name]), name.capitalize())
+        class_name = "".join(part.capitalize() for part in name.split("_"))
+        found: type[Probe] = getattr(importlib.import_module(ROOM[name]), class_name)
         return found
 
     @property

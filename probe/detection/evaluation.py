@@ -98,14 +98,10 @@ class Detection(Probe):
             blind=score([guess(training, test, name) for name in classes], test, classes),
         )  # fmt: skip
         return Found(
-            {self.test: report.metrics},
-            {self.test: report.baseline},
-            HEADLINE,
-            {self.train: len(training), self.test: len(test)},
-            describe_page(report),
-            draw_pictures(report),
-            self.count_drawn_from(),
-        )
+            {self.test: report.metrics}, {self.test: report.baseline}, HEADLINE,
+            {self.train: len(training), self.test: len(test)}, page=describe_page(report),
+            pictures=draw_pictures(report), drawn_from=self.count_drawn_from(),
+        )  # fmt: skip
 
     def count_drawn_from(self) -> int:
         """The pictures that the training pictures are the first ones of; 0: all were taken."""

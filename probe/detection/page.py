@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from engine.publish.curves import ink_style, save
+from engine.publish.exhibits import Picture
 from probe.detection.average_precision import Curve, Detections
 from probe.detection.boxes import overlaps
 from probe.detection.features import View
@@ -72,7 +73,7 @@ def means(curves: Sequence[Curve]) -> dict[str, float]:
 
 def describe_page(report: Report) -> str:
     """Markdown."""
-    metrics, shown = report.metrics, min(SHOWN, len(report.test))
+    metrics = report.metrics
     lines = [
         f"# Detection with {report.model}", "",
         f"Mean average precision **{metrics[HEADLINE]:.1%}** (VOC 2007), {metrics['map_voc10']:.1%} (VOC 2010), and "
@@ -90,12 +91,7 @@ def describe_page(report: Report) -> str:
             f"| {name} | {learnt:,} | {curve.objects:,} | {report.recalls[name]:.1%} | {curve.voc07:.1%} "
             f"| {curve.voc10:.1%} | {unmoved.voc07:.1%} | {blind.voc07:.1%} |"
         )
-    lines += [
-        "", RULES, "", *list_remarks(report), "![Precision and recall](curves.png)", "",
-        f"The first {shown} test pictures, with the detections of each class down to the score where its F1 is best:",
-        "", "![Detections](detections.png)",
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", RULES, "", *list_remarks(report)])
 
 
 def list_remarks(report: Report) -> list[str]:
@@ -112,10 +108,15 @@ def list_remarks(report: Report) -> list[str]:
     return [line for one in found for line in (one, "")]
 
 
-def draw_pictures(report: Report) -> dict[str, bytes]:
-    """PNG files, by name."""
+def draw_pictures(report: Report) -> list[Picture]:
+    """Curves of each class, and a sheet of detections."""
+    shown = min(SHOWN, len(report.test))
+    sheet = f"The first {shown} test pictures, with the detections of each class down to the score where its F1 is best"
     with rc_context({**ink_style("#303338"), "figure.facecolor": GROUND, "savefig.facecolor": GROUND}):
-        return {"curves.png": save(plot_curves(report), "png"), "detections.png": save(plot_sheet(report), "png")}
+        return [
+            Picture("Precision and recall", save(plot_curves(report), "png")),
+            Picture(sheet, save(plot_sheet(report), "png")),
+        ]
 
 
 def plot_curves(report: Report) -> Figure:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
+from finetune.ask.playground import neighbours
 from finetune.ask.playground.boxes import Box, Number, Text
 from finetune.ask.playground.markup import bars, highlight, with_title
 from finetune.ask.playground.models import LoadedModel
@@ -126,5 +127,7 @@ VIEWS: dict[str, View] = {
         ),
         continue_text,
     ),
+    "neighbours": View("Neighbours", (neighbours.WORD, neighbours.COUNT), neighbours.find_near_words),
+    "occurrences": View("Occurrences", (neighbours.SENTENCES,), neighbours.compare_occurrences),
     **{question.name: view_of(question) for question in KINDS},
 }
