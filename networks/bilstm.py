@@ -8,8 +8,21 @@ each feature over a text is the text, u, and an MLP judges [u; v; |u - v|; u * v
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
+from transformers import initialization as init
 
-from networks.lstm import LSTMLayer, placed
+from networks.lstm import Gates, LSTMLayer, placed
+
+
+@torch.no_grad()
+def begin(module: nn.Module) -> None:
+    """Draw the weights of a layer: an LSTM's as PyTorch has them, a linear layer's so that it keeps the variance."""
+    if isinstance(module, Gates):
+        bound = (module.out_features / 4) ** -0.5
+        init.uniform_(module.weight, -bound, bound)
+        init.uniform_(module.bias, -bound, bound)
+    elif isinstance(module, nn.Linear):
+        init.normal_(module.weight, 0, module.in_features**-0.5)
+        init.zeros_(module.bias)
 
 
 class BiLSTM(nn.Module):

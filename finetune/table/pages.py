@@ -19,6 +19,7 @@ from finetune.table.results import Result
 from finetune.table.standings import SHORT, make_tables
 
 MISSING = "–"
+NOTHING = Markup("")
 
 
 def markdown(found: Sequence[Table]) -> str:
@@ -50,10 +51,10 @@ def _rows(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in lines)
 
 
-def html(found: Sequence[Table]) -> str:
-    """Write the tables as one page that needs nothing beside it."""
+def html(found: Sequence[Table], before: Markup = NOTHING, after: Markup = NOTHING, title: str = "") -> str:
+    """Write the tables as one page that needs nothing beside it, between what another program says of them."""
     return template(Path(__file__).with_suffix(".html")).render(
-        tables=found, memory=MEMORY, format_cell=format_cell, format_average=format_average,
+        tables=found, before=before, after=after, title=title, memory=MEMORY, format_cell=format_cell, format_average=format_average,
         format_spread=format_spread, plot=plot, widths=WIDTHS, titles=DETAILS, format_detail=format_detail,
     )  # fmt: skip
 
