@@ -53,20 +53,21 @@ def compute_agreements(scores: Scores, published: Mapping[str, Mapping[str, floa
         whole = [system for system in systems if all(system in row for row in known.values())]
         known[AVERAGE] = {system: fmean(known[column][system] for column in columns) for system in whole}
     return [
-        agree(column, systems, medians[column], draws[column], [known[column][one] for one in systems if one in known[column]])
-        for column in draws
-    ]  # fmt: skip
+        agree(column, systems, medians[column], drawn, [known[column][one] for one in systems if one in known[column]])
+        for column, drawn in draws.items()
+    ]
 
 
 def agree(
     column: str, systems: Sequence[str], medians: Sequence[float], draws: Floats, published: Sequence[float]
 ) -> Agreement:
-    taus = [compute_tau(row) for row in draws.tolist()]
+    before, behind = np.triu_indices(len(systems), 1)
+    taus = np.sign(draws[:, behind] - draws[:, before]).mean(1)  # (DRAWS,)
     low, high = np.quantile(taus, [0.05, 0.95])
     order = sorted(range(len(systems)), key=lambda number: medians[number])
     return Agreement(
         column, tuple(systems[number] for number in order), compute_tau(medians), float(low), float(high),
-        fmean(tau == 1 for tau in taus), compute_tau(published) if len(published) > 1 else None,
+        float((taus == 1).mean()), compute_tau(published) if len(published) > 1 else None,
     )  # fmt: skip
 
 

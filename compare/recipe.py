@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.run.recipe import check_least, check_name, check_one_line, check_seed
+from finetune.table.published import PUBLISHED
 
 RUNS = Path("runs")
 Arm = Literal["untrained", "minutes", "text"]
@@ -24,6 +25,8 @@ class System:
         check_one_line("name", self.name)
         if not self.slug:
             raise ValueError(f"a system's name is {self.name!r}; it needs a letter")
+        if self.published and self.published not in PUBLISHED:
+            raise ValueError(f"published is {self.published!r}; those are {', '.join(PUBLISHED)}")
 
     @property
     def slug(self) -> str:

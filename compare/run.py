@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from compare.amount import count_steps, find_slowest
 from compare.page import write_page
@@ -23,9 +24,10 @@ from compare.recipe import Arm, CompareRecipe, System
 from engine.run.disk import alone, read_json, whole_file
 from engine.run.finite import strict_json
 from engine.run.processes import STOPPED
-from engine.run.recipe import read, resolved
+from engine.run.recipe import load, read, resolved
 from engine.run.runtime import program, speak_plainly
 from engine.run.starting import INTERRUPTED
+from pretrain.recipe import PretrainRecipe
 
 ARMS: tuple[Arm, ...] = ("minutes", "untrained")  # once a system has had its minutes
 MAY_CHANGE = ("tasks", "large_tasks", "seeds", "large_seeds")  # more of them add to what is there
@@ -45,6 +47,7 @@ def compare(recipe: CompareRecipe) -> Path:
     """
     with alone(recipe.folder, "comparing in"):
         check_settings(recipe)
+        check_text(recipe)
         for system in recipe.systems:
             take(recipe, learn_vocabulary(recipe, system))
         for system in recipe.systems:
@@ -78,9 +81,30 @@ def check_settings(recipe: CompareRecipe) -> None:
     before = read_json(path, advice=f"delete {recipe.folder}, and compare anew") if path.exists() else now
     for name, value in now.items():
         if before.get(name) != value:
-            raise ValueError(f"{recipe.folder} was begun with another {name} ({before.get(name)!r} there, {value!r} "
-                             "here); choose another --name, or delete that folder")  # fmt: skip
+            raise ValueError(
+                f"{recipe.folder} was begun with another {name} ({before.get(name)!r} there, {value!r} here); choose "
+                "another --name, or delete that folder"
+            )
     whole_file(path, strict_json(now, indent=1).encode())
+
+
+def check_text(recipe: CompareRecipe) -> None:
+    """Refuse systems that would read different texts. Errors: ValueError."""
+    first, *others = recipe.systems
+    for system in others:
+        if name_text(system) != name_text(first):
+            raise ValueError(
+                f"{first.pretrain} and {system.pretrain} differ in their `corpus:` section, and only what is "
+                "pretrained on the same text can be compared; make them alike"
+            )
+
+
+def name_text(system: System) -> dict[str, Any]:
+    """A system's corpus, but for its blanks: a byte-level vocabulary keeps those that others do not tell apart."""
+    corpus = resolved(load(PretrainRecipe, Path(system.pretrain)).corpus)
+    for source in corpus["sources"]:
+        del source["whitespace"]
+    return corpus
 
 
 # The steps
@@ -117,7 +141,8 @@ def finetunings(recipe: CompareRecipe, system: System, arm: Arm) -> Iterator[Ste
     folder = recipe.finetuned(system, arm)
     common = (
         "finetune", system.finetune, "--name", folder.relative_to("runs").as_posix(), "--label", system.name,
-        "--model", recipe.pretrained(system, arm).as_posix(), "--init", "random" if arm == "untrained" else "pretrained",
+        "--model", recipe.pretrained(system, arm).as_posix(),
+        "--init", "random" if arm == "untrained" else "pretrained",
         "--max_train_samples", str(recipe.max_train_samples), "--save_model", "False",
     )  # fmt: skip
     for tasks, seeds in ((recipe.tasks, recipe.seeds), (recipe.large_tasks, recipe.large_seeds)):

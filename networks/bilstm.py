@@ -85,13 +85,14 @@ class TextClassifier(nn.Module):
 
 
 def attend(x: Tensor, mask: Tensor) -> Tensor:
-    """What each place of a text finds in the other text of its pair: x (2 B, T, H) to the same shape."""
+    """What each place of a text finds in the other text of its pair, and nothing in an empty one: x (2 B, T, H) to the
+    same shape."""
     (u, v), (u_mask, v_mask) = x.chunk(2), mask.chunk(2)
     alike = u @ v.transpose(1, 2)  # (B, T, T)
     lowest = torch.finfo(alike.dtype).min
     of_v = alike.masked_fill(v_mask[:, None] == 0, lowest).softmax(2)
     of_u = alike.masked_fill(u_mask[:, :, None] == 0, lowest).softmax(1)
-    return torch.cat([of_v @ v, of_u.transpose(1, 2) @ u])
+    return torch.cat([of_v @ (v * v_mask[..., None]), of_u.transpose(1, 2) @ (u * u_mask[..., None])])
 
 
 def most(x: Tensor, mask: Tensor) -> Tensor:
