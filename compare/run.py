@@ -30,7 +30,7 @@ from engine.run.starting import INTERRUPTED
 from pretrain.recipe import PretrainRecipe
 
 ARMS: tuple[Arm, ...] = ("minutes", "untrained")  # once a system has had its minutes
-MAY_CHANGE = ("tasks", "large_tasks", "seeds", "large_seeds")  # more of them add to what is there
+MAY_CHANGE = ("tasks", "large_tasks", "seeds", "large_seeds", "same")  # more of them add to what is there
 
 
 @program
