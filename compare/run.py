@@ -167,10 +167,10 @@ def take(recipe: CompareRecipe, step: Step) -> None:
     if step.run is not None:
         used = after.children_user + after.children_system - before.children_user - before.children_system
         note_processor(recipe.folder, step.run, used)
-    if status in (STOPPED, INTERRUPTED):
+    if status in (STOPPED, INTERRUPTED) or status < 0:  # below 0: ended by a signal, outside of a training
         print("stopped; the same command resumes from here", flush=True)
     if status:
-        sys.exit(status)  # the step has said why
+        sys.exit(status if status > 0 else STOPPED)  # the step has said why
     write_page(recipe)
 
 
