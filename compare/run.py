@@ -1,7 +1,7 @@
 """Which system is the best, pretrained on the same text for the same time?  The lecture's Table 1, made anew.
 
     cloze compare recipes/table-1/table-1.yaml
-    cloze compare recipes/table-1/table-1.yaml --name try/table-1 --minutes 2 --max_train_samples 500
+    cloze compare recipes/table-1/table-1.yaml --name try/table-1 --minutes 1 --max_train_samples 500
 
 Each step is a command that a user would type: a vocabulary, a pretraining, fine-tunings. A finished step is not
 repeated, and one that was stopped goes on where it was. After each the page is written anew: runs/NAME/comparison.html.

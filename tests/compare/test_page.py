@@ -12,6 +12,9 @@ from compare.page import write_page
 from compare.recipe import CompareRecipe
 from compare.run import check_settings, check_text
 from engine.run.recipe import load
+from finetune.recipe import FinetuneRecipe
+from pretrain.recipe import PretrainRecipe
+from tokenizer.train import Recipe as Tokenizer
 
 RECIPE = Path("recipes/table-1/table-1.yaml")
 TASKS = {"glue/cola": "matthews_correlation", "glue/rte": "accuracy"}
@@ -130,6 +133,22 @@ def test_systems_read_the_same_text(made, tmp_path):
     systems = (*made.systems[:-1], replace(made.systems[-1], pretrain="own.yaml"))
     with pytest.raises(ValueError, match=r"word-vectors.yaml and own.yaml differ in their `corpus:` section"):
         check_text(replace(made, systems=systems))
+
+
+def test_the_recipes_of_table_1_can_be_called_by_themselves():
+    """Each says of itself what the comparison says to it, but for the budget."""
+    comparison = load(CompareRecipe, RECIPE)
+    for system in comparison.systems:
+        vocabulary = load(Tokenizer, Path(system.tokenizer))
+        pretrain = load(PretrainRecipe, Path(system.pretrain))
+        finetune = load(FinetuneRecipe, Path(system.finetune))
+        folder = comparison.vocabulary(system)
+        assert Path("runs", vocabulary.name) == folder
+        assert Path(pretrain.tokenizer) == folder / "tokenizer"
+        assert Path("runs", pretrain.name) == Path(finetune.model) == comparison.pretrained(system, "minutes")
+        assert Path("runs", finetune.name) == comparison.finetuned(system, "minutes")
+        assert pretrain.plan.minutes == comparison.minutes
+        assert set(finetune.task) == {*comparison.tasks, *comparison.large_tasks}
 
 
 @pytest.mark.parametrize(
