@@ -24,6 +24,7 @@ from networks.elmo import ElmoConfig, ElmoForPreTraining, ElmoModel
 from networks.elmo_tasks import ElmoForSequenceClassification, ElmoForTokenClassification
 from networks.lstm import LSTMConfig, LSTMForCausalLM, LSTMModel
 from networks.resnet_gn import ResNetGNBackbone, ResNetGNConfig, ResNetGNModel
+from networks.word_vector_tasks import WordVectorsForSequenceClassification
 from networks.word_vectors import WordVectors, WordVectorsConfig
 
 AutoConfig.register(LSTMConfig.model_type, LSTMConfig)
@@ -31,6 +32,7 @@ AutoModel.register(LSTMConfig, LSTMModel)
 AutoModelForCausalLM.register(LSTMConfig, LSTMForCausalLM)
 AutoConfig.register(WordVectorsConfig.model_type, WordVectorsConfig)
 AutoModel.register(WordVectorsConfig, WordVectors)
+AutoModelForSequenceClassification.register(WordVectorsConfig, WordVectorsForSequenceClassification)
 
 AutoConfig.register(ElmoConfig.model_type, ElmoConfig)
 AutoModel.register(ElmoConfig, ElmoModel)
