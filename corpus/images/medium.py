@@ -45,6 +45,9 @@ class Images(Medium):
     def describe(self, sizes: Sequence[int]) -> str:
         return f"Its pictures have {' and '.join(f'{size} x {size}' for size in sizes)} pixels."
 
+    def count(self, size: int) -> int:
+        return 1
+
     def fake(self, rows: int, size: int) -> PictureChapter:
         """Noise, in pictures whose shorter side is `size`."""
         return PictureChapter(FakePictures(rows, size), np.arange(rows))
