@@ -53,6 +53,10 @@ class Medium(ABC):
         """For the model card: the processor, and examples of these sizes, one a phase of the training."""
 
     @abstractmethod
+    def count(self, size: int) -> int:
+        """How many units an example of this size has room for."""
+
+    @abstractmethod
     def fake(self, rows: int, size: int) -> Chapter:
         """A chapter that yields at least `rows` examples of `size` units, without any data: for `pretrain.plan`."""
 

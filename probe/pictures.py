@@ -87,7 +87,7 @@ class PictureProbe(Probe):
         scores = {"accuracy": found[best], **(found if model not in BESIDE else {})}
         sizes = {"train": number, "test": len(asked.labels)}
         page = self.page(unseen, found, stages)
-        return Found({"test": scores}, {"test": {"accuracy": commonest}}, "accuracy", sizes, page)
+        return Found({"test": scores}, {"test": {"accuracy": commonest}}, "accuracy", sizes, page=page)
 
     def flat(self, maps: Tensor) -> Tensor:
         """Features (N, D) as the classifier takes them, of maps (N, C, h, w) of the parts of each picture."""

@@ -105,7 +105,8 @@ class Edges(Probe):
         }  # fmt: skip
         sizes = {"train": rows[0].num_examples, "validation": rows[1].num_examples, "dev": rows[2].num_examples}
         summary = summarize([counts[:number]], [centre_of_gravity(shares)], [scores[number]])
-        return Found({"dev": found}, {"dev": {"f1": blind}}, "f1", sizes, tell(self.task, summary, details), details)
+        page = tell(self.task, summary, details)
+        return Found({"dev": found}, {"dev": {"f1": blind}}, "f1", sizes, page=page, details=details)
 
     @property
     def schedule(self) -> Schedule:
