@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from networks.alexnet import AlexNetBackbone, AlexNetConfig, AlexNetModel
+from networks.colorization import ForColorization
 from networks.elmo import ElmoConfig, ElmoForPreTraining, ElmoModel
 from networks.elmo_tasks import ElmoForSequenceClassification, ElmoForTokenClassification
 from networks.lstm import LSTMConfig, LSTMForCausalLM, LSTMModel
@@ -48,3 +49,4 @@ AutoBackbone.register(AlexNetConfig, AlexNetBackbone)
 MODEL_TYPES = tuple(
     config.model_type for config in (LSTMConfig, WordVectorsConfig, ElmoConfig, ResNetGNConfig, AlexNetConfig)
 )
+PRETEXT_MODELS = (ForColorization,)  # trunks with the head of a pretext task, found here by their names
