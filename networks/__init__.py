@@ -24,7 +24,9 @@ from networks.colorization import ForColorization
 from networks.elmo import ElmoConfig, ElmoForPreTraining, ElmoModel
 from networks.elmo_tasks import ElmoForSequenceClassification, ElmoForTokenClassification
 from networks.lstm import LSTMConfig, LSTMForCausalLM, LSTMModel
+from networks.relative_position import RelativePositionModel
 from networks.resnet_gn import ResNetGNBackbone, ResNetGNConfig, ResNetGNModel
+from networks.word_vector_tasks import WordVectorsForSequenceClassification
 from networks.word_vectors import WordVectors, WordVectorsConfig
 
 AutoConfig.register(LSTMConfig.model_type, LSTMConfig)
@@ -32,6 +34,7 @@ AutoModel.register(LSTMConfig, LSTMModel)
 AutoModelForCausalLM.register(LSTMConfig, LSTMForCausalLM)
 AutoConfig.register(WordVectorsConfig.model_type, WordVectorsConfig)
 AutoModel.register(WordVectorsConfig, WordVectors)
+AutoModelForSequenceClassification.register(WordVectorsConfig, WordVectorsForSequenceClassification)
 
 AutoConfig.register(ElmoConfig.model_type, ElmoConfig)
 AutoModel.register(ElmoConfig, ElmoModel)
@@ -49,4 +52,4 @@ AutoBackbone.register(AlexNetConfig, AlexNetBackbone)
 MODEL_TYPES = tuple(
     config.model_type for config in (LSTMConfig, WordVectorsConfig, ElmoConfig, ResNetGNConfig, AlexNetConfig)
 )
-PRETEXT_MODELS = (ForColorization,)  # trunks with the head of a pretext task, found here by their names
+PRETEXT_MODELS = (ForColorization, RelativePositionModel)  # trunks with the head of a pretext task, found here by their names

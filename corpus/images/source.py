@@ -88,6 +88,11 @@ class PictureSource:
         return f"{self.kind} {where}".strip()
 
     @property
+    def max_bytes(self) -> int:
+        """Of a file: 16 bits of four channels a pixel."""
+        return 8_000_000 * self.max_megapixels
+
+    @property
     def side(self) -> int:
         """Of the squares that pictures are cut into; 0 where they stay whole."""
         return (TILE if self.kind == "photos" else 0) if self.tile is None else self.tile

@@ -21,6 +21,7 @@ from finetune.ask.playground.views import VIEWS
 from networks.colorization import make_colorizer
 from networks.colors import Bins
 from networks.pictures import make_trunk, map_shapes
+from networks.relative_position import RelativePositionModel
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"layer_type": "basic", "embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1]}
@@ -67,6 +68,25 @@ def test_a_picture_is_coloured_as_the_model_colours_it(run, picture):
     labels = [each.get("props", {}).get("label") for each in page([loaded]).config["components"]]
     assert "Colour" in labels
     assert "Look inside" not in labels  # there is no attention
+
+
+def test_the_place_of_a_patch_is_what_the_model_guesses(tmp_path, picture):
+    torch.manual_seed(0)
+    model = RelativePositionModel.over(*make_trunk(SMALL, 8), patch_size=8, head_size=16, project=False)
+    model.save_pretrained(tmp_path / "places/model")
+    (loaded,) = load_models([str(tmp_path / "places")])
+    assert loaded.abilities == ("place",)
+    (answer,) = VIEWS["place"].ask(loaded, write_picture(picture), 3)
+    patches = cut_patches(picture, 8)
+    centre, chosen = pictures_in(answer)
+    assert np.array_equal(centre, patches[4])
+    assert np.array_equal(chosen, patches[2])
+    with torch.inference_mode():
+        logits = model.eval()(torch.from_numpy(patches[[4, 2]]), torch.tensor([[0, 1]]))["place"][0]
+    shares = (100 * logits.softmax(-1)).tolist()
+    found = re.findall(r"<td[^>]*>(<strong>✓ )?([\d.]+) %", answer)
+    assert [float(share) for _, share in found] == pytest.approx(shares, abs=0.051)
+    assert [place for place, (mark, _) in enumerate(found) if mark] == [2]
 
 
 @pytest.mark.parametrize(

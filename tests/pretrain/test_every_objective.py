@@ -42,6 +42,8 @@ OWN: dict[str, dict[str, Any]] = {  # by objective: what its model has in place 
     "glove": {"hidden_size": 32},
 }
 
+SETTINGS: dict[str, dict[str, Any]] = {"exemplar": {"seeds": 8}}  # by objective: what its section says
+
 
 def small(objective: Objective) -> dict[str, Any]:
     return OWN.get(objective.name, SMALL[objective.medium])
@@ -49,7 +51,7 @@ def small(objective: Objective) -> dict[str, Any]:
 
 @pytest.fixture(params=NAMES)
 def objective(request) -> Objective:
-    return Objective.from_section(request.param)(name=request.param)
+    return Objective.from_section(request.param)(name=request.param, **SETTINGS.get(request.param, {}))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def open_medium(corpus, both_tokens, tmp_path_factory) -> Callable[[type[Medium]
     pictures = prepare_pictures([PictureSource("photos")], stores, 0.1, decoded_side=96)
     made: dict[Any, Any] = {
         Text: (Text.of(tokenizer, "hash"), StoredText(store, 0, store.num_tokens)),
-        Images: (Images(), StoredChapters(pictures, pictures.train, seed=0, chapter_images=100)),
+        Images: (Images(), StoredChapters(pictures, pictures.train, seed=0, chapter_images=1000)),
     }
     return lambda kind: made[kind]
 
@@ -199,7 +201,7 @@ def recipe(objective, model, write_recipe, both_tokens, tmp_path) -> Path:
     content["model"] = {**small(objective), **dict.fromkeys(rates, 0.0)}
     if objective.medium is not Text:
         del content["corpus"], content["tokenizer"]  # images are those that installed packages bring
-        content["objective"] = {"name": objective.name, objective.size_key: SIZE}
+        content["objective"] = {"name": objective.name, objective.size_key: SIZE, **SETTINGS.get(objective.name, {})}
     path.write_text(yaml.safe_dump(content))
     return path
 

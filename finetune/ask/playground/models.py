@@ -15,6 +15,7 @@ from engine.run.saved import architecture, located, opened
 from finetune.ask.model import ARCHITECTURES, Answerer, load_fine_tuned
 from finetune.tasks.fields import Fields
 from finetune.tasks.task import Task
+from networks.word_vectors import WordVectors
 from tokenizer.load import load_tokenizer, refuse_strange_ids
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class LoadedModel:
         """Whether it was trained on pairs of texts; None if its folder does not say."""
         if self.task:
             return len(self.task.columns) == 2 if self.task.columns else None
-        return {"follow": True, "continue": False}.get(self.abilities[-1] if self.abilities else "")
+        return True if "follow" in self.abilities else False if "continue" in self.abilities else None
 
     def encode(self, text: str, pair: str | None = None) -> dict[str, Tensor]:
         """A text, or a pair, as the model reads it: (1, T) each. Errors: ValueError for none, and for a long one."""
@@ -146,6 +147,8 @@ def load_model(name: str, source: str, revision: str, accelerator: "Accelerator"
     else:
         able = next((abilities for suffix, abilities in PRETRAINED.items() if saved_from.endswith(suffix)), ())
         model, tokenizer = opened(source, revision), load_tokenizer(source, revision)
+        able += ("neighbours",) if isinstance(model, WordVectors) else ()
+        able += () if model.config.is_encoder_decoder else ("occurrences",)
         refuse_strange_ids(tokenizer, model.config.vocab_size, source)
         made = LoadedModel(name, source, model, tokenizer, able, accelerator)
     if made.reads_texts:

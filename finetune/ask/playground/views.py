@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
+from finetune.ask.playground import neighbours
 from finetune.ask.playground.boxes import Box, Drop, Number, Text
 from finetune.ask.playground.markup import bars, highlight, with_title
 from finetune.ask.playground.models import LoadedModel
@@ -127,6 +128,8 @@ VIEWS: dict[str, View] = {
         ),
         continue_text,
     ),
+    "neighbours": View("Neighbours", (neighbours.WORD, neighbours.COUNT), neighbours.find_near_words),
+    "occurrences": View("Occurrences", (neighbours.SENTENCES,), neighbours.compare_occurrences),
     "color": View(
         "Colour",
         (Drop("Picture"), Number("Temperature (1: the mean of what may be, 0: the likeliest)", 0.38, 0, 1, 0.01)),
