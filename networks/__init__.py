@@ -20,9 +20,11 @@ from transformers import (
 )
 
 from networks.alexnet import AlexNetBackbone, AlexNetConfig, AlexNetModel
+from networks.colorization import ForColorization
 from networks.elmo import ElmoConfig, ElmoForPreTraining, ElmoModel
 from networks.elmo_tasks import ElmoForSequenceClassification, ElmoForTokenClassification
 from networks.lstm import LSTMConfig, LSTMForCausalLM, LSTMModel
+from networks.relative_position import RelativePositionModel
 from networks.resnet_gn import ResNetGNBackbone, ResNetGNConfig, ResNetGNModel
 from networks.word_vector_tasks import WordVectorsForSequenceClassification
 from networks.word_vectors import WordVectors, WordVectorsConfig
@@ -50,3 +52,4 @@ AutoBackbone.register(AlexNetConfig, AlexNetBackbone)
 MODEL_TYPES = tuple(
     config.model_type for config in (LSTMConfig, WordVectorsConfig, ElmoConfig, ResNetGNConfig, AlexNetConfig)
 )
+PRETEXT_MODELS = (ForColorization, RelativePositionModel)  # trunks with the head of a pretext task, found here by their names

@@ -133,7 +133,7 @@ def lightness_of(pixels: Pixels) -> Tensor:
 
 
 def paint(lightness: Tensor, ab: Tensor) -> Pixels:
-    """A picture of a lightness (1, H, W), between 0 and 1, and of colours (h, w, 2), which are drawn out to its size."""
+    """A picture of a lightness (1, H, W), between 0 and 1, and of colours (h, w, 2), drawn out to its size."""
     drawn = interpolate(ab.permute(2, 0, 1)[None].float().cpu(), lightness.shape[1:], mode="bilinear")[0]
     lab = torch.cat([100 * lightness.float().cpu(), drawn]).permute(1, 2, 0)
     return lab_to_rgb(lab.numpy())

@@ -1,4 +1,4 @@
-"""Which colours occur, and which go with which lightness?  Counted once on the pictures to train on, beside their store.
+"""Which colours occur, and which go with which lightness?  Counted once on the training pictures, beside their store.
 
 Zhang et al. 2016, section 2.2, take the bins and their prior from ImageNet; here they are those of one's own pictures.
 The prior is the mean of the pixels' targets, which smooths it. The same counts give p(ab | L): what somebody says of a

@@ -30,6 +30,7 @@ PRETRAINED: dict[str, tuple[str, ...]] = {
     "LMHeadModel": ("continue",),
     "ForCausalLM": ("continue",),
 }
+OF_PICTURES: dict[str, tuple[str, ...]] = {"ForColorization": ("color",), "RelativePositionModel": ("place",)}
 
 
 @dataclass
@@ -39,10 +40,19 @@ class LoadedModel:
     name: str
     source: str  # its folder, or its Hub id
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerFast
+    own_tokenizer: PreTrainedTokenizerFast | None  # of a model that reads texts; None: it looks at pictures
     abilities: tuple[str, ...]
     accelerator: "Accelerator" = field(repr=False)
     task: Task | None = None  # of a fine-tuned model
+
+    @property
+    def reads_texts(self) -> bool:
+        return self.own_tokenizer is not None
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        assert self.own_tokenizer is not None, f"{self.name} reads no texts"
+        return self.own_tokenizer
 
     @property
     def most_tokens(self) -> int:
@@ -132,6 +142,8 @@ def load_model(name: str, source: str, revision: str, accelerator: "Accelerator"
     if any(saved_from.endswith(suffix) for suffix in ARCHITECTURES):
         model, task, tokenizer = load_fine_tuned(source, revision)
         made = LoadedModel(name, source, model, tokenizer, (task.question.name,), accelerator, task)
+    elif saved_from in OF_PICTURES:
+        made = LoadedModel(name, source, opened(source, revision), None, OF_PICTURES[saved_from], accelerator)
     else:
         able = next((abilities for suffix, abilities in PRETRAINED.items() if saved_from.endswith(suffix)), ())
         model, tokenizer = opened(source, revision), load_tokenizer(source, revision)
@@ -139,7 +151,8 @@ def load_model(name: str, source: str, revision: str, accelerator: "Accelerator"
         able += () if model.config.is_encoder_decoder else ("occurrences",)
         refuse_strange_ids(tokenizer, model.config.vocab_size, source)
         made = LoadedModel(name, source, model, tokenizer, able, accelerator)
-    made.model.set_attn_implementation("eager")  # the one that tells how much each token looks at each other
+    if made.reads_texts:
+        made.model.set_attn_implementation("eager")  # the one that tells how much each token looks at each other
     made.model.to(accelerator.device).eval()
     return made
 
