@@ -74,7 +74,7 @@ def merge(segments: Numbers, space: Floats) -> Floats:
     `space` (H, W, C) has the colours, between 0 and 1.
     """
     sizes, boxes, colours = describe_segments(segments, space)
-    found = [*boxes]
+    found = [*boxes.copy()]
     likeness = np.full((len(sizes), len(sizes)), -np.inf)
     one, other = list_neighbours(segments)
     likeness[one, other] = likeness[other, one] = liken(boxes, colours, segments.size, one, other)

@@ -150,7 +150,7 @@ def choose_classes(
     `asked`: their names; empty for all that are in the training pictures. Errors: ValueError for a class that no
     training picture has, which names a file.
     """
-    shown = {name for photo in training for name in np.array(photo.classes)[~photo.difficult]}
+    shown = {name for photo in training for name, hard in zip(photo.classes, photo.difficult, strict=True) if not hard}
     if not shown:
         raise ValueError(
             f"no object is boxed in the {len(training)} training pictures, such as {training[0].annotation}"
