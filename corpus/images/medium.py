@@ -24,6 +24,7 @@ class Images(Medium):
     section: ClassVar = "images"
     unit: ClassVar = "images"
     size_unit: ClassVar = "pixels"
+    held_out: ClassVar = "held-out images of the same sources"
     processor_name: ClassVar = "image processor"
     advice: ClassVar = "give it more workers"
     limits: ClassVar = (
@@ -44,6 +45,9 @@ class Images(Medium):
 
     def describe(self, sizes: Sequence[int]) -> str:
         return f"Its pictures have {' and '.join(f'{size} x {size}' for size in sizes)} pixels."
+
+    def count(self, size: int) -> int:
+        return 1
 
     def fake(self, rows: int, size: int) -> PictureChapter:
         """Noise, in pictures whose shorter side is `size`."""
