@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from corpus.images.medium import Images
-from corpus.images.pictures import Album, PictureChapter, Shots
+from corpus.images.pictures import PictureChapter
 from corpus.medium import Chapters
 from engine.publish.exhibits import Exhibit
 from engine.run.checkpoint import Processor
@@ -29,7 +29,7 @@ from engine.train.batch import Batch
 from networks.colorization import IN_GROUP, make_colorizer
 from networks.pictures import make_trunk, map_shapes
 from pretrain.color_sheet import compare, describe_colors, draw_sheet
-from pretrain.colors import Cut, read_colors, table_of, with_colors
+from pretrain.colors import Cut, Framed, Frames, read_colors, table_of, with_colors
 from pretrain.objective import Objective
 from pretrain.terms import Term
 
@@ -52,11 +52,7 @@ class Colorization(Objective[Images]):
 
     def __post_init__(self) -> None:
         check_least(self, 1, "reduction", "counted_pictures")
-        if self.image_size % self.reduction:
-            raise ValueError(
-                f"image_size is {self.image_size}, which reduction {self.reduction} does not divide: give "
-                f"{self.image_size // self.reduction * self.reduction or self.reduction}"
-            )
+        self.cut(self.image_size)
         if not 0 <= self.rebalance <= 1:
             raise ValueError(f"rebalance is {self.rebalance}; it is a share between 0 and 1, such as 0.5")
         if self.head_width < IN_GROUP or self.head_width % IN_GROUP:
@@ -72,17 +68,21 @@ class Colorization(Objective[Images]):
         return "colourisation of pictures of which the lightness is seen (Zhang et al. 2016)"
 
     def cut(self, size: int) -> Cut:
+        """How pictures of `size` pixels are cut. Errors: ValueError for a size that `reduction` does not divide."""
+        if size % self.reduction:
+            better = max(1, size // self.reduction) * self.reduction
+            raise ValueError(f"image_size is {size}, which reduction {self.reduction} does not divide: give {better}")
         return Cut(size, self.reduction, self.grey)
 
     def study(self, train: Chapters, medium: Images) -> Images:
         return with_colors(medium, train.chapter(0, 0, {}), self.cut(self.image_size), self.counted_pictures)
 
-    def units(self, chapter: PictureChapter, size: int, medium: Images, key: int) -> Album:
-        return Album(chapter, self.cut(size).least)
+    def units(self, chapter: PictureChapter, size: int, medium: Images, key: int) -> Frames:
+        return Frames(chapter, self.cut(size))
 
-    def split(self, t: Shots, medium: Images, key: int) -> Batch:
+    def split(self, t: Framed, medium: Images, key: int) -> Batch:
         table = table_of(medium)
-        found = read_colors(t, self.cut(self.image_size), key)
+        found = read_colors(t, key)
         ab = found.ab[found.is_asked]  # (P, h, w, 2) of the pictures that are not grey
         bins, shares = table.bins.encode(ab.reshape(-1, 2))  # (M, K), M = P h w
         logs = np.take_along_axis(table.log_given(found.coarse[found.is_asked].ravel()), bins, 1)
@@ -96,7 +96,7 @@ class Colorization(Objective[Images]):
         return Batch(
             {"lightness": torch.from_numpy(found.lightness[:, None] / 100)},
             {name: torch.from_numpy(values) for name, values in y.items()},
-            {"color": len(bins)}, (1,) * len(t.index), len(t.index),
+            {"color": len(bins)}, (1,) * len(found.is_asked), len(found.is_asked),
         )  # fmt: skip
 
     def build(self, model: dict[str, Any], medium: Images) -> PreTrainedModel:
