@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from corpus.images.source import PictureSource, fingerprint
-from corpus.images.store import StoredPictures, prepare
 from torch import Tensor
 
 from corpus.images.pictures import Ints
 from corpus.images.scaling import middle
+from corpus.images.source import PictureSource, fingerprint
+from corpus.images.store import StoredPictures, prepare
 from engine.run.recipe import check_least
 from engine.run.saved import located
 from engine.train import draws
@@ -151,8 +151,8 @@ def described_last(
 
 def label_of(source: PictureSource) -> str:
     """As the table calls the data: vision/cifar10/train and vision/cifar10/train-*.parquet are cifar10."""
-    parts = [part.lower() for part in Path(source.path).with_suffix("").parts if not part.lower().startswith("train")]
-    return parts[-1] if parts else source.kind
+    parts = [part.lower() for part in Path(source.path).parts if not part.lower().startswith("train")]
+    return parts[-1].partition(".")[0] if parts else source.kind
 
 
 def share_right(guess: Tensor, right: Tensor) -> float:
