@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from engine.publish.exhibits import Exhibit
 from engine.run.checkpoint import Processor
 
 
@@ -52,6 +53,10 @@ class Medium(ABC):
         """For the model card: the processor, and examples of these sizes, one a phase of the training."""
 
     @abstractmethod
+    def count(self, size: int) -> int:
+        """How many units an example of this size has room for."""
+
+    @abstractmethod
     def fake(self, rows: int, size: int) -> Chapter:
         """A chapter that yields at least `rows` examples of `size` units, without any data: for `pretrain.plan`."""
 
@@ -64,6 +69,6 @@ class OpenCorpus:
     held_out: Chapters
     fingerprint: str  # of its content: a run is tied to it
     report: Sequence[str]  # Markdown lines for the data report and the model card: sources, licences, sizes
-    remarks: Callable[[Any], list[str]] = lambda chapter: []  # more lines for the data report, which knows a chapter
+    remarks: Callable[[Any], Sequence[Exhibit]] = lambda chapter: []  # more for the data report, which knows a chapter
     datasets: tuple[str, ...] = ()  # the Hub ids among its sources
     note_progress: Callable[[int, int], None] = lambda epoch, chapter: None  # hears where training is

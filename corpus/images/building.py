@@ -8,6 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,18 @@ import xxhash
 
 from corpus.images.decoding import TOO_LARGE, Header, Unreadable, decode, encode, read_header
 from corpus.images.division import divide
+from corpus.images.found import Found
 from corpus.images.pictures import Ints, Pixels
-from corpus.images.readers import Found, classes, read
+from corpus.images.readers import classes, read
 from corpus.images.source import SUFFIXES, PictureSource, shown_and_left_out
 from corpus.manifest import write_manifest
 from corpus.text.document import draw
+from corpus.workers import map_in_order
 
 RECORD = np.dtype([("start", "<i8"), ("sum", "<u8"), ("size", "<i4"), ("height", "<i4"), ("width", "<i4"),
                    ("is_encoded", "<i4")])  # fmt: skip
+BATCH_BYTES, MOST_IN_BATCH = 1 << 22, 256  # that a process is handed at a time
 LOOK = 96  # pixels of the shorter side at which a larger picture is measured
-BYTES_A_PIXEL = 8  # at most, in a file: 16 bits of four channels
 MOST_NAMED = 50  # files that were left out
 
 
@@ -47,8 +50,28 @@ class Checked:
     trouble: str = ""
 
 
+def batches(pictures: Iterable[Found]) -> Iterator[list[Found]]:
+    """Some pictures at a time, of about BATCH_BYTES together."""
+    waiting: list[Found] = []
+    size = 0
+    for found in pictures:
+        waiting.append(found)
+        size += len(found.content) if isinstance(found.content, bytes) else found.content.nbytes
+        if size >= BATCH_BYTES or len(waiting) == MOST_IN_BATCH:
+            yield waiting
+            waiting, size = [], 0
+    if waiting:
+        yield waiting
+
+
+def check_all(some: list[Found], source: PictureSource, decoded_side: int) -> list[Checked]:
+    return [checked for found in some for checked in check(found, source, decoded_side)]
+
+
 def check(found: Found, source: PictureSource, decoded_side: int) -> list[Checked]:
     """The pictures that a found one becomes: itself, or its tiles."""
+    if found.trouble:
+        return [Checked(found.name, trouble=found.trouble)]
     try:
         return list(pieces(found, source, decoded_side))
     except Unreadable as trouble:
@@ -73,7 +96,7 @@ def pieces(found: Found, source: PictureSource, decoded_side: int) -> Iterator[C
     else:
         seen = decode(content, LOOK)  # all of the file is read, so that a truncated one is known
         yield Checked(found.name, content=content, height=header.height, width=header.width, is_encoded=True,
-                      moments=moments_of(seen), **(known | {"name": found.name}))  # fmt: skip
+                      moments=moments_of(seen), **known)  # fmt: skip
 
 
 def bytes_of(content: bytes | Pixels) -> bytes:
@@ -84,7 +107,7 @@ def header_of(content: bytes | Pixels, source: PictureSource) -> Header:
     """Errors: Unreadable."""
     if isinstance(content, np.ndarray):
         return Header(content.shape[0], content.shape[1], "pixels", ())
-    if len(content) > BYTES_A_PIXEL * source.max_megapixels * 1e6:
+    if len(content) > source.max_bytes:
         raise Unreadable(TOO_LARGE)
     header = read_header(content)
     if header.height * header.width > source.max_megapixels * 1e6:
@@ -120,8 +143,9 @@ def build(origin: dict[str, Any], folder: Path, processes: int) -> None:
     sources = [PictureSource(**source) for source in origin["sources"]]
     writer = Writer(folder)
     for source in sources:
-        for found in read(source):
-            for checked in check(found, source, origin["decoded_side"]):
+        look = partial(check_all, source=source, decoded_side=origin["decoded_side"])
+        for _, found in map_in_order(look, ((None, some) for some in batches(read(source))), processes):
+            for checked in found:
                 if checked.trouble and source.on_error == "raise":
                     raise ValueError(
                         f"{source}: {checked.name}: {checked.trouble} (to leave such pictures out and count them: "
@@ -149,7 +173,7 @@ class Writer:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
         self.files = {name: (self.folder / f"{name}.bin").open("wb") for name in ("content", "table")}
-        self.draws, self.labels = array("d"), array("q")
+        self.draws, self.labels, self.checksums = array("d"), array("q"), array("Q")  # 24 bytes a picture
         self.classes: dict[str, int] = {}  # in the order in which they are met
         self.moments, self.place = np.zeros((2, 3)), 0
 
@@ -165,6 +189,7 @@ class Writer:
         record = (self.place, checksum, size, checked.height, checked.width, checked.is_encoded)
         self.files["table"].write(np.array(record, RECORD).tobytes())
         self.place += size
+        self.checksums.append(checksum)
         self.draws.append(checked.draw)
         self.labels.append(-1 if checked.label is None else self.classes.setdefault(checked.label, len(self.classes)))
         self.moments += checked.moments
@@ -190,6 +215,7 @@ class Writer:
             {
                 **origin, "dtype": "int64", "classes": names, "mean": mean.round(6).tolist(),
                 "std": np.sqrt(np.maximum(squares - mean**2, 1e-6)).round(6).tolist(), "division": how,
+                "doubles": number - len(np.unique(np.array(self.checksums))),
                 "forms": dict(sorted(self.forms.items())), "remarks": dict(sorted(self.remarks.items())),
                 "skipped": dict(sorted(self.skipped.items())), "named": self.named,
                 "others": dict(sorted(others.items())),

@@ -56,6 +56,9 @@ class Images(Medium):
         mean, std = (values.new_tensor(each).view(3, 1, 1) for each in (self.mean, self.std))
         return values * std + mean
 
+    def count(self, size: int) -> int:
+        return 1
+
     def fake(self, rows: int, size: int) -> PictureChapter:
         """Noise, in pictures whose shorter side is `size`."""
         return PictureChapter(FakePictures(rows, size), np.arange(rows))

@@ -9,21 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 
+from corpus.images.archives import shards
+from corpus.images.decoding import TOO_LARGE
+from corpus.images.found import REST, Found
 from corpus.images.pictures import Pixels
 from corpus.images.source import PHOTOS, PictureSource, classes_of, files, hub_data
 
 ROWS = 64  # of a table that are in memory at a time
-
-
-@dataclass(frozen=True)
-class Found:
-    """A picture as a source has it. Pictures of one `group` are kept on one side of the division; of "", each by
-    itself."""
-
-    name: str  # where it lies, for people
-    content: bytes | Pixels  # of its file, or its pixels
-    label: str | None = None  # its class
-    group: str = ""
 
 
 def read(source: PictureSource) -> Iterator[Found]:
@@ -48,7 +40,10 @@ def folder(source: PictureSource) -> Iterator[Found]:
     known = classes_of([name for name, _ in found])
     for name, path in found:
         label = name.split("/")[0] if known and "/" in name else None
-        yield Found(name, path.read_bytes(), label)
+        if path.stat().st_size > source.max_bytes:
+            yield Found(name, b"", trouble=TOO_LARGE)
+        else:
+            yield Found(name, path.read_bytes(), label)
 
 
 # What installed packages bring
@@ -132,10 +127,9 @@ class Columns:
         label, group = row.get(self.label), row.get(self.group)
         if self.classes and isinstance(label, int):
             label = self.classes[label] if 0 <= label < len(self.classes) else None  # -1: the Hub's "unlabelled"
-        return Found(
-            name, content if isinstance(content, bytes) else b"", None if label is None else str(label),
-            "" if group is None else str(group),
-        )  # fmt: skip
+        if not isinstance(content, bytes):
+            return Found(name, b"", trouble=f"rows without a picture in {self.picture}")
+        return Found(name, content, None if label is None else str(label), "" if group is None else str(group))
 
 
 def is_bytes(feature: Any) -> bool:
@@ -156,7 +150,7 @@ def parquet(source: PictureSource) -> Iterator[Found]:
                         yield columns.found(row, f"{name}: row {number}")
                         number += 1
         except (OSError, pyarrow.ArrowException) as error:
-            raise ValueError(f"{path}: damaged at row {number}: {' '.join(str(error).split())}") from None
+            yield Found(f"{name}: row {number}", b"", trouble=f"{REST} ({' '.join(str(error).split())})")
 
 
 def hub(source: PictureSource) -> Iterator[Found]:
@@ -170,5 +164,6 @@ def hub(source: PictureSource) -> Iterator[Found]:
 
 
 READERS = {
-    "photos": photos, "digits": digits, "faces": faces, "folder": folder, "parquet": parquet, "hub": hub,
+    "photos": photos, "digits": digits, "faces": faces, "folder": folder, "parquet": parquet, "shards": shards,
+    "hub": hub,
 }  # fmt: skip

@@ -41,7 +41,6 @@ PHOTOS = (
     ("gradio", "media_assets/images/cheetah.jpg", "cheetah"),
     ("gradio", "media_assets/images/cheetah1.jpg", "cheetah"),
     ("gradio", "test_data/cheetah2.jpg", "cheetah"),
-    ("gradio", "media_assets/images/groot.jpeg", "groot"),
     ("gradio", "media_assets/images/lion.jpg", "lion"),
     ("gradio", "media_assets/images/tower.jpg", "tower"),
 )
@@ -86,6 +85,11 @@ class PictureSource:
         """As reports and cards name it: folder `photos`, hub `alice/cats` at `COMMIT`."""
         where = f"`{self.path}`" + (f" at `{self.revision}`" if self.revision else "") if self.path else ""
         return f"{self.kind} {where}".strip()
+
+    @property
+    def max_bytes(self) -> int:
+        """Of a file: 16 bits of four channels a pixel."""
+        return 8_000_000 * self.max_megapixels
 
     @property
     def side(self) -> int:

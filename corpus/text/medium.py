@@ -57,6 +57,9 @@ class Text(Medium):
         examples = " and ".join(map(str, sizes))
         return f"Its vocabulary has {self.vocabulary.size:,} tokens, its examples {examples} tokens."
 
+    def count(self, size: int) -> int:
+        return size
+
     def fake(self, rows: int, size: int) -> Chapter:
         """Documents of sentences of SENTENCE tokens."""
         store = FakeStore(self.vocabulary, documents=rows + 8, sentences=2 * size // SENTENCE + 2)

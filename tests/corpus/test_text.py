@@ -20,7 +20,6 @@ import zstandard
 from corpus.text import docstrings
 from corpus.text import readers as text_module
 from corpus.text import rows as rows_module
-from corpus.text import source as source_module
 from corpus.text.document import Document, Tally
 from corpus.text.readers import documents
 from corpus.text.source import Kind, Source, fingerprint, parts, pinned
@@ -341,7 +340,7 @@ def test_a_file_that_looks_untouched_is_not_read_again_for_the_fingerprint(tmp_p
     assert not (tmp_path / "runs").exists()  # it could still change within one tick of the clock
     os.utime(file, (1, 1))
     assert fingerprint(source) == fresh
-    monkeypatch.setattr(source_module, "sha256", None)
+    monkeypatch.setattr("corpus.files.sha256", None)
     assert fingerprint(source) == fresh
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
