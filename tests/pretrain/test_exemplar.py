@@ -1,8 +1,12 @@
 """Do exemplar networks know their seeds again, and does their memory of features hold what it should?"""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file
 from skimage.data import astronaut, chelsea, coffee
 
 from corpus.images.chapters import StoredChapters
@@ -15,6 +19,7 @@ from engine.publish.exhibits import Picture
 from engine.train.batches import Position
 from pretrain.examples import ChapterExamples, open_chapters
 from pretrain.objectives.exemplar import Exemplar
+from pretrain.run import main
 
 SMALL = {"embedding_size": 16, "hidden_sizes": [32, 64], "depths": [1, 1], "layer_type": "basic",
          "downsample_in_first_stage": True}  # fmt: skip
@@ -103,9 +108,10 @@ def test_a_memory_holds_the_features_that_a_seed_had_last():
     assert "memory" in model.state_dict()
     assert objective.together
     twice = torch.nn.functional.normalize(features.sum(0, keepdim=True), dim=1)
-    model.remember(features, torch.tensor([7, 7]), momentum=0.0)
+    model.momentum = 0.0
+    model.remember(features, torch.tensor([7, 7]))
     assert model.memory[7:] == pytest.approx(twice, abs=1e-5)
-    model.remember(features * torch.nan, torch.tensor([1, 2]), momentum=0.0)
+    model.remember(features * torch.nan, torch.tensor([1, 2]))
     assert model.memory.isfinite().all()
 
 
@@ -119,8 +125,9 @@ def test_too_many_seeds_and_several_chapters_are_refused():
         Exemplar(name="exemplar").units(photos.chapter(0, 0, {}), 32, Images(), 0)
 
 
-def test_seeds_and_invariance_are_shown():
-    objective = Exemplar(name="exemplar", seeds=8, shorter_side=128)
+@pytest.mark.parametrize("softmax", ["weights", "memory"])
+def test_seeds_and_invariance_are_shown(softmax):
+    objective = Exemplar(name="exemplar", image_size=16, seeds=8, softmax=softmax)
     model, batch = objective.build(SMALL, Images()).eval(), examples_of(objective).batch(np.arange(8))
     shown, samples = objective.show(batch, Images()), objective.samples(model, Images(), 0, [batch])
     assert len(shown) == 8
@@ -132,3 +139,31 @@ def test_the_photos_that_packages_bring_give_four_hundred_seeds(tmp_path):
     pictures = prepare([PictureSource("photos")], tmp_path, 0.05, decoded_side=96)
     chapter = StoredChapters(pictures, pictures.train, 0, 1_000_000).chapter(0, 0, {})
     assert len(Exemplar(name="exemplar", seeds=400).units(chapter, 32, Images(), 0).seeds) == 400
+
+
+@pytest.mark.slow
+def test_a_memory_is_the_same_on_two_processes_and_after_a_resume(tmp_path, launch, launch_together):
+    plan = {"max_steps": 6, "global_batch_size": 10, "per_device_train_batch_size": 10, "logging_steps": 1,
+            "eval_steps": 3, "save_steps": 3, "save_total_limit": 2}  # fmt: skip
+    recipe = {
+        "name": "alone", "model": SMALL, "optimizer": {"learning_rate": 1e-3}, "schedule": {}, "plan": plan,
+        "objective": {"name": "exemplar", "seeds": 16, "image_size": 16, "softmax": "memory"}, "max_eval_samples": 32,
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert launch(tmp_path, "recipe.yaml").status == 0
+    shared = {"name": "together", "plan": {**plan, "per_device_train_batch_size": 5}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**recipe, **shared}))
+    ranks = launch_together(main, tmp_path, "recipe.yaml")
+    assert [rank.status for rank in ranks] == [0, 0], ranks[0].said
+    one, two = (load_file(tmp_path / "runs" / name / "model/model.safetensors") for name in ("alone", "together"))
+    assert one["memory"] == pytest.approx(two["memory"], abs=1e-4)
+    folder = tmp_path / "runs/alone"
+    whole = {name: tensor.clone() for name, tensor in one.items()}
+    for name in ("finished.json", "state/step-6"):
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    ended = launch(tmp_path, "recipe.yaml")
+    assert ended.status == 0, ended.said
+    again = load_file(folder / "model/model.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
