@@ -146,6 +146,7 @@ def test_an_objective_on_pictures_trains_on_one_process_and_on_two(slopes, tmp_p
     assert page.count("data:image/png;base64,") >= 10  # the pictures of the data report
     card = (alone / "runs/places/model/README.md").read_text()
     assert "relative patch position" in card
+    assert "held-out images of the same sources" in card
     assert "Its pictures have 12 x 12 pixels." in card
     assert (alone / "runs/places/model/preprocessor_config.json").exists()
 
