@@ -47,7 +47,9 @@ def card(
         tags=(kind, "pretraining", objective.name),
         datasets=corpus.datasets,
         scores=tuple(
-            Score(objective.pipeline, "held-out", medium.held_out, "held out", name, value, baseline=baselines.get(name))
+            Score(
+                objective.pipeline, "held-out", medium.held_out, "held out", name, value, baseline=baselines.get(name)
+            )
             for name, value in found.items()
         ),
         panels=objective.panels,
