@@ -146,7 +146,7 @@ def plot_sheet(report: Report) -> Figure:
     photos = report.test[:SHOWN]
     across = min(ACROSS, len(photos))
     down = math.ceil(len(photos) / across)
-    figure = Figure((4 * across, 3.2 * down + 0.4), layout="constrained")
+    figure = Figure((3 * across, 2.4 * down + 0.3), layout="constrained")
     axes = figure.subplots(down, across, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
