@@ -92,8 +92,8 @@ class Detection(Probe):
         boxes = proposed[len(training) :]
         moved, kept = detect(detector, describe, test, boxes)
         report = Report(
-            model=f"{model}, untrained, seed {seed}" if untrained else model, view=view, classes=classes,
-            training=training, test=test, proposals=self.proposals, recalls=recalls_of(boxes, test, classes),
+            model=f"{model}, untrained, seed {seed}" if untrained else model, classes=classes, training=training,
+            test=test, proposals=self.proposals, recalls=recalls_of(boxes, test, classes),
             detections=moved, curves=score(moved, test, classes), unmoved=score(kept, test, classes),
             blind=score([guess(training, test, name) for name in classes], test, classes),
         )  # fmt: skip

@@ -14,7 +14,6 @@ from matplotlib.patches import Rectangle
 from engine.publish.curves import ink_style, save
 from probe.detection.average_precision import Curve, Detections
 from probe.detection.boxes import overlaps
-from probe.detection.features import View
 from probe.detection.voc import Photo
 
 HEADLINE = "map"
@@ -36,7 +35,6 @@ class Report:
     """All that a page tells; lists are by class."""
 
     model: str
-    view: View
     classes: Sequence[str]
     training: Sequence[Photo]
     test: Sequence[Photo]

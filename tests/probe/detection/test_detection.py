@@ -11,7 +11,7 @@ from transformers import ResNetConfig, ResNetModel
 
 from probe.detection.boxes import overlaps
 from probe.detection.crops import describe_by_hog, warp
-from probe.detection.detector import label
+from probe.detection.detector import Labels, label
 from probe.detection.evaluation import Detection
 from probe.detection.guess import guess
 from probe.detection.proposals import find_proposals, merge, propose, recall_of
@@ -131,8 +131,10 @@ def test_boxes_are_labelled_as_r_cnn_does():
     found = label(photo, boxes, ("cat", "dog", "horse"))
     assert found.is_positive.T.tolist() == [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
     assert found.is_negative.T.tolist() == [[0, 1, 0, 1, 0], [1, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
-    np.testing.assert_allclose(found.overlap[:, 0], [1, 0, 0.7, 0.2, 0])
-    np.testing.assert_allclose(found.moves[2, 0], [0, 1.5 / 7, 0, np.log(10 / 7)])
+    assert found.near.tolist() == [[0, 0], [2, 0], [1, 1]]
+    np.testing.assert_allclose(found.moves, [[0] * 4, [0, 1.5 / 7, 0, np.log(10 / 7)], [0] * 4])
+    both = Labels.join([found, found])
+    assert both.near.tolist() == [[0, 0], [2, 0], [1, 1], [5, 0], [7, 0], [6, 1]]
 
 
 def test_who_does_not_look_detects_where_objects_were(folder):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.run.recipe import read
 from probe.detection.voc import choose_classes, hash_of, read_voc, refuse_shared
+from probe.recipe import ProbeRecipe
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><part><name>head</name><bndbox><xmin>1</xmin>
 <ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part><bndbox><xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax>
@@ -134,7 +136,10 @@ def test_strange_classes_are_named(folder):
     train, test = read_voc(folder, "train"), read_voc(folder, "val")
     with pytest.raises(ValueError, match=r"d\.xml has the class 'zebra', which no .* --probes\.0\.classes cat dog"):
         choose_classes(train, test, ())
-    assert choose_classes(train, test, ("cat", "dog"))[2][0].classes == ()
+    recipe = folder / "recipe.yaml"
+    recipe.write_text("name: a\nprobes: [{name: detection, path: b}]\n")
+    (probe,) = read(ProbeRecipe, [str(recipe), "--probes.0.classes", "cat", "dog"]).probes
+    assert choose_classes(train, test, probe.classes)[2][0].classes == ()
     with pytest.raises(ValueError, match="classes has 'dgo', which no training picture has; did you mean 'dog'"):
         choose_classes(train, test, ("dgo",))
 
