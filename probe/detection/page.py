@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib import rc_context
@@ -20,7 +21,7 @@ HEADLINE = "map"
 SHOWN = 12  # pictures on the sheet: the first ones of the list
 ACROSS = 4
 GROUND = "white"
-MARKS = {  # on the sheet: colour, style of the line
+MARKS: dict[str, tuple[str, Literal["-", "--", ":"]]] = {  # on the sheet: colour, style of the line
     "hit": ("#2fb344", "-"), "false": ("#e8364f", "--"), "missed object": ("#ffd43b", ":"), "object": ("#ffffff", "-"),
 }  # fmt: skip
 RULES = (
@@ -122,10 +123,9 @@ def plot_curves(report: Report) -> Figure:
     down = math.ceil(len(report.classes) / across)
     figure = Figure((3 * across, 3 * down), layout="constrained")
     axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-    for axis in axes.flat[len(report.classes) :]:
-        axis.set_visible(False)
-    for number, name in enumerate(report.classes):
-        axis: Axes = axes.flat[number]
+    for unused in axes.flat[len(report.classes) :]:
+        unused.set_visible(False)
+    for number, (axis, name) in enumerate(zip(axes.flat, report.classes, strict=False)):
         axis.set_title(f"{name}, AP {report.curves[number].voc07:.1%}")
         model, blind = report.curves[number], report.blind[number]
         axis.plot(model.recall, model.precision, color="#2f80d8", label="model")
