@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.run.recipe import read
 from probe.detection.voc import choose_classes, hash_of, read_voc, refuse_shared
+from probe.recipe import ProbeRecipe
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><part><name>head</name><bndbox><xmin>1</xmin>
 <ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part><bndbox><xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax>
@@ -70,32 +72,45 @@ def test_other_files_are_other_pictures(folder):
     assert hash_of(read_voc(folder, "train")) != before
 
 
-FAULTS = {
-    "Annotations/a.xml, object 1 (cat): xmin 9, xmax 3, ymin 1, ymax 2": lambda at: annotate(at, "a", boxed("cat", 9, 1, 3, 2)),
-    "Annotations/a.xml, object 2 (cat): its box [50.0, 1.0, 60.0, 9.0] lies outside of the picture of 40 x 30 pixels": lambda at: (
-        annotate(at, "a", boxed("dog", 1, 1, 2, 2), boxed("cat", 50, 1, 60, 9))
-    ),
-    "Annotations/b.xml, object 1: bndbox/ymax is 'nan'; a number": lambda at: annotate(at, "b", boxed("cat", 1, 1, 3, "nan")),
-    "Annotations/b.xml, object 1: bndbox/xmin is ''; a number": lambda at: (
-        annotate(at, "b", "<object><name>cat</name></object>")
-    ),
-    "Annotations/b.xml, object 1 has no name": lambda at: annotate(at, "b", boxed("", 1, 1, 3, 3)),
-    "Annotations/b.xml is damaged XML (": lambda at: (at / "Annotations/b.xml").write_text("<annotation><object>"),
-    "Annotations/c.xml is not there; ": lambda at: (at / "Annotations/c.xml").unlink(),
-    "JPEGImages/c.jpg is not there; ": lambda at: (at / "JPEGImages/c.jpg").unlink(),
-    "JPEGImages/c.jpg is no picture that opens (": lambda at: (at / "JPEGImages/c.jpg").write_bytes(b"no"),
-    "Annotations/a.xml says that its picture has 41 x 30 pixels": lambda at: annotate(at, "a", size=SIZE.replace("40", "41")),
-    "ImageSets/Main/train.txt names a twice": lambda at: (at / "ImageSets/Main/train.txt").write_text("a\nb\na\n"),
-    "ImageSets/Main/train.txt names no pictures": lambda at: (at / "ImageSets/Main/train.txt").write_text("\n"),
-    "ImageSets/Main/train.txt is not there (lists in this folder: val)": lambda at: (
-        (at / "ImageSets/Main/train.txt").unlink()
-    ),
-}  # fmt: skip
+@pytest.mark.parametrize(
+    ("objects", "said"),
+    [
+        ([boxed("cat", 9, 1, 3, 2)], ", object 1 (cat): xmin 9, xmax 3, ymin 1, ymax 2; the smaller number must come"),
+        (
+            [boxed("dog", 1, 1, 2, 2), boxed("cat", 50, 1, 60, 9)],
+            ", object 2 (cat): its box [50.0, 1.0, 60.0, 9.0] lies",
+        ),
+        ([boxed("cat", 1, 1, 3, "nan")], ", object 1: bndbox/ymax is 'nan'; a number of pixels is expected"),
+        (["<object><name>cat</name></object>"], ", object 1: bndbox/xmin is ''; a number of pixels is expected"),
+        ([boxed("", 1, 1, 3, 3)], ", object 1 has no name"),
+        (["<object>"], " is damaged XML ("),
+        ([SIZE.replace("40", "41")], " says that its picture has 41 x 30 pixels, and "),
+    ],
+)
+def test_faults_of_an_annotation_are_named(folder, objects, said):
+    annotate(folder, "a", *objects, size="")
+    refused(folder, f"Annotations/a.xml{said}")
 
 
-@pytest.mark.parametrize("said", FAULTS)
-def test_faults_are_named(folder, said):
-    FAULTS[said](folder)
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("Annotations/c.xml", None, " is not there; "),
+        ("JPEGImages/c.jpg", None, " is not there; "),
+        ("JPEGImages/c.jpg", "no", " is no picture"),
+        ("ImageSets/Main/train.txt", "a\nb\na\n", " names a twice"),
+        ("ImageSets/Main/train.txt", "\n", " names no pictures"),
+        ("ImageSets/Main/train.txt", None, " is not there (lists in this folder: val)"),
+    ],
+)
+def test_files_that_are_missing_or_damaged_are_named(folder, name, content, said):
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    refused(folder, f"{name}{said}")
+
+
+def refused(folder, said):
     with pytest.raises((ValueError, FileNotFoundError), match=re.escape(f"{folder}/{said}")) as error:
         read_voc(folder, "train")
     assert "\n" not in str(error.value)
@@ -107,7 +122,7 @@ def test_a_damaged_picture_is_named_when_it_is_decoded(folder):
     Image.fromarray(drawn).save(path)
     path.write_bytes(path.read_bytes()[:900])
     photo = read_voc(folder, "train")[0]
-    with pytest.raises(ValueError, match=r"JPEGImages/a\.jpg is a damaged picture"):
+    with pytest.raises(ValueError, match=r"JPEGImages/a\.jpg is truncated or damaged; restore it"):
         photo.load()
 
 
@@ -121,7 +136,10 @@ def test_strange_classes_are_named(folder):
     train, test = read_voc(folder, "train"), read_voc(folder, "val")
     with pytest.raises(ValueError, match=r"d\.xml has the class 'zebra', which no .* --probes\.0\.classes cat dog"):
         choose_classes(train, test, ())
-    assert choose_classes(train, test, ("cat", "dog"))[2][0].classes == ()
+    recipe = folder / "recipe.yaml"
+    recipe.write_text("name: a\nprobes: [{name: detection, path: b}]\n")
+    (probe,) = read(ProbeRecipe, [str(recipe), "--probes.0.classes", "cat", "dog"]).probes
+    assert choose_classes(train, test, probe.classes)[2][0].classes == ()
     with pytest.raises(ValueError, match="classes has 'dgo', which no training picture has; did you mean 'dog'"):
         choose_classes(train, test, ("dgo",))
 
