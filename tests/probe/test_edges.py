@@ -93,20 +93,20 @@ def test_a_probe_is_what_the_paper_says():
 
 def test_probes_find_what_the_second_of_three_layers_holds():
     drawn = np.random.default_rng(0)
-    sentences = [sentence(n, drawn.choice(TAGS, 6)) for n in range(120)]
+    sentences = [sentence(n, drawn.choice(TAGS, 6)) for n in range(70)]
     asked = Asked.of("pos", sentences)
-    values = drawn.normal(size=(720, 3, 8)).astype(np.float16)
+    values = drawn.normal(size=(420, 3, 8)).astype(np.float16)
     tags = [TAGS.index(tag) for one in sentences for tag in one.pos]
-    values[np.arange(720), 1, tags] += 6  # layer 1 tells the tag; 0 and 2 are noise
+    values[np.arange(420), 1, tags] += 6  # layer 1 tells the tag; 0 and 2 are noise
     offsets = [np.array(one.places) for one in sentences]
-    layers = Layers([Pieces(list(range(6)), 0, one) for one in offsets], np.arange(0, 721, 6), values)
-    parts = [Asked(sentences[a:b], asked.examples[a:b]) for a, b in ((0, 80), (80, 90), (90, 120))]
+    layers = Layers([Pieces(list(range(6)), 0, one) for one in offsets], np.arange(0, 421, 6), values)
+    parts = [Asked(sentences[a:b], asked.examples[a:b]) for a, b in ((0, 40), (40, 50), (50, 70))]
     rows = [make_rows(part, part.labels, TAGS, layers, first)
-            for part, first in zip(parts, (0, 80, 90), strict=True)]  # fmt: skip
+            for part, first in zip(parts, (0, 40, 50), strict=True)]  # fmt: skip
     sees = torch.ones(4, 3, dtype=torch.bool).tril()
     kinds = torch.tensor([0, 0, 0, 1])
     probes = Probes(sees, 8, 1, 3, 16, 0.1, seed=0)
-    steps = train(probes, kinds, rows[0], rows[1], layers, Schedule(0.01, 16, 10, 3, 6, 150), seed=0)
+    steps = train(probes, kinds, rows[0], rows[1], layers, Schedule(0.02, 8, 10, 3, 6, 60), seed=0)
     counts = count(probes, kinds, rows[2], layers, 16)
     scores = scores_of(counts.sum(1))
     assert scores[0] < 0.55  # chance is a third, and a sigmoid may also give no label
@@ -115,9 +115,9 @@ def test_probes_find_what_the_second_of_three_layers_holds():
     assert found.expected == pytest.approx(1.0, abs=0.15)
     assert probes.shares[1, 2] == 0  # it does not see the last layer
     assert probes.shares[2].argmax() == 1
-    assert steps <= 150
+    assert steps <= 60
     again = Probes(sees, 8, 1, 3, 16, 0.1, seed=0)
-    train(again, kinds, rows[0], rows[1], layers, Schedule(0.01, 16, 10, 3, 6, 150), seed=0)
+    train(again, kinds, rows[0], rows[1], layers, Schedule(0.02, 8, 10, 3, 6, 60), seed=0)
     assert torch.equal(again.last, probes.last)
 
 
@@ -128,7 +128,7 @@ def test_probes_side_by_side_learn_as_each_does_alone():
     pieces = [Pieces(list(range(5)), 0, np.array(one.places)) for one in sentences]
     layers = Layers(pieces, np.arange(0, 201, 5), drawn.normal(size=(200, 2, 8)).astype(np.float32))
     rows = make_rows(asked, asked.labels, TAGS, layers, 0)
-    sees, schedule = torch.ones(2, 2, dtype=torch.bool).tril(), Schedule(0.01, 8, 5, 1, 3, 30)
+    sees, schedule = torch.ones(2, 2, dtype=torch.bool).tril(), Schedule(0.01, 8, 5, 1, 3, 20)
 
     def learn(sees):
         probes = Probes(sees, 8, 1, 3, 16, 0.0, seed=0)
@@ -214,7 +214,7 @@ def recipe(tmp_path) -> Path:
     words = {"man": "NOUN", "door": "NOUN", "opened": "VERB", "old": "ADJ", "green": "ADJ", "saw": "VERB"}
     drawn = np.random.default_rng(0)
     (tmp_path / "bank").mkdir()
-    for split, documents in (("train", 12), ("dev", 5)):
+    for split, documents in (("train", 8), ("dev", 4)):
         lines = []
         for number in range(documents):
             lines.append(f"# newdoc id = {split}{number}")
@@ -224,7 +224,7 @@ def recipe(tmp_path) -> Path:
                 lines.append("")
         (tmp_path / "bank" / f"my-{split}.conllu").write_text("\n".join(lines))
     path = tmp_path / "recipe.yaml"
-    settings = "path: bank, hidden_size: 8, max_steps: 20, eval_steps: 10, learning_rate: 0.02"
+    settings = "path: bank, hidden_size: 8, max_steps: 4, eval_steps: 2, learning_rate: 0.02"
     path.write_text(f"name: probed\nseeds: [0, 1]\nprobes:\n  - {{name: edges, annotation: pos, {settings}}}\n")
     return path
 
