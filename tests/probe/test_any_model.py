@@ -22,8 +22,12 @@ from probe.word_map import WordMap, read_groups
 TEXT = " ".join(text for texts in BANK.values() for text in texts).replace("*", "")
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(re.findall(r"\w+|\.", TEXT.lower())), "open",
               "account", "x"]  # fmt: skip
-PAIRS = [("The bank lent money.", "The bank lent them money.", 5.0), ("We swam across.", "We climbed the bank.", 2.5),
-         ("A clerk in a bank.", "The mud of the river.", 0.2), ("The boat was old.", "The boat was wet.", 3)]  # fmt: skip
+PAIRS = [
+    ("The bank lent money.", "The bank lent them money.", 5.0),
+    ("We swam across.", "We climbed the bank.", 2.5),
+    ("A clerk in a bank.", "The mud of the river.", 0.2),
+    ("The boat was old.", "The boat was wet.", 3.5),
+]
 WORDS = [("bank", "money", 8.0), ("river", "Stream", 7.5), ("boat", "clerk", 1.0), ("bank", "zebra", 2.0)]
 
 
