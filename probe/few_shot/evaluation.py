@@ -86,7 +86,7 @@ def few_shot(model: LanguageModel, task: Task, way: Way = Way()) -> dict[str, An
 
 
 def standard_error(share: float, rows: int) -> float:
-    """Of a share of so many rows, as Agresti and Coull 1998 have it: two rows more are right and two wrong, so that none
+    """Of a share of so many rows, as Agresti and Coull 1998 have it: two rows more are right and two wrong, so none
     of 40 is no certainty.
 
     >>> round(standard_error(0.0, 40), 3)
