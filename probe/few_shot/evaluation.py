@@ -77,12 +77,23 @@ def few_shot(model: LanguageModel, task: Task, way: Way = Way()) -> dict[str, An
         "rows": len(items),
         "examples_from": len(pool),
         "scores": scores,
-        "standard_error": round(math.sqrt(mean * (1 - mean) / len(items)), 4),  # of the last headline, by its rows
+        "standard_error": round(standard_error(mean, len(items)), 4),  # of the last headline, by its rows
         "baselines": baselines,
         "details": details,
         "groups": asked.groups,
         "shown": asked.shown,
     }
+
+
+def standard_error(share: float, rows: int) -> float:
+    """Of a share of so many rows, as Agresti and Coull 1998 have it: two rows more are right and two wrong, so none
+    of 40 is no certainty.
+
+    >>> round(standard_error(0.0, 40), 3)
+    0.031
+    """
+    share = (share * rows + 2) / (rows + 4)
+    return math.sqrt(share * (1 - share) / (rows + 4))
 
 
 def untrained(model: LanguageModel) -> LanguageModel:
