@@ -119,6 +119,7 @@ def make_colorizer(config: PreTrainedConfig, trunk: PreTrainedModel, settings: d
     )
     with torch.no_grad():
         first.weight.copy_(first.weight.mean(1, keepdim=True).expand_as(first.weight))
+        assert model.guess.bias is not None
         model.guess.bias.copy_(torch.from_numpy(np.log(np.maximum(model.settings.bins.prior, 1e-8))))
     return model
 

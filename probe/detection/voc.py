@@ -96,10 +96,10 @@ def read_photo(folder: Path, name: str, named_in: Path) -> Photo:
     except (xml.ParseError, ValueError) as error:
         said = f"{annotation} is damaged XML ({error})"
         raise ValueError(f"{said}; restore it, or take {name} out of {named_in}") from None
-    said = [root.findtext(f"size/{side}") for side in ("width", "height")]
-    if None not in said and [text.strip() for text in said if text] != [str(width), str(height)]:
+    sides = [root.findtext(f"size/{side}") for side in ("width", "height")]
+    if None not in sides and [text.strip() for text in sides if text] != [str(width), str(height)]:
         raise ValueError(
-            f"{annotation} says that its picture has {said[0]} x {said[1]} pixels, and {picture} has {width} x "
+            f"{annotation} says that its picture has {sides[0]} x {sides[1]} pixels, and {picture} has {width} x "
             f"{height}; boxes would be wrong: put back the picture that was annotated"
         )
     return read_objects(root, annotation, picture, width, height)
