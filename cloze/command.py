@@ -50,6 +50,7 @@ COMMANDS = (
     Command("finetune", "finetune.run", "RECIPE", "fine-tune a model on labelled rows, and score it"),
     Command("probe", "probe.run", "RECIPE", "what a model knows, by probes"),
     Command("few-shot", "probe.few_shot.__main__", "MODEL...", "tasks by prompts with examples, nothing trained"),
+    Command("compare", "compare.run", "RECIPE", "pretrain several systems alike, and compare their scores"),
     Command("table", "finetune.table.__main__", "RUN...", "the scores of fine-tuning runs, beside published ones"),
     Command("submit", "finetune.submit", "RUN...", "write the zip that the GLUE server takes"),
     Command("predict", "finetune.predict", "MODEL FILE", "let a fine-tuned model answer the rows of a file"),

@@ -13,6 +13,7 @@ CLASSES = {  # by a key that only such a recipe has
     "data": "finetune.recipe:FinetuneRecipe",
     "vocabulary": "tokenizer.train:Recipe",
     "probes": "probe.recipe:ProbeRecipe",
+    "systems": "compare.recipe:CompareRecipe",
     "prompt": "probe.few_shot.task:Task",
 }
 

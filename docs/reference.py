@@ -15,9 +15,10 @@ from cloze.recipes import CLASSES
 from engine.run.recipe_help import NOTE, Key, list_sections
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("cloze", "tokenizer", "corpus", "pretrain", "networks", "finetune", "probe", "engine")
+PACKAGES = ("cloze", "tokenizer", "corpus", "pretrain", "networks", "finetune", "compare", "probe", "engine")
 TITLES = {"pretrain.recipe": "Pretraining", "finetune.recipe": "Fine-tuning", "tokenizer.train": "Tokenizers",
-          "probe.recipe": "Probes", "probe.few_shot.task": "Few-shot tasks"}  # fmt: skip
+          "compare.recipe": "Comparing systems", "probe.recipe": "Probes",
+          "probe.few_shot.task": "Few-shot tasks"}  # fmt: skip
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -17,8 +17,9 @@ from finetune.decoder import count_new_tokens
 from finetune.questions.question import Question
 from finetune.tasks.task import Task
 from networks.elmo import ElmoModel
+from networks.word_vectors import WordVectorsConfig
 from tokenizer.load import refuse_strange_ids
-from tokenizer.spelling import spell
+from tokenizer.spelling import list_frames, spell
 
 
 def find_commit(model: str, revision: str) -> str:
@@ -48,6 +49,8 @@ def open_model(
     _change(config, changes, folder)
     before = copy.deepcopy(config)
     config.update(question.config(task))
+    if isinstance(config, WordVectorsConfig):
+        config.frame_token_ids = list_frames(tokenizer)
     if config.pad_token_id is None or config.pad_token_id < 0:
         config.pad_token_id = tokenizer.pad_token_id  # GPT-2 reads the label before the padding
     new = count_new_tokens(tokenizer, config.vocab_size)

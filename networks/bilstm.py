@@ -8,8 +8,21 @@ each feature over a text is the text, u, and an MLP judges [u; v; |u - v|; u * v
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
+from transformers import initialization as init
 
-from networks.lstm import LSTMLayer, placed
+from networks.lstm import Gates, LSTMLayer, placed
+
+
+@torch.no_grad()
+def begin(module: nn.Module) -> None:
+    """Draw the weights of a layer: an LSTM's as PyTorch has them, a linear layer's so that it keeps the variance."""
+    if isinstance(module, Gates):
+        bound = (module.out_features / 4) ** -0.5
+        init.uniform_(module.weight, -bound, bound)
+        init.uniform_(module.bias, -bound, bound)
+    elif isinstance(module, nn.Linear):
+        init.normal_(module.weight, 0, module.in_features**-0.5)
+        init.zeros_(module.bias)
 
 
 class BiLSTM(nn.Module):
@@ -72,13 +85,14 @@ class TextClassifier(nn.Module):
 
 
 def attend(x: Tensor, mask: Tensor) -> Tensor:
-    """What each place of a text finds in the other text of its pair: x (2 B, T, H) to the same shape."""
+    """What each place of a text finds in the other text of its pair, and nothing in an empty one: x (2 B, T, H) to the
+    same shape."""
     (u, v), (u_mask, v_mask) = x.chunk(2), mask.chunk(2)
     alike = u @ v.transpose(1, 2)  # (B, T, T)
     lowest = torch.finfo(alike.dtype).min
     of_v = alike.masked_fill(v_mask[:, None] == 0, lowest).softmax(2)
     of_u = alike.masked_fill(u_mask[:, :, None] == 0, lowest).softmax(1)
-    return torch.cat([of_v @ v, of_u.transpose(1, 2) @ u])
+    return torch.cat([of_v @ (v * v_mask[..., None]), of_u.transpose(1, 2) @ (u * u_mask[..., None])])
 
 
 def most(x: Tensor, mask: Tensor) -> Tensor:

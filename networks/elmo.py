@@ -21,8 +21,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
-from networks.bilstm import backwards
-from networks.lstm import Gates, placed
+from networks.bilstm import backwards, begin
+from networks.lstm import placed
 from networks.projected_lstm import ProjectedLSTM, Weights, read_side_by_side
 
 # Characters: the bytes of UTF-8 (0 to 255), how a token begins, its end, and what is behind it.
@@ -199,13 +199,10 @@ class ElmoPreTrainedModel(PreTrainedModel):
             if module.bias is not None:
                 only_forget = torch.eye(4)[1].repeat_interleave(module.out_features // 4)
                 init.copy_(module.bias, only_forget.to(module.bias.device))
-        elif isinstance(module, Gates):
-            bound = (module.out_features / 4) ** -0.5
-            init.uniform_(module.weight, -bound, bound)
-            init.uniform_(module.bias, -bound, bound)
         elif isinstance(module, nn.Linear):
-            init.normal_(module.weight, 0, module.in_features**-0.5)
-            init.constant_(module.bias, -2 if isinstance(module, Gate) else 0)
+            begin(module)
+            if isinstance(module, Gate):
+                init.constant_(module.bias, -2)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, 0, module.embedding_dim**-0.5)
 

@@ -31,12 +31,23 @@ class WordVectorsConfig(PreTrainedConfig):
     eos_token_id: int | None = None
     pad_token_id: int | None = None
     tie_word_embeddings: bool = False
+    # Of the network that reads them for a task (networks/word_vector_tasks.py)
+    feature_dropout: float = 0.5
+    encoder_size: int = 1500  # of the BiLSTM in each direction
+    encoder_layers: int = 2
+    classifier_size: int = 512
+    classifier_dropout: float = 0.2
+    text_columns: list[str] | None = None  # of the task: one text, or a pair; None: not known
+    frame_token_ids: list[int] | None = None  # of tokens that stand before, between or behind texts
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        for name in ("vocab_size", "hidden_size"):
+        for name in ("vocab_size", "hidden_size", "encoder_size", "encoder_layers", "classifier_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        for name in ("feature_dropout", "classifier_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a share from 0 to below 1, such as 0.1")
 
 
 class WordVectors(PreTrainedModel):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def open_images(recipe: PretrainRecipe, run: Run, tracker: Tracker, accelerator: "Accelerator") -> Iterator[Material]:
     """Open what a recipe on images trains on. Errors: see `pretrain.run.pretrain`."""
     images, corpus = open_collection(recipe.collection, recipe.seed, accelerator)
+    images = recipe.objective.study(corpus.train, images)
     model = build_model(recipe, images)
     origin = take_weights(model, recipe.model.get("from", ""), recipe.model.get("revision", ""))
     for line in origin.lines():

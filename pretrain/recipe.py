@@ -67,6 +67,7 @@ class PretrainRecipe:
     mixed_precision: MixedPrecision = operational("auto")  # no: fp32; auto: the faster of both, or as the run began
     matmul: Matmul = operational("auto")  # a CPU's fp32 kernels; auto: the faster, or as the run began
     max_eval_samples: int = 2048  # held-out examples that are evaluated, always the same ones, at most
+    probe_every: int = operational(1)  # of images: evaluations from one look at the features to the next; 0: none
     overwrite: bool = operational(False)  # delete what the run's folder holds
     resume_from_checkpoint: str | None = operational(None)  # such as step-200; None: the run's newest state
     hub: Hub = operational(NOWHERE)  # where the model is published, if anywhere
@@ -78,6 +79,7 @@ class PretrainRecipe:
         check_seed(self.seed)
         check_sizes(self.model, "model")
         check_least(self, 1, "max_eval_samples")
+        check_least(self, 0, "probe_every")
         self._check_material()
         if self.objective.medium is Text:
             self._check_text()

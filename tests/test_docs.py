@@ -25,7 +25,7 @@ from engine.run.recipe import read
 from engine.run.recipe_help import list_sections
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("benchmarks", "corpus", "demo", "engine", "finetune", "pretrain", "probe", "tokenizer")
+PACKAGES = ("benchmarks", "compare", "corpus", "demo", "engine", "finetune", "pretrain", "probe", "tokenizer")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 STARTS = "python -m|accelerate launch|cloze"
@@ -34,8 +34,8 @@ OTHERS = re.compile(
     r"make [a-z./ =0-9]+|export CLOZE_DATA=\S+|source \.venv/bin/activate|pip install (-r \S+|\.|\"\.\[\w+\]\")"
 )
 STANDS_FOR = {"K": "0", "HOST": "10.0.0.1", "N": "4", "local|ray|slurm": "ray"}
-RECIPES = {"probe": "recipes/probe/words.yaml", "tokenizer": "recipes/tokenizer/bert-wordpiece.yaml",
-           "finetune": "recipes/finetune/glue.yaml",
+RECIPES = {"probe": "recipes/probe/words.yaml", "compare": "recipes/table-1/table-1.yaml",
+           "tokenizer": "recipes/tokenizer/bert-wordpiece.yaml", "finetune": "recipes/finetune/glue.yaml",
            **dict.fromkeys(("plan", "prepare", "pretrain"), "recipes/pretrain/bert-mini.yaml")}  # fmt: skip
 SHOWN = ("--help", "--version", "recipes")  # what cloze answers itself
 SEARCHED = {"resume": "resume", "checkpoint": "continue", "distributed": "many-machines", "generate": "evaluate",

@@ -21,7 +21,7 @@ from tests.finetune.conftest import (  # noqa: F401, fixtures
 )
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("benchmarks", "corpus", "demo", "engine", "finetune", "pretrain", "tokenizer")
+PARTS = ("benchmarks", "compare", "corpus", "demo", "engine", "finetune", "pretrain", "tokenizer")
 CODE = (
     "open('{mark}', 'w')\nfrom transformers import BertConfig, BertTokenizer\nclass C(BertConfig): model_type = 'zzz'\n"
 )

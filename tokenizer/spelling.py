@@ -13,7 +13,7 @@ FRAMES = ("cls", "sep", "bos", "eos")  # special tokens that stand around texts
 def spell(tokenizer: PreTrainedTokenizerFast) -> dict[int, tuple[How, bytes]]:
     """Of each id with a token: whether it begins a word, goes on one, or frames texts; and its bytes (UTF-8), without
     the marks by which the tokenizer tells a word's beginning."""
-    frames = {getattr(tokenizer, f"{name}_token_id") for name in FRAMES}
+    frames = set(list_frames(tokenizer))
     special, marks = set(tokenizer.all_special_ids), marks_of(tokenizer)
     found: dict[int, tuple[How, bytes]] = {}
     for token, number in tokenizer.get_vocab().items():
@@ -23,6 +23,11 @@ def spell(tokenizer: PreTrainedTokenizerFast) -> dict[int, tuple[How, bytes]]:
             goes_on, _ = in_a_word(token, marks)
             found[number] = ("goes on" if goes_on else "begins", bytes_of(token, marks, goes_on))
     return found
+
+
+def list_frames(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The ids of the tokens that stand around texts."""
+    return sorted({getattr(tokenizer, f"{name}_token_id") for name in FRAMES} - {None})
 
 
 def bytes_of(token: str, marks: Marks, goes_on: bool) -> bytes:

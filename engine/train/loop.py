@@ -237,12 +237,13 @@ class Clock:
     def __init__(self, plan: Plan, seconds: float):
         self.steps, self.budget = plan.max_steps, 60 * plan.minutes
         self.whole = self.steps or 1e3 * self.budget
-        self._began = time.perf_counter() - seconds
+        self._now = time.process_time if plan.clock == "cpu" else time.perf_counter
+        self._began = self._now() - seconds
 
     @property
     def seconds(self) -> float:
         """Of training, evaluations included, over all launches."""
-        return time.perf_counter() - self._began
+        return self._now() - self._began
 
     def done(self, step: int, seconds: float) -> float:
         """What is done at the end of `step`, which begins at `seconds`."""

@@ -4,7 +4,7 @@ Steps or a budget, batch sizes, gradient accumulation and checkpointing, and how
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from engine.run.recipe import check_least, operational
 
@@ -33,6 +33,7 @@ class Plan:
     max_steps: int = 0  # optimizer steps
     minutes: float = 0.0  # of training, evaluations included, over all launches
     flops: float = 0.0  # floating point operations, forward and backward, such as 1e17
+    clock: Literal["wall", "cpu"] = operational("wall")  # of the minutes; cpu: of all threads, when others compute too
     logging_steps: int = operational(10)  # steps between lines of metrics.jsonl
     eval_steps: int = operational(0)  # steps between evaluations; 0: only at the end
     save_steps: int = operational(0)  # steps between saved states; 0: only at the end, or when stopped

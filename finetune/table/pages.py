@@ -19,6 +19,7 @@ from finetune.table.results import Result
 from finetune.table.standings import SHORT, make_tables
 
 MISSING = "–"
+NOTHING = Markup("")
 
 
 def markdown(found: Sequence[Table]) -> str:
@@ -50,11 +51,12 @@ def _rows(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in lines)
 
 
-def html(found: Sequence[Table]) -> str:
-    """Write the tables as one page that needs nothing beside it."""
+def html(found: Sequence[Table], before: Markup = NOTHING, after: Markup = NOTHING, title: str = "") -> str:
+    """Write the tables as one page that needs nothing beside it, between what another program says of them."""
     return template(Path(__file__).with_suffix(".html")).render(
-        tables=found, memory=MEMORY, format_cell=format_cell, format_average=format_average,
-        format_spread=format_spread, plot=plot, widths=WIDTHS, titles=DETAILS, format_detail=format_detail,
+        tables=found, before=before, after=after, title=title, memory=MEMORY, format_cell=format_cell,
+        format_average=format_average, format_spread=format_spread, plot=plot, widths=WIDTHS, titles=DETAILS,
+        format_detail=format_detail,
     )  # fmt: skip
 
 
@@ -167,9 +169,14 @@ def plot(table: Table, width: float) -> Markup:
             _levels(axes, table, measure, place)
             for number, row in enumerate(ours):
                 if measure in row.cells:
-                    _dots(axes, row.cells[measure], place + (number + 1) / (len(ours) + 1) - 0.5, COLOURS[number % 6])
+                    _dots(
+                        axes,
+                        row.cells[measure],
+                        place + (number + 1) / (len(ours) + 1) - 0.5,
+                        COLOURS[number % len(COLOURS)],
+                    )
         for number, row in enumerate(ours):
-            axes.scatter([], [], color=COLOURS[number % 6], label=row.system)
+            axes.scatter([], [], color=COLOURS[number % len(COLOURS)], label=row.system)
         drawn = {row.kind for row in table.rows if any(measure in row.cells for measure in measures)}
         if "published" in drawn:
             axes.scatter([], [], marker="|", color=INK, label="others, published")
@@ -184,7 +191,7 @@ def plot(table: Table, width: float) -> Markup:
         return Markup(as_svg(save(figure, "svg", bbox_inches="tight")))  # our own drawing
 
 
-COLOURS = ("#3b82f6", "#e07b39", "#2a9d8f", "#b357c9", "#c9a227", "#d1495b")
+COLOURS = ("#3b82f6", "#e07b39", "#2a9d8f", "#b357c9", "#c9a227", "#d1495b", "#6b8e23", "#8d99ae")
 
 
 def compute_height(num_measures: int, num_systems: int) -> float:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -20,7 +21,7 @@ from engine.run.tracking import Tracker
 from engine.train import draws
 from engine.train.batch import Batch
 from engine.train.batches import Batches, Position
-from engine.train.loop import Hooks, Training, train
+from engine.train.loop import Clock, Hooks, Training, train
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Plan
 from engine.train.schedule import Schedule
@@ -230,3 +231,11 @@ def test_outside_the_loop_signals_do_what_they_always_do(tmp_path):
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     trained(tmp_path)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+def test_the_clock_of_the_processor_stands_still_while_others_compute():
+    """A process that waits has the minutes of its plan left."""
+    wall, cpu = (Clock(Plan(8, 8, minutes=1.0, clock=kind), seconds=30.0) for kind in ("wall", "cpu"))
+    time.sleep(1.0)
+    assert 30 <= cpu.seconds < 30.5
+    assert wall.seconds >= 31

@@ -1,0 +1,211 @@
+"""Which system is the best, pretrained on the same text for the same time?  The lecture's Table 1, made anew.
+
+    cloze compare recipes/table-1/table-1.yaml
+    cloze compare recipes/table-1/table-1.yaml --name try/table-1 --minutes 1 --max_train_samples 500
+
+Each step is a command that a user would type: a vocabulary, a pretraining, fine-tunings. A finished step is not
+repeated, and one that was stopped goes on where it was. After each the page is written anew: runs/NAME/comparison.html.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from compare.amount import count_steps, find_slowest
+from compare.page import write_page
+from compare.recipe import Arm, CompareRecipe, System
+from engine.run.disk import alone, read_json, whole_file
+from engine.run.finite import strict_json
+from engine.run.processes import STOPPED
+from engine.run.recipe import load, read, resolved
+from engine.run.runtime import program, speak_plainly
+from engine.run.starting import INTERRUPTED
+from pretrain.recipe import PretrainRecipe
+
+ARMS: tuple[Arm, ...] = ("minutes", "untrained")  # once a system has had its minutes
+MAY_CHANGE = ("tasks", "large_tasks", "seeds", "large_seeds", "same")  # more of them add to what is there
+
+
+@program
+def main(argv: list[str]) -> None:
+    speak_plainly()
+    compare(read(CompareRecipe, argv, "python -m compare.run", "recipes/table-1/table-1.yaml --minutes 10"))
+
+
+def compare(recipe: CompareRecipe) -> Path:
+    """Do every step of a comparison that is not done yet. Return the page.
+
+    Errors: ValueError for settings that differ from those that the folder was begun with; SystemExit where a step ends
+    with an error, which it has said.
+    """
+    with alone(recipe.folder, "comparing in"):
+        check_settings(recipe)
+        check_text(recipe)
+        for system in recipe.systems:
+            take(recipe, learn_vocabulary(recipe, system))
+        for system in recipe.systems:
+            take(
+                recipe,
+                pretraining(
+                    recipe, system, "minutes", "--plan.minutes", str(recipe.minutes), "--plan.clock", recipe.clock
+                ),
+            )
+            for arm in ARMS:
+                for step in finetunings(recipe, system, arm):
+                    take(recipe, step)
+        if "text" in recipe.same:
+            for system in recipe.systems:
+                if system != find_slowest(recipe):  # which has read this very text in its minutes
+                    take(
+                        recipe,
+                        pretraining(recipe, system, "text", "--plan.max_steps", str(count_steps(recipe, system))),
+                    )
+                    for step in finetunings(recipe, system, "text"):
+                        take(recipe, step)
+        page = write_page(recipe)
+    print(f"the comparison is {page}")
+    return page
+
+
+def check_settings(recipe: CompareRecipe) -> None:
+    """Keep what the folder was begun with, and refuse another setting. Errors: ValueError."""
+    path = recipe.folder / "settings.json"
+    now = {name: value for name, value in resolved(recipe).items() if name not in MAY_CHANGE}
+    before = read_json(path, advice=f"delete {recipe.folder}, and compare anew") if path.exists() else now
+    for name, value in now.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"{recipe.folder} was begun with another {name} ({before.get(name)!r} there, {value!r} here); choose "
+                "another --name, or delete that folder"
+            )
+    whole_file(path, strict_json(now, indent=1).encode())
+
+
+def check_text(recipe: CompareRecipe) -> None:
+    """Refuse systems that would read different texts. Errors: ValueError."""
+    first, *others = recipe.systems
+    for system in others:
+        if name_text(system) != name_text(first):
+            raise ValueError(
+                f"{first.pretrain} and {system.pretrain} differ in their `corpus:` section, and only what is "
+                "pretrained on the same text can be compared; make them alike"
+            )
+
+
+def name_text(system: System) -> dict[str, Any]:
+    """A system's corpus, but for its blanks: a byte-level vocabulary keeps those that others do not tell apart."""
+    corpus = resolved(load(PretrainRecipe, Path(system.pretrain)).corpus)
+    for source in corpus["sources"]:
+        del source["whitespace"]
+    return corpus
+
+
+# The steps
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, and the files that are there once it need not be called again."""
+
+    words: str
+    command: tuple[str, ...]
+    leaves: tuple[Path, ...]
+    run: Path | None = None  # of a pretraining, which is told what it takes of the processor
+
+
+def learn_vocabulary(recipe: CompareRecipe, system: System) -> Step:
+    folder = recipe.vocabulary(system)
+    name = folder.relative_to("runs").as_posix()
+    return Step(
+        f"vocabulary of {system.name}", ("tokenizer", system.tokenizer, "--name", name), (folder / "report.json",)
+    )
+
+
+def pretraining(recipe: CompareRecipe, system: System, arm: Arm, *budget: str) -> Step:
+    folder = recipe.pretrained(system, arm)
+    name, vocabulary = folder.relative_to("runs").as_posix(), recipe.vocabulary(system) / "tokenizer"
+    options = ("--name", name, "--tokenizer", vocabulary.as_posix(), *budget)
+    command = ("pretrain", system.pretrain, *options)
+    return Step(f"pretrain {system.name}, same {arm}", command, (folder / "finished.json",), folder)
+
+
+def finetunings(recipe: CompareRecipe, system: System, arm: Arm) -> Iterator[Step]:
+    """Fine-tune what an arm of a system has pretrained; untrained, the network of the same architecture."""
+    folder = recipe.finetuned(system, arm)
+    common = (
+        "finetune", system.finetune, "--name", folder.relative_to("runs").as_posix(), "--label", system.name,
+        "--model", recipe.pretrained(system, arm).as_posix(),
+        "--init", "random" if arm == "untrained" else "pretrained",
+        "--max_train_samples", str(recipe.max_train_samples), "--save_model", "False",
+    )  # fmt: skip
+    for tasks, seeds in ((recipe.tasks, recipe.seeds), (recipe.large_tasks, recipe.large_seeds)):
+        if tasks:
+            words = f"fine-tune {system.name}, {'same ' * (arm != 'untrained')}{arm}, on {', '.join(tasks)}"
+            jobs = [folder / task.replace("/", "-") / f"seed-{seed}" for task in tasks for seed in seeds]
+            leaves = tuple(job / "finished.json" for job in jobs)
+            yield Step(words, (*common, "--task", *tasks, "--seeds", *map(str, seeds)), leaves)
+
+
+# How a step is taken
+
+
+def take(recipe: CompareRecipe, step: Step) -> None:
+    """Call a step's command, note what it took of the processor, and write the page."""
+    if all(path.exists() for path in step.leaves):
+        return
+    print(f"\n== {step.words}\n   cloze {' '.join(step.command)}", flush=True)
+    before = os.times()
+    status = call(step.command, recipe.threads)
+    after = os.times()
+    if step.run is not None:
+        used = after.children_user + after.children_system - before.children_user - before.children_system
+        note_processor(recipe.folder, step.run, used)
+    if status in (STOPPED, INTERRUPTED) or status < 0:  # below 0: ended by a signal, outside of a training
+        print("stopped; the same command resumes from here", flush=True)
+    if status:
+        sys.exit(status if status > 0 else STOPPED)  # the step has said why
+    write_page(recipe)
+
+
+def call(command: tuple[str, ...], threads: int) -> int:
+    """Run a command of Cloze to its end. Ctrl-C reaches it too, and is answered by it; SIGTERM is handed on. Return its
+    status; STOPPED also where it came to its end in spite of a signal."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    child = subprocess.Popen([sys.executable, "-m", "cloze", *command], env=environment)
+    came: list[int] = []
+
+    def hand_on(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        if number == signal.SIGTERM:
+            child.send_signal(number)
+
+    try:
+        for number in before:
+            signal.signal(number, hand_on)
+        return child.wait() or (STOPPED if came else 0)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def note_processor(folder: Path, run: Path, seconds: float) -> None:
+    """Add what a launch of a run has taken of the processor."""
+    path = folder / "processor.json"
+    known = (
+        read_json(path, advice="delete it; the seconds of earlier launches are then not known") if path.exists() else {}
+    )
+    name = run.relative_to(folder).as_posix()
+    known[name] = round(known.get(name, 0.0) + seconds, 1)
+    whole_file(path, json.dumps(known, indent=1).encode())
+
+
+if __name__ == "__main__":
+    main()
