@@ -175,18 +175,22 @@ def take(recipe: CompareRecipe, step: Step) -> None:
 
 
 def call(command: tuple[str, ...], threads: int) -> int:
-    """Run a command of Cloze to its end. Ctrl-C reaches it too, and is answered by it; SIGTERM is handed on."""
+    """Run a command of Cloze to its end. Ctrl-C reaches it too, and is answered by it; SIGTERM is handed on. Return its
+    status; STOPPED also where it came to its end in spite of a signal."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     child = subprocess.Popen([sys.executable, "-m", "cloze", *command], env=environment)
+    came: list[int] = []
 
     def hand_on(number: int, _: FrameType | None) -> None:
-        child.send_signal(number)
+        came.append(number)
+        if number == signal.SIGTERM:
+            child.send_signal(number)
 
     try:
-        signal.signal(signal.SIGINT, lambda *_: None)
-        signal.signal(signal.SIGTERM, hand_on)
-        return child.wait()
+        for number in before:
+            signal.signal(number, hand_on)
+        return child.wait() or (STOPPED if came else 0)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

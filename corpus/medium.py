@@ -38,6 +38,7 @@ class Medium(ABC):
     section: ClassVar[str]  # of a recipe: where the material is
     unit: ClassVar[str]  # what is counted: "tokens", "images", "frames"
     size_unit: ClassVar[str]  # what the size of an example is counted in: "tokens", "pixels"
+    held_out: ClassVar[str]  # on what a model is evaluated, for its card
     processor_name: ClassVar[str]  # "tokenizer", "image processor"
     limits: ClassVar[str]  # what the model card warns of
     advice: ClassVar[str] = ""  # what to do where training waits for its data, beside more workers
@@ -51,6 +52,10 @@ class Medium(ABC):
     @abstractmethod
     def describe(self, sizes: Sequence[int]) -> str:
         """For the model card: the processor, and examples of these sizes, one a phase of the training."""
+
+    @abstractmethod
+    def count(self, size: int) -> int:
+        """How many units an example of this size has room for."""
 
     @abstractmethod
     def fake(self, rows: int, size: int) -> Chapter:

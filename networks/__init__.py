@@ -52,4 +52,5 @@ AutoBackbone.register(AlexNetConfig, AlexNetBackbone)
 MODEL_TYPES = tuple(
     config.model_type for config in (LSTMConfig, WordVectorsConfig, ElmoConfig, ResNetGNConfig, AlexNetConfig)
 )
-PRETEXT_MODELS = (ForColorization, RelativePositionModel)  # with the head of a pretext task; found by their names
+# Trunks with the head of a pretext task, found here by their names
+PRETEXT_MODELS = (ForColorization, RelativePositionModel)

@@ -82,8 +82,8 @@ def normalize_patches(patches: Tensor, project: bool) -> Tensor:
     """Patches (N, P, P, 3) from 0 to 255 as the trunk takes them (N, 3, P, P): of mean 0 in each channel, and of one
     contrast, which would else say of what picture a patch is.
 
-    `project` takes away what a lens makes of the edge of a picture: it focuses green apart from red and blue, so colours
-    lose what is along green - magenta (Doersch et al. 2015, section 3.1).
+    `project` takes away what a lens does near the edge of a picture, where it focuses green apart from red and blue:
+    colours lose what they have along green - magenta (Doersch et al. 2015, section 3.1).
     """
     pixels = patches.permute(0, 3, 1, 2).float()
     if project:

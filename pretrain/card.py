@@ -10,7 +10,6 @@ from engine.publish.card import Card, Score
 from pretrain.continued import Origin
 from pretrain.recipe import PretrainRecipe
 
-HELD_OUT = "held-out documents of the same sources"
 ANY_MODEL = """from transformers import AutoModel
 
 model = AutoModel.from_pretrained("{model}")"""
@@ -48,7 +47,9 @@ def card(
         tags=(kind, "pretraining", objective.name),
         datasets=corpus.datasets,
         scores=tuple(
-            Score(objective.pipeline, "held-out", HELD_OUT, "held out", name, value, baseline=baselines.get(name))
+            Score(
+                objective.pipeline, "held-out", medium.held_out, "held out", name, value, baseline=baselines.get(name)
+            )
             for name, value in found.items()
         ),
         panels=objective.panels,

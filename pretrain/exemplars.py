@@ -48,7 +48,7 @@ def show_mistakes(model: Any, seeds: Seeds, images: Images, batch: Batch) -> lis
     """Some patches that the model takes for another seed: each above its seed, and that above the guess."""
     device = next(model.parameters()).device
     with torch.inference_mode():
-        guess = model(batch.x["pixel_values"].to(device)).argmax(1).cpu()
+        guess = model.scores(model(batch.x["pixel_values"].to(device))).argmax(1).cpu()
     wrong = (guess != batch.y["seeds"]).nonzero()[:SHOWN, 0]
     if not len(wrong):
         return []

@@ -1,4 +1,4 @@
-"""What does a model of relative position see?  Pairs, its confusions, nearest patches, and the filters of its first layer.
+"""What does a model of relative position see?  Pairs, its confusions, nearest patches, filters of its first layer.
 
 They are what the paper shows (Doersch et al. 2015, figures 1, 4 and 6), and how far one patch of a pair is enough.
 """
@@ -19,7 +19,7 @@ from corpus.images.sheets import sheet
 from engine.publish.curves import ink_style, save
 from engine.publish.exhibits import Exhibit, Picture
 from engine.train.batch import Batch
-from networks.relative_position import ALONE, PLACES, RelativePositionModel
+from networks.relative_position import ALONE, PLACES, RelativePositionModel, normalize_patches
 
 ARROWS = "↖↑↗←→↙↓↘"
 SHOWN_PAIRS = 4
@@ -28,25 +28,31 @@ QUERIES, NEAREST = 8, 8  # rows and columns of the nearest patches
 FILTERS = 96
 
 
-def show_pairs(batch: Batch) -> list[Exhibit]:
-    """Each picture's first pairs."""
-    patches, pairs = batch.x["patches"].numpy(), batch.x["pairs"]
+def show_pairs(batch: Batch, project: bool) -> list[Exhibit]:
+    """Each picture's first pairs, as the trunk takes them."""
+    patches, pairs = as_taken(batch.x["patches"], project), batch.x["pairs"]
     asked = len(pairs) // len(batch.sizes)
     exhibits: list[Exhibit] = []
     for number in range(len(batch.sizes)):
         rows = range(number * asked, min((number + 1) * asked, number * asked + 2 * SHOWN_PAIRS), 2)
         places = batch.y["place"][rows.start : rows.stop : 2].tolist()
-        drawn = [draw_pair(*patches[pairs[row]], place) for row, place in zip(rows, places, strict=True)]
+        drawn = [draw_pair(patches[pairs[row]], place) for row, place in zip(rows, places, strict=True)]
         exhibits.append(Picture(" ".join(ARROWS[place] for place in places), sheet([drawn], 128)))
     return exhibits
 
 
-def draw_pair(centre: Pixels, neighbour: Pixels, place: int) -> Pixels:
-    """A patch in the middle of nine places, and its neighbour in one of the others."""
-    side = len(centre)
+def as_taken(patches: Tensor, project: bool) -> Pixels:
+    """Normalized patches (N, P, P, 3): what is missing is grey."""
+    values = normalize_patches(patches, project).permute(0, 2, 3, 1)
+    return (255 * (0.5 + 0.2 * values).clamp(0, 1)).byte().numpy()
+
+
+def draw_pair(pair: Pixels, place: int) -> Pixels:
+    """Two patches (2, P, P, 3): one in the middle of nine places, and its neighbour in one of the others."""
+    side = pair.shape[1]
     step = side + max(1, side // 6)
     page = np.full((2 * step + side, 2 * step + side, 3), 255, np.uint8)
-    for pixels, (row, column) in ((centre, (0, 0)), (neighbour, PLACES[place])):
+    for pixels, (row, column) in zip(pair, ((0, 0), PLACES[place]), strict=True):
         top, left = step * (1 + row), step * (1 + column)
         page[top : top + side, left : left + side] = pixels
     return page
@@ -78,7 +84,7 @@ def guess(model: RelativePositionModel, unseen: list[Batch]) -> Guesses:
     for batch in unseen:
         x = batch.to(model.device).x
         found["features"].append(model.encode(x["patches"]).float().cpu())
-        found["patches"].append(batch.x["patches"].numpy())
+        found["patches"].append(as_taken(batch.x["patches"], model.settings["project"]))
         number = np.arange(pictures, pictures + len(batch.sizes))
         found["picture"].append(np.repeat(number, len(x["patches"]) // len(batch.sizes)))
         found["place"].append(batch.y["place"].numpy())
@@ -107,12 +113,8 @@ def tell_controls(found: Guesses) -> str:
     """A Markdown line: from both patches, and from one alone, which should be chance."""
     shares = {name: found.right(name) for name in found.guess}
     said = ", ".join(f"{name.replace('_', ' ')} {share:.1%} (±{error:.1%})" for name, (share, error) in shares.items())
-    high = [name for name in ALONE if shares[name][0] - 3 * shares[name][1] > 1 / len(PLACES)]
-    verdict = (
-        f"; {' and '.join(high).replace('_', ' ')} should be at chance and is above: a patch tells where it is by itself"
-        if high
-        else ""
-    )
+    high = [name.replace("_", " ") for name in ALONE if shares[name][0] - 3 * shares[name][1] > 1 / len(PLACES)]
+    verdict = f"; above chance: {', '.join(high)}. A patch tells by itself where in its picture it lies" if high else ""
     return f"- Right of {found.pictures:,} held-out pictures: {said}; chance {1 / len(PLACES):.1%}{verdict}"
 
 
@@ -123,10 +125,12 @@ def draw_confusion(found: Guesses) -> bytes:
     with rc_context(ink_style()):
         figure = Figure((4.2, 4.2))
         axis = figure.subplots()
-        axis.imshow(percent, cmap="Blues", vmin=0, vmax=max(25.0, percent.max()))
+        most = max(25.0, percent.max())
+        axis.imshow(percent, cmap="Blues", vmin=0, vmax=most)
         axis.set(xticks=range(8), yticks=range(8), xticklabels=ARROWS, yticklabels=ARROWS)
         for (row, column), value in np.ndenumerate(percent):
-            axis.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8)
+            ink = "white" if value > most / 2 else "black"
+            axis.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color=ink)
         return save(figure, "png")
 
 
@@ -137,7 +141,7 @@ def draw_nearest(found: Guesses) -> bytes:
     near = unit[queries] @ unit.T  # (Q, N)
     near[torch.from_numpy(found.picture[queries][:, None] == found.picture)] = -2  # its own picture's
     best = near.topk(min(NEAREST, near.shape[1]), dim=1).indices.numpy()
-    return sheet([found.patches[[query, *row]] for query, row in zip(queries.tolist(), best, strict=True)], 48)
+    return sheet([list(found.patches[[query, *row]]) for query, row in zip(queries.tolist(), best, strict=True)], 48)
 
 
 def draw_filters(trunk: nn.Module) -> bytes:
@@ -146,4 +150,4 @@ def draw_filters(trunk: nn.Module) -> bytes:
     weights = first.weight.detach().float().cpu()[:FILTERS].permute(0, 2, 3, 1)  # (O, h, w, 3)
     low, high = weights.amin((1, 2, 3), keepdim=True), weights.amax((1, 2, 3), keepdim=True)
     pixels = (255 * (weights - low) / (high - low).clamp(min=1e-12)).byte().numpy()
-    return sheet([pixels[start : start + 16] for start in range(0, len(pixels), 16)], 33)
+    return sheet([list(pixels[start : start + 16]) for start in range(0, len(pixels), 16)], 33)

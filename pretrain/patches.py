@@ -74,8 +74,8 @@ def cut_pairs(
 
 
 def cut(picture: Pixels, corners: Ints, patch: int, factor: npt.NDArray[np.float64]) -> Pixels:
-    """Patches (N, P, P, 3) at `corners` (N, 2) of a picture that is made `factor` (2,) times as high and wide. Only what
-    is asked for is made."""
+    """Patches (N, P, P, 3) at `corners` (N, 2) of a picture that is made `factor` (2,) times as high and wide: of it,
+    only they are made."""
     if np.all(factor == 1):
         windows = np.lib.stride_tricks.sliding_window_view(picture, (patch, patch), (0, 1))
         return windows[corners[:, 0], corners[:, 1]].transpose(0, 2, 3, 1)

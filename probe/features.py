@@ -5,9 +5,7 @@ POOL x POOL parts of the picture (the quadrants of Dosovitskiy et al. 2014). `pi
 to beat: the picture itself, and histograms of oriented gradients (Dalal & Triggs 2005).
 """
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from skimage.feature import hog
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from transformers import MODEL_FOR_BACKBONE_MAPPING, PreTrainedConfig, PreTrainedModel
+from transformers.image_processing_base import ImageProcessingMixin
 from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD
 
 from engine.run.saved import config_of, load_weights, located
@@ -79,9 +78,11 @@ def every_stage(config: PreTrainedConfig) -> list[str]:
 
 
 def normalisation(source: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation that a model's image processor takes away; of a model without one, 0.5 each."""
-    path = Path(source) / "preprocessor_config.json"
-    said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Mean and standard deviation of a model's image processor; of a model without one, 0.5 each."""
+    try:
+        said: dict[str, Any] = ImageProcessingMixin.get_image_processor_dict(source)[0]
+    except OSError:
+        said = {}
     mean, std = said.get("image_mean", IMAGENET_STANDARD_MEAN), said.get("image_std", IMAGENET_STANDARD_STD)
     return torch.tensor(mean), torch.tensor(std)
 

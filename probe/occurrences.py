@@ -75,7 +75,7 @@ class Occurrences(Probe):
         blind = {"all": {"accuracy": same_sense(torch.zeros_like(shared), senses)}}
         by_layer = {"accuracy": scores} if len(scores) > 1 else {}
         return Found(
-            {"all": found}, blind, "accuracy", {"all": len(others)}, by_layer, ("bag_of_words",), page, pictures
+            {"all": found}, blind, "accuracy", {"all": len(others)}, page, pictures, by_layer, ("bag_of_words",)
         )
 
     def look_for(self, asked: Sequence[Occurrence]) -> tuple[list[Occurrence], list[str]]:

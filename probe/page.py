@@ -93,46 +93,55 @@ def name_job(job: Finished) -> str:
 
 
 def cells_of(jobs: Sequence[Finished], name: str, systems: Sequence[str]) -> list[Cell]:
-    """What a guess reaches that does not look, and the score of each system, beside it its coverage and what the same
-    network reaches untrained: the mean over the seeds, and their range. Shortcuts do not ask the model."""
+    """What a guess reaches, and the score of each system, the mean over the seeds; beside it the range, the coverage,
+    and what the same network reaches untrained. Shortcuts do not ask the model."""
     blind = [scores[name] for job in jobs for scores in job.line["majority"].values() if name in scores]
     cells = [Cell(f"{blind[0]:.3f}" if blind else "–")]
     for system in systems:
-        own, fresh = ([scores for job in jobs if job.line["label"] == system and job.is_untrained == is_untrained
-                       for scores in job.line["metrics"].values() if name in scores]
-                      for is_untrained in (False, True))  # fmt: skip
-        notes = []
-        if own and name not in jobs[0].line["shortcuts"]:
+        own, fresh = (
+            [scores for job in of_init(jobs, system, is_untrained) for scores in job.line["metrics"].values()
+             if name in scores] for is_untrained in (False, True)
+        )  # fmt: skip
+        values, notes = [scores[name] for scores in own], []
+        if values and name not in jobs[0].line["shortcuts"]:
             coverage = own[0].get(f"{name}_coverage", own[0].get("coverage"))
+            notes += [tell_range(values)] if len(values) > 1 else []
             notes += [f"coverage {100 * coverage:.3g} %"] if coverage is not None else []
-            notes += [f"untrained {tell_range([scores[name] for scores in fresh])}"] if fresh else []
-        cells.append(Cell(f"{own[0][name]:.3f}", notes) if own else Cell("–"))
+            again = [scores[name] for scores in fresh]
+            notes += [f"untrained {fmean(again):.3f}" + f" ({tell_range(again)})" * (len(again) > 1)] if again else []
+        cells.append(Cell(f"{fmean(values):.3f}", notes) if values else Cell("–"))
     return cells
 
 
+def of_init(jobs: Sequence[Finished], system: str, is_untrained: bool) -> list[Finished]:
+    """The jobs of a model, or of the same network untrained, a seed each."""
+    return [job for job in jobs if job.line["label"] == system and job.is_untrained == is_untrained]
+
+
 def tell_range(values: Sequence[float]) -> str:
-    spread = f" ({min(values):.3f} to {max(values):.3f}, {len(values)} seeds)" if len(values) > 1 else ""
-    return f"{fmean(values):.3f}{spread}"
+    return f"{min(values):.3f} to {max(values):.3f}, {len(values)} seeds"
 
 
 def draw_layers(jobs: Sequence[Finished]) -> str:
-    """An SVG of each score by layer; of untrained networks the mean, within the range of the seeds; and shortcuts."""
+    """An SVG of each score by layer, the mean of the seeds within their range; of untrained networks too; shortcuts."""
     first = jobs[0].line
-    curves = [(job.line["label"], name) for job in jobs if not job.is_untrained for name in job.line["layers"]]
+    curves = list(dict.fromkeys((job.line["label"], name) for job in jobs for name in job.line["layers"]))
     names = {name for _, name in curves}
     with rc_context(ink_style()):
         figure = Figure((5.6, 3.2 + 0.2 * (len(curves) + len(first["shortcuts"]))), layout="constrained")
         axis = figure.subplots()
         for number, (system, name) in enumerate(curves):
-            own, fresh = ([job.line["layers"][name] for job in jobs if job.line["label"] == system and
-                           job.is_untrained == is_untrained] for is_untrained in (False, True))  # fmt: skip
             colour = COLOURS[number % len(COLOURS)]
             label = f"{system}, {name}" if len(names) > 1 else system
-            axis.plot(own[0], marker="o", markersize=3, linewidth=1.4, color=colour, label=label)
-            draw_untrained(axis, fresh, colour)
+            own, fresh = ([job.line["layers"][name] for job in of_init(jobs, system, is_untrained)]
+                          for is_untrained in (False, True))  # fmt: skip
+            draw_seeds(axis, own, color=colour, linewidth=1.4, marker="o", markersize=3, label=label)
+            draw_seeds(axis, fresh, color=colour, linewidth=1, linestyle="--")
         for style, name in zip((":", "-."), first["shortcuts"], strict=False):
-            value = next(iter(first["metrics"].values()))[name]
-            axis.axhline(value, linestyle=style, linewidth=1, color=INK, label=f"{name.replace('_', ' ')}, a shortcut")
+            values = {scores[name] for job in jobs for scores in job.line["metrics"].values()}
+            if len(values) == 1:  # the same beside every model
+                label = f"{name.replace('_', ' ')}, a shortcut"
+                axis.axhline(values.pop(), linestyle=style, linewidth=1, color=INK, label=label)
         if any(job.is_untrained for job in jobs):
             axis.plot([], [], linestyle="--", linewidth=1, color=INK, label="the same untrained: mean and range")
         axis.set_xlabel("layer (0: embeddings)")
@@ -143,9 +152,10 @@ def draw_layers(jobs: Sequence[Finished]) -> str:
         return as_svg(save(figure, "svg"))
 
 
-def draw_untrained(axis: Axes, seeds: Sequence[Sequence[float]], colour: str) -> None:
+def draw_seeds(axis: Axes, seeds: Sequence[Sequence[float]], **style: Any) -> None:
+    """The mean over the seeds at each layer, and their range."""
     if seeds:
         by_layer = list(zip(*seeds, strict=True))
-        axis.plot([fmean(values) for values in by_layer], linestyle="--", linewidth=1, color=colour)
+        axis.plot([fmean(values) for values in by_layer], **style)
         lowest, highest = [min(values) for values in by_layer], [max(values) for values in by_layer]
-        axis.fill_between(range(len(by_layer)), lowest, highest, alpha=0.15, color=colour, linewidth=0)
+        axis.fill_between(range(len(by_layer)), lowest, highest, alpha=0.15, color=style["color"], linewidth=0)

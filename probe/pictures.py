@@ -87,7 +87,7 @@ class PictureProbe(Probe):
         scores = {"accuracy": found[best], **(found if model not in BESIDE else {})}
         sizes = {"train": number, "test": len(asked.labels)}
         page = self.page(unseen, found, stages)
-        return Found({"test": scores}, {"test": {"accuracy": commonest}}, "accuracy", sizes, page)
+        return Found({"test": scores}, {"test": {"accuracy": commonest}}, "accuracy", sizes, page=page)
 
     def flat(self, maps: Tensor) -> Tensor:
         """Features (N, D) as the classifier takes them, of maps (N, C, h, w) of the parts of each picture."""
@@ -151,8 +151,8 @@ def described_last(
 
 def label_of(source: PictureSource) -> str:
     """As the table calls the data: vision/cifar10/train and vision/cifar10/train-*.parquet are cifar10."""
-    parts = [part.lower() for part in Path(source.path).with_suffix("").parts if not part.lower().startswith("train")]
-    return parts[-1] if parts else source.kind
+    parts = [part.lower() for part in Path(source.path).parts if not part.lower().startswith("train")]
+    return parts[-1].partition(".")[0] if parts else source.kind
 
 
 def share_right(guess: Tensor, right: Tensor) -> float:

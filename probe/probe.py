@@ -41,12 +41,12 @@ class Found:
     baseline: Scores = field(default_factory=dict)
     headline: str = ""
     sizes: dict[str, int] = field(default_factory=dict)  # questions, by split
-    layers: dict[str, list[float]] = field(default_factory=dict)  # a score's name -> its value at each layer, from 0
-    shortcuts: Sequence[str] = ()  # those of the metrics that are reached without asking the model
     page: str = ""  # in Markdown, for a person
     pictures: Sequence[Picture] = ()  # that belong to the page
     drawn_from: int = 0  # rows that those of the first size are a part of; 0: they are all
     details: dict[str, Any] = field(default_factory=dict)  # what else was measured, as plain values
+    layers: dict[str, list[float]] = field(default_factory=dict)  # a score's name -> its value at each layer, from 0
+    shortcuts: Sequence[str] = ()  # those of the metrics that are reached without asking the model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,8 +55,8 @@ def probe(recipe: ProbeRecipe) -> list[dict[str, Any]]:
             do(job, recipe.overwrite)
         lines = write_results(folder)
         write_pages(folder, recipe)
-        page = make_page(recipe.name, [Finished(path.parent, line) for path, line in list_finished(folder)])
-        whole_file(folder / "report.html", page.encode())
+        done = [Finished(path.parent, {"layers": {}, "shortcuts": []} | line) for path, line in list_finished(folder)]
+        whole_file(folder / "report.html", make_page(recipe.name, done).encode())
     show([line for line in lines if line["job"] in {str(job.folder.relative_to(folder)) for job in jobs}])
     print(f"the report is {folder / 'report.html'}", flush=True)
     return lines

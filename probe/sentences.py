@@ -57,8 +57,10 @@ class SentenceSimilarity(FileProbe):
         found = {**last, "pearson": linear["mean"][-1], "coverage": len(covered) / len(pairs), **shortcuts}
         blind = {"all": {"spearmanr": 0.0, "pearson": 0.0}}
         by_layer = ranked if len(ranked["mean"]) > 1 else {}
-        page = tell(ranked, linear, reader)
-        return Found({"all": found}, blind, "spearmanr", {"all": len(pairs)}, by_layer, list(shortcuts), page)
+        return Found(
+            {"all": found}, blind, "spearmanr", {"all": len(pairs)}, tell(ranked, linear, reader),
+            layers=by_layer, shortcuts=tuple(shortcuts),
+        )  # fmt: skip
 
 
 def compare(reader: StateReader, pairs: Sequence[Pair]) -> tuple[dict[str, list[list[float]]], list[int]]:

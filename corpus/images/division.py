@@ -16,11 +16,11 @@ def divide(draws: npt.NDArray[np.float64], share: float) -> tuple[npt.NDArray[np
     groups = np.unique(draws)
     if len(groups) == 1:
         number = min(max(1, round(share * len(draws))), len(draws) - 1)
-        return np.arange(len(draws)) >= len(draws) - number, "they are of one group, of which the last are held out"
+        return np.arange(len(draws)) >= len(draws) - number, "all are of one group, and the last of them are held out"
     fewest = min(FEWEST, len(groups) // 2)
     bound, how = share, ""
     if (groups < bound).sum() < fewest:
-        bound, how = float(groups[fewest]), f"so few groups there are that {fewest} had to be chosen to be held out"
+        bound, how = float(groups[fewest]), f"of so few groups, the {fewest} with the lowest draws"
     elif (groups >= bound).sum() < fewest:
-        bound, how = float(groups[-fewest]), f"so few groups there are that {fewest} had to be chosen to train on"
+        bound, how = float(groups[-fewest]), f"of so few groups, all but the {fewest} with the highest draws"
     return draws < bound, how

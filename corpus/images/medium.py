@@ -25,6 +25,7 @@ class Images(Medium):
     section: ClassVar = "images"
     unit: ClassVar = "images"
     size_unit: ClassVar = "pixels"
+    held_out: ClassVar = "held-out images of the same sources"
     processor_name: ClassVar = "image processor"
     advice: ClassVar = "give it more workers"
     limits: ClassVar = (
@@ -55,6 +56,9 @@ class Images(Medium):
         """What `normalised` was given."""
         mean, std = (values.new_tensor(each).view(3, 1, 1) for each in (self.mean, self.std))
         return values * std + mean
+
+    def count(self, size: int) -> int:
+        return 1
 
     def fake(self, rows: int, size: int) -> PictureChapter:
         """Noise, in pictures whose shorter side is `size`."""

@@ -1,27 +1,26 @@
-"""How are many small pictures shown at once?  In rows, as one PNG (a contact sheet)."""
+"""How are many pictures seen at a glance?  On a sheet: rows of squares of one size, a thin gap between them."""
 
 import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from corpus.images.pictures import Pixels
 
-GAP = 2  # pixels between pictures, transparent
+GAP = 2  # pixels
 
 
 def sheet(rows: Sequence[Sequence[Pixels]], side: int = 64) -> bytes:
-    """A PNG of rows of pictures (H, W, 3), each made to fit `side` x `side` pixels: larger ones by repeating pixels."""
-    width = max(map(len, rows)) * (side + GAP) - GAP
-    page = Image.new("RGBA", (width, len(rows) * (side + GAP) - GAP))
-    for row, pictures in enumerate(rows):
-        for column, pixels in enumerate(pictures):
-            picture = Image.fromarray(np.ascontiguousarray(pixels))
-            factor = side / max(picture.size)
-            size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
-            way = Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BILINEAR
-            page.paste(picture.resize(size, way), (column * (side + GAP), row * (side + GAP)))
-    written = io.BytesIO()
-    page.save(written, "PNG")
-    return written.getvalue()
+    """A PNG of rows of pictures, each cut to a square from its middle and resized to `side` pixels."""
+    width, height = max(map(len, rows)), len(rows)
+    paper = Image.new("RGB", (width * (side + GAP) - GAP, height * (side + GAP) - GAP), "white")
+    for down, row in enumerate(rows):
+        for right, pixels in enumerate(row):
+            enlarged = min(pixels.shape[:2]) < side
+            how = Image.Resampling.NEAREST if enlarged else Image.Resampling.BICUBIC  # small pixels are to be seen
+            square = ImageOps.fit(Image.fromarray(np.ascontiguousarray(pixels)), (side, side), how)
+            paper.paste(square, (right * (side + GAP), down * (side + GAP)))
+    file = io.BytesIO()
+    paper.save(file, "PNG")
+    return file.getvalue()

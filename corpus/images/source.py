@@ -41,7 +41,6 @@ PHOTOS = (
     ("gradio", "media_assets/images/cheetah.jpg", "cheetah"),
     ("gradio", "media_assets/images/cheetah1.jpg", "cheetah"),
     ("gradio", "test_data/cheetah2.jpg", "cheetah"),
-    ("gradio", "media_assets/images/groot.jpeg", "groot"),
     ("gradio", "media_assets/images/lion.jpg", "lion"),
     ("gradio", "media_assets/images/tower.jpg", "tower"),
 )

@@ -24,6 +24,7 @@ from corpus.images.pictures import Ints, PictureChapter
 from corpus.images.seeds import Seeds, choose_seeds
 from corpus.images.transformations import Transformations, draw_parameters, transform
 from engine.publish.exhibits import Exhibit
+from engine.run.checkpoint import Processor
 from engine.run.recipe import check_least
 from engine.train.batch import Batch
 from engine.train.together import rows_of_all
@@ -141,18 +142,20 @@ class Exemplar(Objective[Images]):
     def build(self, model: dict[str, Any], images: Images) -> PreTrainedModel:
         config, trunk = make_trunk(model, self.image_size)
         if self.softmax == "memory":
-            return MemoryNet(config, trunk, self.seeds, self.feature_size)
+            return MemoryNet(config, trunk, self.seeds, self.feature_size, self.temperature, self.momentum)
         return ExemplarNet(config, trunk, self.seeds)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        logits, seeds = model(batch.x["pixel_values"]), batch.y["seeds"]
-        if self.softmax == "memory":
-            features, logits = logits, model.compare(logits) / self.temperature
-            if model.training:
-                asked = len(seeds) if batch.counts["seed"] else 0  # nothing of a filler batch
-                model.remember(rows_of_all(features[:asked]), rows_of_all(seeds[:asked]), self.momentum)
+        found, seeds = model(batch.x["pixel_values"]), batch.y["seeds"]
+        logits = model.scores(found)  # (B, N)
+        if self.softmax == "memory" and model.training:
+            asked = 0 if batch.is_filler else len(seeds)
+            model.remember(rows_of_all(found[:asked]), rows_of_all(seeds[:asked]))
         sums = {"seed": cross_entropy_sum(logits, seeds)}
         return sums if model.training else sums | {"seed_correct": correct_sum(logits, seeds)}
+
+    def saved_beside(self, model: PreTrainedModel, images: Images) -> Processor:
+        return images.processor_for(self.image_size)
 
     def show(self, batch: Batch, images: Images) -> list[Exhibit]:
         """Each example's seed, and what became of it, beside other transformations of it."""
@@ -183,6 +186,10 @@ class ExemplarNet(PretextModel):
     def forward(self, pixel_values: Tensor) -> Tensor:
         return self.seed(self.features(pixel_values))  # (B, N)
 
+    def scores(self, found: Tensor) -> Tensor:
+        """The logits (B, N) of what `forward` found."""
+        return found
+
 
 class MemoryNet(ExemplarNet):
     """A trunk, averaged over the places of its last map, projected to `size` numbers, and a memory of N such features.
@@ -190,24 +197,35 @@ class MemoryNet(ExemplarNet):
 
     memory: Tensor  # (N, size)
 
-    def __init__(self, config: PreTrainedConfig, trunk: PreTrainedModel, seeds: int, size: int):
+    def __init__(
+        self,
+        config: PreTrainedConfig,
+        trunk: PreTrainedModel,
+        seeds: int,
+        size: int,
+        temperature: float,
+        momentum: float,
+    ):
         super().__init__(config, trunk, size)
+        self.temperature, self.momentum = temperature, momentum
         self.register_buffer("memory", normalize(torch.randn(seeds, size), dim=1))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         return normalize(self.seed(self.features(pixel_values)).float(), dim=1)  # (B, size)
 
-    def compare(self, features: Tensor) -> Tensor:
-        """Cosines (B, N) of features (B, size) with the memory as it is now."""
-        return features @ self.memory.clone().T  # the memory changes before the gradient is taken
+    def scores(self, found: Tensor) -> Tensor:
+        with torch.autocast(found.device.type, enabled=False):
+            # A copy, for the memory changes before the gradient is taken.
+            return found @ self.memory.clone().T / self.temperature
 
     @torch.no_grad()
-    def remember(self, features: Tensor, seeds: Tensor, momentum: float) -> None:
+    def remember(self, features: Tensor, seeds: Tensor) -> None:
         """Take in the features (B, size) of `seeds` (B,), of which some may be the same."""
         finite = features.isfinite().all(1)
         rows, place = seeds[finite].unique(return_inverse=True)
         new = features.new_zeros(len(rows), features.shape[1]).index_add_(0, place, features[finite])
-        self.memory[rows] = normalize(momentum * self.memory[rows] + (1 - momentum) * normalize(new, dim=1), dim=1)
+        kept = self.momentum * self.memory[rows]
+        self.memory[rows] = normalize(kept + (1 - self.momentum) * normalize(new, dim=1), dim=1)
 
 
 def width_of(trunk: PreTrainedModel) -> int:

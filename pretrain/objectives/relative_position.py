@@ -1,8 +1,8 @@
 """Where does this patch lie beside that one?  Context prediction, on pictures.
 
 Doersch et al. 2015 (arXiv 1505.05192), and the authors' code where it says more. Two neighbouring patches of a picture
-are shown, with a gap between them; asked is at which of eight places the second lies. Each pair is asked in both orders,
-and each picture asks each place equally often, so that no guess without x is better than chance.
+are shown, with a gap between them; asked is at which of eight places the second lies. Each pair is asked in both
+orders, and each picture asks each place equally often, so that no guess without x is better than chance.
 
 What would answer the question without looking at what is shown (edges that go on, the colours of a lens, contrast) is
 taken away; whether something is left, two controls tell that see one patch only: see `networks.relative_position`.
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from corpus.images.medium import Images
 from corpus.images.pictures import Album, Ints, PictureChapter, Shots
 from engine.publish.exhibits import Exhibit
+from engine.run.checkpoint import Processor
 from engine.run.recipe import check_least
 from engine.train.batch import Batch
 from networks.pictures import make_trunk
@@ -61,12 +62,12 @@ class RelativePosition(Objective[Images]):
     color: Literal["drop", "project", "keep"] = "drop"  # drop: one channel is kept; project: no green - magenta
     downsample: float = 0.33  # share of the patches that are shown as if they had fewer pixels
     downsample_to: int = 10  # pixels along the side of a patch that they have at least
-    head_size: int = 4096  # features of a patch (fc6), and of the layers that join two of them
+    head_size: int = 512  # features of a patch (fc6), and of the layers that join two of them; the paper has 4,096
 
     medium = Images
     size_key = "image_size"
     pipeline = "image-feature-extraction"
-    legend = "Pairs of patches as they are shown: the first in the middle, the second where it lies."
+    legend = "Pairs of patches as the network takes them: the first in the middle, the second where it lies."
 
     def __post_init__(self) -> None:
         check_least(self, 1, "patch_size", "grids", "head_size", "downsample_to")
@@ -122,7 +123,7 @@ class RelativePosition(Objective[Images]):
         counts = {term.name: len(asked) for term in self.terms}
         return Batch(x, {"place": torch.from_numpy(asked)}, counts, (1,) * pictures, pictures)
 
-    def build(self, model: dict[str, Any], images: Images) -> PreTrainedModel:
+    def build(self, model: dict[str, Any], images: Images) -> RelativePositionModel:
         config, trunk = make_trunk(model, self.patch_size)
         sizes = {"patch_size": self.patch_size, "head_size": self.head_size}
         return RelativePositionModel.over(config, trunk, project=self.color == "project", **sizes)
@@ -134,8 +135,11 @@ class RelativePosition(Objective[Images]):
             return sums
         return sums | {f"{name}_correct": correct_sum(found, place) for name, found in logits.items()}
 
+    def saved_beside(self, model: PreTrainedModel, images: Images) -> Processor:
+        return images.processor_for(self.image_size)
+
     def show(self, batch: Batch, images: Images) -> list[Exhibit]:
-        return show_pairs(batch)
+        return show_pairs(batch, self.color == "project")
 
     def samples(self, model: nn.Module, images: Images, seed: int, unseen: list[Batch]) -> list[Exhibit]:
         return draw_samples(model, unseen)

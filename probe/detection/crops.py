@@ -47,8 +47,8 @@ def describe_by_hog(crops: Pixels) -> npt.NDArray[np.float32]:
     cells = size // CELL
     place = np.arange(size) // CELL
     cell = (np.arange(number)[:, None, None] * cells + place[:, None]) * cells + place
-    counts = np.bincount((cell * ORIENTATIONS + bins).ravel(), strength.ravel(), number * cells * cells * ORIENTATIONS)
-    counts = counts.reshape(number, cells, cells, ORIENTATIONS) / CELL**2
+    sums = np.bincount((cell * ORIENTATIONS + bins).ravel(), strength.ravel(), number * cells * cells * ORIENTATIONS)
+    counts = sums.reshape(number, cells, cells, ORIENTATIONS) / CELL**2
     blocks = cells - BLOCK + 1
     parts = [counts[:, y : y + blocks, x : x + blocks] for y in range(BLOCK) for x in range(BLOCK)]
     found = np.stack(parts, axis=3).reshape(number, blocks, blocks, -1)

@@ -6,7 +6,7 @@ second ridge regression a class moves a box that overlaps an object by more than
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -39,19 +39,24 @@ class Labels:
 
     is_positive: npt.NDArray[np.bool_]  # (N, C) an object of the class
     is_negative: npt.NDArray[np.bool_]  # (N, C) far from all objects of the class, difficult ones too
-    overlap: Floats  # (N, C) IoU with the object of the class that it overlaps most, difficult ones aside
-    moves: Floats  # (N, C, 4) what moves it onto that
+    near: Numbers  # (M, 2) numbers of a box and of a class: it overlaps an object of the class much
+    moves: Floats  # (M, 4) what moves it onto that object
 
     @staticmethod
     def join(parts: Sequence["Labels"]) -> "Labels":
-        return Labels(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Labels)))
+        before = np.cumsum([0, *(len(part.is_positive) for part in parts)])
+        near = [part.near + [start, 0] for part, start in zip(parts, before, strict=False)]
+        return Labels(
+            np.concatenate([part.is_positive for part in parts]), np.concatenate([part.is_negative for part in parts]),
+            np.concatenate(near), np.concatenate([part.moves for part in parts]),
+        )  # fmt: skip
 
 
 def label(photo: Photo, boxes: Boxes, classes: Sequence[str]) -> Labels:
     """`boxes` (N, 4) begin with the picture's objects, difficult ones aside."""
     shape = len(boxes), len(classes)
     positive, negative = np.zeros(shape, bool), np.ones(shape, bool)
-    overlap, by = np.zeros(shape), np.zeros((*shape, 4))
+    near, by = [np.empty((0, 2), np.int64)], [np.empty((0, 4))]
     names = np.array(photo.classes)[~photo.difficult] if photo.classes else np.array([], str)
     for number, name in enumerate(classes):
         positive[: len(names), number] = names == name
@@ -61,9 +66,10 @@ def label(photo: Photo, boxes: Boxes, classes: Sequence[str]) -> Labels:
         clear = photo.boxes[photo.of(name) & ~photo.difficult]
         if len(clear):
             shared = overlaps(boxes, clear)
-            overlap[:, number] = shared.max(axis=1)
-            by[:, number] = moves(boxes, clear[shared.argmax(axis=1)])
-    return Labels(positive, negative, overlap, by)
+            rows = np.flatnonzero(shared.max(axis=1) > CLOSE)
+            near.append(np.stack([rows, np.full(len(rows), number)], axis=1))
+            by.append(moves(boxes[rows], clear[shared[rows].argmax(axis=1)]))
+    return Labels(positive, negative, np.concatenate(near), np.concatenate(by))
 
 
 @dataclass(frozen=True)
@@ -149,12 +155,13 @@ def fit(features: Features, factor: float, positives: Numbers, negatives: Number
 def learn_moves(features: Features, factor: float, labels: Labels) -> tuple[Floats, Floats]:
     """Weights (D, C, 4) and bias (C, 4) of ridge regressions, for features times `factor`; 0 where there is nothing to
     learn from, so that a box stays."""
-    number = labels.overlap.shape[1]
+    number = labels.is_positive.shape[1]
     weights, bias = np.zeros((features.shape[1], number, 4)), np.zeros((number, 4))
     for one in range(number):
-        rows = np.flatnonzero(labels.overlap[:, one] > CLOSE)
-        if len(rows):
-            ridge = Ridge(alpha=RIDGE).fit(factor * features[rows].astype(np.float64), labels.moves[rows, one])
+        mine = labels.near[:, 1] == one
+        if mine.any():
+            rows = labels.near[mine, 0]
+            ridge = Ridge(alpha=RIDGE).fit(factor * features[rows].astype(np.float64), labels.moves[mine])
             weights[:, one], bias[one] = ridge.coef_.T, ridge.intercept_
     return weights, bias
 

@@ -46,7 +46,7 @@ class Detection(Probe):
     bins: int = 3  # a box's features have bins x bins places
     proposals: int = 500  # boxes in a picture, at most
     max_train_pictures: int = 0  # the first ones of the list; 0: all
-    max_test_pictures: int = 0
+    max_test_pictures: int = 0  # the same of the list to be scored on
 
     def __post_init__(self) -> None:
         check_least(self, 1, "map_size", "bins", "proposals")
@@ -92,8 +92,8 @@ class Detection(Probe):
         boxes = proposed[len(training) :]
         moved, kept = detect(detector, describe, test, boxes)
         report = Report(
-            model=f"{model}, untrained, seed {seed}" if untrained else model, view=view, classes=classes,
-            training=training, test=test, proposals=self.proposals, recalls=recalls_of(boxes, test, classes),
+            model=f"{model}, untrained, seed {seed}" if untrained else model, classes=classes, training=training,
+            test=test, proposals=self.proposals, recalls=recalls_of(boxes, test, classes),
             detections=moved, curves=score(moved, test, classes), unmoved=score(kept, test, classes),
             blind=score([guess(training, test, name) for name in classes], test, classes),
         )  # fmt: skip

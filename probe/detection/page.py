@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib import rc_context
@@ -15,14 +16,13 @@ from engine.publish.curves import ink_style, save
 from engine.publish.exhibits import Picture
 from probe.detection.average_precision import Curve, Detections
 from probe.detection.boxes import overlaps
-from probe.detection.features import View
 from probe.detection.voc import Photo
 
 HEADLINE = "map"
 SHOWN = 12  # pictures on the sheet: the first ones of the list
 ACROSS = 4
 GROUND = "white"
-MARKS = {  # on the sheet: colour, style of the line
+MARKS: dict[str, tuple[str, Literal["-", "--", ":"]]] = {  # on the sheet: colour, style of the line
     "hit": ("#2fb344", "-"), "false": ("#e8364f", "--"), "missed object": ("#ffd43b", ":"), "object": ("#ffffff", "-"),
 }  # fmt: skip
 RULES = (
@@ -37,7 +37,6 @@ class Report:
     """All that a page tells; lists are by class."""
 
     model: str
-    view: View
     classes: Sequence[str]
     training: Sequence[Photo]
     test: Sequence[Photo]
@@ -125,10 +124,9 @@ def plot_curves(report: Report) -> Figure:
     down = math.ceil(len(report.classes) / across)
     figure = Figure((3 * across, 3 * down), layout="constrained")
     axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-    for axis in axes.flat[len(report.classes) :]:
-        axis.set_visible(False)
-    for number, name in enumerate(report.classes):
-        axis: Axes = axes.flat[number]
+    for unused in axes.flat[len(report.classes) :]:
+        unused.set_visible(False)
+    for number, (axis, name) in enumerate(zip(axes.flat, report.classes, strict=False)):
         axis.set_title(f"{name}, AP {report.curves[number].voc07:.1%}")
         model, blind = report.curves[number], report.blind[number]
         axis.plot(model.recall, model.precision, color="#2f80d8", label="model")
@@ -147,7 +145,7 @@ def plot_sheet(report: Report) -> Figure:
     photos = report.test[:SHOWN]
     across = min(ACROSS, len(photos))
     down = math.ceil(len(photos) / across)
-    figure = Figure((4 * across, 3.2 * down + 0.4), layout="constrained")
+    figure = Figure((3 * across, 2.4 * down + 0.3), layout="constrained")
     axes = figure.subplots(down, across, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()

@@ -58,7 +58,8 @@ def propose(pixels: Pixels) -> Boxes:
             found.append(boxes)
             # A tree ends in few large segments and begins with many small ones: chance mixes them (section 4.4).
             chance = draws.uniform(draws.stream("the order of proposals", number, size), np.arange(len(boxes)))
-            ranks.append(np.arange(1, len(boxes) + 1) * chance)
+            is_first = np.arange(len(boxes)) >= len(boxes) // 2  # mostly parts of things: behind the unions
+            ranks.append(np.where(is_first, len(boxes), 0) + np.arange(1, len(boxes) + 1) * chance)
     edges = np.concatenate(found)[np.argsort(np.concatenate(ranks), kind="stable")]
     edges = np.round(edges / (small.shape[1::-1] * 2) * ([width, height] * 2))
     boxes = edges + [1, 1, 0, 0]
@@ -74,7 +75,7 @@ def merge(segments: Numbers, space: Floats) -> Floats:
     `space` (H, W, C) has the colours, between 0 and 1.
     """
     sizes, boxes, colours = describe_segments(segments, space)
-    found = [*boxes]
+    found = [*boxes.copy()]
     likeness = np.full((len(sizes), len(sizes)), -np.inf)
     one, other = list_neighbours(segments)
     likeness[one, other] = likeness[other, one] = liken(boxes, colours, segments.size, one, other)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
+from corpus.images.decoding import Unreadable, decode, read_header
 from corpus.images.pictures import Pixels
 from probe.detection.boxes import Boxes, clip
 
@@ -40,10 +40,9 @@ class Photo:
     def load(self) -> Pixels:
         """(H, W, 3). Errors: ValueError for a damaged picture."""
         try:
-            with Image.open(self.picture) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"{self.picture} is a damaged picture ({error}); restore it, or take it out") from None
+            return decode(self.picture.read_bytes())
+        except Unreadable as error:
+            raise ValueError(f"{self.picture} is {error}; restore it, or take {self.name} out of the list") from None
 
     def of(self, name: str) -> npt.NDArray[np.bool_]:
         """(K,) Which of the boxes are of this class."""
@@ -88,14 +87,15 @@ def read_photo(folder: Path, name: str, named_in: Path) -> Photo:
     if missing or not picture:
         raise FileNotFoundError(f"{missing} is not there; {named_in} names it: restore it, or take {name} out of there")
     try:
-        with Image.open(picture) as image:
-            width, height = image.size
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{picture} is no picture that opens ({error}); restore it, or take it out") from None
+        header = read_header(picture.read_bytes())
+    except Unreadable as error:
+        raise ValueError(f"{picture} is {error}; restore it, or take {name} out of {named_in}") from None
+    width, height = header.width, header.height
     try:
         root = xml.parse(annotation).getroot()
     except (xml.ParseError, ValueError) as error:
-        raise ValueError(f"{annotation} is damaged XML ({error}); restore it, or take it out of {named_in}") from None
+        said = f"{annotation} is damaged XML ({error})"
+        raise ValueError(f"{said}; restore it, or take {name} out of {named_in}") from None
     said = [root.findtext(f"size/{side}") for side in ("width", "height")]
     if None not in said and [text.strip() for text in said if text] != [str(width), str(height)]:
         raise ValueError(
@@ -150,7 +150,7 @@ def choose_classes(
     `asked`: their names; empty for all that are in the training pictures. Errors: ValueError for a class that no
     training picture has, which names a file.
     """
-    shown = {name for photo in training for name in np.array(photo.classes)[~photo.difficult]}
+    shown = {name for photo in training for name, hard in zip(photo.classes, photo.difficult, strict=True) if not hard}
     if not shown:
         raise ValueError(
             f"no object is boxed in the {len(training)} training pictures, such as {training[0].annotation}"

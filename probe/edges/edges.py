@@ -7,12 +7,13 @@ encoder is trained.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 
-from engine.run.recipe import check_least
+from engine.run.recipe import check_least, data_path
 from probe.edges.batches import make_rows
 from probe.edges.examples import Asked, control_labels, f1, guess_blindly, guess_by_words, score
 from probe.edges.layers import read_layers
@@ -20,7 +21,7 @@ from probe.edges.network import Probes
 from probe.edges.page import make_page, tell
 from probe.edges.summary import centre_of_gravity, summarize
 from probe.edges.training import Schedule, count, train
-from probe.edges.treebank import list_files, read_treebank, trees_of
+from probe.edges.treebank import Treebank, list_files, read_treebank, trees_of
 from probe.probe import Found, Probe, label_of
 
 
@@ -67,7 +68,8 @@ class Edges(Probe):
         return self.annotation == "constituents"
 
     def ask(self, model: str, untrained: bool, seed: int) -> Found:
-        bank = read_treebank(self.path, self.needs_trees, self.max_sentences, self.max_eval_sentences)
+        times = tuple(data_path(name).stat().st_mtime_ns for name in self.files)
+        bank = read_once(self.path, self.needs_trees, self.max_sentences, self.max_eval_sentences, times)
         parts = [Asked.of(self.annotation, part) for part in (bank.train, bank.validation, bank.dev)]
         for name, part in zip(("to train on", "to end training by", "to judge"), parts, strict=True):
             if not part.labels:
@@ -105,7 +107,8 @@ class Edges(Probe):
         }  # fmt: skip
         sizes = {"train": rows[0].num_examples, "validation": rows[1].num_examples, "dev": rows[2].num_examples}
         summary = summarize([counts[:number]], [centre_of_gravity(shares)], [scores[number]])
-        return Found({"dev": found}, {"dev": {"f1": blind}}, "f1", sizes, tell(self.task, summary, details), details)
+        page = tell(self.task, summary, details)
+        return Found({"dev": found}, {"dev": {"f1": blind}}, "f1", sizes, page=page, details=details)
 
     @property
     def schedule(self) -> Schedule:
@@ -116,3 +119,8 @@ class Edges(Probe):
     @classmethod
     def make_pages(cls, jobs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, str]:
         return {"edges.html": make_page(jobs)}
+
+
+@lru_cache(maxsize=2)  # tasks and seeds read the same one, with trees and without
+def read_once(path: str, with_trees: bool, most: int, most_eval: int, times: tuple[int, ...]) -> Treebank:
+    return read_treebank(path, with_trees, most, most_eval)

@@ -145,7 +145,7 @@ def keys_of(words: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 def control_labels(train: Asked, asked: Asked, seed: int) -> list[Labels]:
     """The labels of the control task (Hewitt and Liang 2019, arXiv 1909.03368): random ones for each word type, the
-    last word of the first span, drawn from the labels of the training examples. A probe learns them only by heart."""
+    last word of the first span, drawn from the labels of the training examples. They can only be learnt by heart."""
     counts = sorted(Counter(train.labels).items(), key=lambda pair: (-pair[1], sorted(pair[0])))
     shares = np.cumsum([count for _, count in counts]) / len(train.labels)
     ends = [words[0].rsplit(" ", 1)[-1] for words in asked.words()]

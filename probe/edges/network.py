@@ -1,8 +1,8 @@
 """How is a span's label read off frozen layers?  Many edge probes side by side, as one batched network.
 
 Each probe is that of Tenney et al. 2019: a scalar mix of the layers that it sees, a projection to 256, one for each
-span of a pair, self-attentive pooling of each span, and an MLP (tanh, LayerNorm, dropout) with a sigmoid for each
-label. All P of them have their own weights; they read one batch, and each step is one matrix product for all.
+span of a pair, self-attentive pooling of each span, and an MLP (tanh, LayerNorm, dropout) with a sigmoid a label. All P
+of them have their own weights; they read one batch, and each step is one matrix product for all.
 """
 
 from dataclasses import dataclass

@@ -19,8 +19,8 @@ from probe.edges.summary import Summary, summarize
 Job = tuple[dict[str, Any], dict[str, Any]]  # its results line, and its details
 
 EXPECTED, CENTRE = "#2f80d8", "#8a5cc2"
-HEAD = ("task", "F1, layer 0", "F1, all layers", "random encoder", "control", "selectivity", "blind", "by words",
-        "centre of gravity", "expected layer", "total gain")  # fmt: skip
+SCORES = ("task", "F1, layer 0", "F1, all layers", "random encoder", "control", "selectivity", "blind", "by words")
+LAYERS = ("task", "expected layer", "centre of gravity", "gain of all layers")
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,11 @@ def make_page(jobs: Sequence[Job]) -> str:
         deltas = [[one.name, *map(points, one.trained.gains)] for one in shown]
         models.append({
             "label": label, "bars": Markup(draw_bars(shown)), "gains": Markup(draw_gains(shown)),
-            "rows": list(map(row_of, shown)), "deltas": deltas, "layers": max(map(len, deltas)) - 1,
+            "scores": (SCORES, list(map(scores_of_task, shown))), "layers": (LAYERS, list(map(layers_of_task, shown))),
+            "deltas": (("task", *range(1, max(map(len, deltas)))), deltas),
             "notes": [*notes_of([details for one in shown for _, details in one.jobs]), *settings_of(shown)],
         })  # fmt: skip
-    return template(Path(__file__).with_suffix(".html")).render(models=models, head=HEAD)
+    return template(Path(__file__).with_suffix(".html")).render(models=models)
 
 
 def collect(jobs: Sequence[Job]) -> dict[str, list[Shown]]:
@@ -100,15 +101,19 @@ def tell(task: str, found: Summary, details: dict[str, Any]) -> str:
     return "\n".join([f"# {task}, one seed", "", *lines, ""])
 
 
-def row_of(shown: Shown) -> list[str]:
+def scores_of_task(shown: Shown) -> list[str]:
     found, details = shown.trained, shown.jobs[0][1]
-    low, high = map(points, found.gain_range)
     return [
         shown.name, percent(found.scores[0]), spread(found), spread(shown.random) if shown.random else "–",
         percent(found.control), points(found.selectivity), percent(details["blind"]), percent(details["by_words"]),
-        f"{found.centre:.2f} ({found.centre_range[0]:.2f} to {found.centre_range[1]:.2f})", tell_expected(found),
-        f"{points(found.total_gain)} ({low} to {high})",
     ]  # fmt: skip
+
+
+def layers_of_task(shown: Shown) -> list[str]:
+    found = shown.trained
+    centre = f"{found.centre:.2f} ({found.centre_range[0]:.2f} to {found.centre_range[1]:.2f})"
+    low, high = map(points, found.gain_range)
+    return [shown.name, tell_expected(found), centre, f"{points(found.total_gain)} ({low} to {high})"]
 
 
 def tell_expected(found: Summary) -> str:

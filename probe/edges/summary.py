@@ -94,12 +94,10 @@ def resample(counts: npt.NDArray[Any]) -> Floats:
     3)."""
     drawn = np.random.default_rng(0)
     seeds, _, blocks, _ = counts.shape
-    found = []
-    for _ in range(DRAWS):
-        times = np.bincount(drawn.integers(blocks, size=blocks), minlength=blocks)  # of each group of documents
-        summed = np.einsum("slbc,b->slc", counts[drawn.integers(seeds, size=seeds)], times)
-        found.append(scores_of(summed).mean(0))
-    return np.stack(found)
+    times = drawn.multinomial(blocks, np.full(blocks, 1 / blocks), size=DRAWS)  # of each group of documents
+    scores = scores_of(np.einsum("slbc,db->dslc", counts, times, optimize=True))  # (DRAWS, S, L + 1)
+    chosen = drawn.integers(seeds, size=(DRAWS, seeds))
+    return scores[np.arange(DRAWS)[:, None], chosen].mean(1)
 
 
 def interval(values: Floats) -> tuple[float, float]:

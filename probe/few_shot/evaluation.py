@@ -77,12 +77,23 @@ def few_shot(model: LanguageModel, task: Task, way: Way = Way()) -> dict[str, An
         "rows": len(items),
         "examples_from": len(pool),
         "scores": scores,
-        "standard_error": round(math.sqrt(mean * (1 - mean) / len(items)), 4),  # of the last headline, by its rows
+        "standard_error": round(standard_error(mean, len(items)), 4),  # of the last headline, by its rows
         "baselines": baselines,
         "details": details,
         "groups": asked.groups,
         "shown": asked.shown,
     }
+
+
+def standard_error(share: float, rows: int) -> float:
+    """Of a share of so many rows, as Agresti and Coull 1998 have it: two rows more are right and two wrong, so none
+    of 40 is no certainty.
+
+    >>> round(standard_error(0.0, 40), 3)
+    0.031
+    """
+    share = (share * rows + 2) / (rows + 4)
+    return math.sqrt(share * (1 - share) / (rows + 4))
 
 
 def untrained(model: LanguageModel) -> LanguageModel:
@@ -155,7 +166,7 @@ class Options(Asked):
         prompts = self.prompts(shots, seed)
         contexts = [prompts.context(number, item.prompt) for number, item in enumerate(self.items)]
         scores, details = self.score(contexts)
-        chosen = {rule: self.choose(rule, scores) for rule in RULES}
+        chosen = {rule: self.choose(rule, scores) for rule in self.rules(contexts)}
         accuracies = {rule: self.accuracy(answers) for rule, answers in chosen.items()}
         if self.way.controls:
             accuracies |= self.controls(prompts, shots, seed)
@@ -165,6 +176,12 @@ class Options(Asked):
             for text, score in zip(self.items[number].options, scores[number], strict=True)
         ])  # fmt: skip
         return Draw(accuracies, details)
+
+    def rules(self, contexts: Sequence[str]) -> list[str]:
+        """All, but none that compares an option with itself, as where BLiMP's sentences stand alone: a draw between all
+        options goes to the first, which in that file is always the right one."""
+        stand_alone = all(context == self.task.unconditional for context in contexts)
+        return [rule for rule in RULES if not (stand_alone and rule == "acc_unconditional" != self.headline)]
 
     def controls(self, prompts: Prompts, shots: int, seed: int) -> dict[str, float]:
         """Accuracies, by the headline's rule, without the rows' content, and with wrong answers in the examples."""
@@ -208,13 +225,20 @@ class Options(Asked):
     def accuracy(self, chosen: Sequence[int]) -> float:
         return sum(one == item.right for one, item in zip(chosen, self.items, strict=True)) / len(self.items)
 
+    def guess(self, values: Sequence[Sequence[int]]) -> float:
+        """The accuracy of who takes the option with the largest value, and one by chance of several such."""
+        shares = [
+            (row[item.right] == max(row)) / row.count(max(row)) for row, item in zip(values, self.items, strict=True)
+        ]
+        return statistics.fmean(shares)
+
     def baselines(self) -> dict[str, float]:
         items = self.items
         sizes = [[len(option) for option in item.options] for item in items]
         found = {
             "chance": statistics.fmean(1 / len(item.options) for item in items),
-            "shortest": self.accuracy([size.index(min(size)) for size in sizes]),
-            "longest": self.accuracy([size.index(max(size)) for size in sizes]),
+            "shortest": self.guess([[-size for size in row] for row in sizes]),
+            "longest": self.guess(sizes),
         }
         if len({item.right for item in items}) > 1:  # else the order of the options is the file's, and says nothing
             (commonest, _), *_ = Counter(item.right for item in self.pool or items).most_common(1)

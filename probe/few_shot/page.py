@@ -48,14 +48,19 @@ def title_of(found: dict[str, Any]) -> str:
 
 def table_of(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The head, and a row for each way to compare: by number of examples the mean over draws, and their range."""
-    scores = found["scores"]
+    scores, label = found["scores"], label_rules(found)
     names = list(dict.fromkeys(name for one in scores.values() for name in one))
-    label = {**NAMES, **({} if "acc_norm" in names else {"acc": "written answers"})}
     rows = [
         [label[name] + ("*" if name == found["headline"] else ""), *(cell(one.get(name)) for one in scores.values())]
         for name in names
     ]
     return ["examples", *scores], rows
+
+
+def label_rules(found: dict[str, Any]) -> dict[str, str]:
+    """What the rules are called; one alone is that of answers which were written."""
+    is_written = not any("acc_norm" in one for one in found["scores"].values())
+    return {**NAMES, "acc": "written answers"} if is_written else NAMES
 
 
 def cell(spread: dict[str, Any] | None) -> str:
@@ -69,7 +74,10 @@ def notes_of(found: dict[str, Any]) -> list[str]:
     """What must be known beside the figures."""
     baselines = ", ".join(f"{name} {value:.1%}" for name, value in found["baselines"].items())
     notes = [f"beside it: {baselines}; standard error by the number of rows ±{found['standard_error']:.1%}"]
-    notes.append("* the headline; prompts without content and examples with wrong answers are scored in its way")
+    controls = any(name in one for one in found["scores"].values() for name in COLOURS)
+    notes.append(
+        "* the headline" + "; prompts without content and examples with wrong answers are scored in its way" * controls
+    )
     for shots, details in found["details"].items():
         if details.get("truncated"):
             notes.append(
@@ -109,13 +117,15 @@ def curve(found: dict[str, Any]) -> str:
                     [one["max"] - one["mean"] for _, one in points],
                 ]
                 axis.errorbar([place for place, _ in points], middle, ranges, marker="o", markersize=4, capsize=3,
-                              color=colour, label=NAMES[name])  # fmt: skip
+                              color=colour, label=label_rules(found)[name])  # fmt: skip
         for name in ("chance", "majority", "untrained"):
             if name in found["baselines"]:
                 style = {"chance": "--", "majority": ":", "untrained": "-."}[name]
                 axis.axhline(found["baselines"][name], linestyle=style, linewidth=1, color="#808790", label=name)
         axis.set_xticks(list(places), list(scores))
         axis.set_xlabel("examples in the prompt")
+        lowest, highest = axis.get_ylim()
+        axis.set_ylim(max(lowest, 0.0), max(min(highest, 1.02), 0.05))
         axis.yaxis.set_major_formatter(PercentFormatter(1))
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False)

@@ -9,7 +9,7 @@ import pytest
 
 from compare.amount import count_steps, find_slowest, read_amount
 from compare.page import write_page
-from compare.recipe import CompareRecipe
+from compare.recipe import Arm, CompareRecipe
 from compare.run import check_settings, check_text
 from engine.run.recipe import load
 from finetune.recipe import FinetuneRecipe
@@ -18,8 +18,13 @@ from tokenizer.train import Recipe as Tokenizer
 
 RECIPE = Path("recipes/table-1/table-1.yaml")
 TASKS = {"glue/cola": "matthews_correlation", "glue/rte": "accuracy"}
-SCORES = {"untrained": [0.1, 0.1, 0.1, 0.1], "minutes": [0.2, 0.3, 0.5, 0.4], "text": [0.2, None, 0.4, 0.5]}
-STEPS = {"minutes": [5000, 100, 400, 300], "text": [10, None, 200, 120]}  # ELMo is the slowest
+ARMS: tuple[Arm, ...] = ("untrained", "minutes", "text")
+SCORES: dict[Arm, list[Any]] = {
+    "untrained": [0.1, 0.1, 0.1, 0.1],
+    "minutes": [0.2, 0.3, 0.5, 0.4],
+    "text": [0.2, None, 0.4, 0.5],
+}
+STEPS: dict[Arm, list[Any]] = {"minutes": [5000, 100, 400, 300], "text": [10, None, 200, 120]}  # ELMo is the slowest
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -46,8 +51,8 @@ def make_comparison() -> CompareRecipe:
     recipe = replace(load(CompareRecipe, RECIPE), minutes=2.0)
     for number, system in enumerate(recipe.systems):
         write_json(recipe.vocabulary(system) / "report.json", {"measures": [{"characters_a_token": 4.0}]})
-        for arm in ("minutes", "text"):
-            if steps := STEPS[arm][number]:
+        for arm, of_all in STEPS.items():
+            if steps := of_all[number]:
                 run = recipe.pretrained(system, arm)
                 write_json(run / "finished.json", {"seconds": 120.0, "steps": steps, "parameters": 5_000_000})
                 write_json(run / "metrics.jsonl", {"step": 1, "padding_rate": 0.5 * (system.name == "BERT")})
@@ -102,7 +107,7 @@ def test_the_page_has_both_tables_beside_the_published_rows(page):
 
 
 def test_what_is_not_finished_is_left_open(made):
-    for arm in ("untrained", "minutes", "text"):
+    for arm in ARMS:
         (made.finetuned(made.systems[-1], arm) / "results.jsonl").unlink()
     text = write_page(replace(made, same=("minutes",))).read_text()
     assert "Same minutes: not all systems are finished yet." in text

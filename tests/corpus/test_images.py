@@ -3,6 +3,8 @@
 import io
 import json
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -341,9 +343,7 @@ def test_folders_that_hold_nothing_or_parts_of_a_data_set_are_refused(animals, t
         prepare([PictureSource("folder", str(tmp_path / "notes"))], tmp_path / "stores", 0.2, 96)
     (tmp_path / "parts").mkdir()
     animals.rename(tmp_path / "parts/train")
-    with pytest.raises(
-        ValueError, match=r"its folders train are parts of a data set, no classes: name one of "
-    ):
+    with pytest.raises(ValueError, match=r"its folders train are parts of a data set, no classes: name one of "):
         prepare([PictureSource("folder", str(tmp_path / "parts"))], tmp_path / "stores", 0.2, 96)
     assert len(prepare([PictureSource("folder", str(tmp_path / "parts/train"))], tmp_path / "stores", 0.2, 96)) == 30
 
@@ -368,3 +368,33 @@ def test_a_broken_archive_gives_what_is_before_the_damage_and_is_named(animals, 
     ((name, reason),) = found.manifest["named"]
     assert name.startswith("00001.tar, behind ")
     assert reason.startswith("damaged, and so all behind it in this file")
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
+    rows = [{"image": saved(Image.fromarray(photo(seed, 32)), "BMP"), "label": seed} for seed in range(100)]
+    table = pyarrow.Table.from_pylist(rows)
+    with pyarrow.parquet.ParquetWriter(tmp_path / "rows.parquet", table.schema) as file:
+        for _ in range(2000):
+            file.write_table(table)
+    found = prepare([PictureSource("parquet", str(tmp_path / "rows.parquet"))], tmp_path / "stores", 0.1, 96)
+    assert (found.folder / "content.bin").stat().st_size > 600e6
+    script = f"""
+import numpy as np
+from pathlib import Path
+from corpus.images.store import StoredPictures
+
+def held():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssFile")))
+
+before, most = held(), 0
+pictures = StoredPictures(Path({str(found.folder)!r}))
+everything = np.random.default_rng(0).permutation(len(pictures))
+for start in range(0, len(everything), 256):
+    pictures.load(everything[start : start + 256])
+    most = max(most, held() - before)
+print(most)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert int(said) < 320_000  # KB

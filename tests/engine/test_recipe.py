@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
+from cloze.recipes import load_recipe
 from engine.run.recipe import changed, data_path, identity, load, operational, read, resolved
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -161,8 +162,8 @@ def test_without_a_recipe_the_usage_is_told(capsys):
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_recipe_of_ours_loads_and_survives_a_round_trip(path, tmp_path):
-    recipe_class = class_of(path.parent.name)
-    recipe = load(recipe_class, path)
+    recipe = load_recipe(path)
+    recipe_class = type(recipe)
     again = load(recipe_class, written(tmp_path, yaml.safe_dump(resolved(recipe))))
     assert resolved(again) == resolved(recipe)
 

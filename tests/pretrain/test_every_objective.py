@@ -40,9 +40,12 @@ OWN: dict[str, dict[str, Any]] = {  # by objective: what its model has in place 
     "elmo": {"projection_size": 16, "cell_size": 24, "filters": [[1, 8], [3, 8]], "max_characters": 16},
     "skip_gram": {"hidden_size": 32},
     "glove": {"hidden_size": 32},
+    "relative_position": {"layer_type": "basic", "embedding_size": 16, "hidden_sizes": [16, 16], "depths": [1, 1]},
 }
-
-SETTINGS: dict[str, dict[str, Any]] = {"exemplar": {"seeds": 8}}  # by objective: what its section says
+ASKED: dict[str, dict[str, Any]] = {  # by objective: what it asks of pictures of SIZE pixels, and of few
+    "exemplar": {"seeds": 8},
+    "relative_position": {"image_size": SIZE, "patch_size": 6, "gap": 2, "jitter": 1, "downsample_to": 4},
+}
 
 
 def small(objective: Objective) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def small(objective: Objective) -> dict[str, Any]:
 
 @pytest.fixture(params=NAMES)
 def objective(request) -> Objective:
-    return Objective.from_section(request.param)(name=request.param, **SETTINGS.get(request.param, {}))
+    return Objective.from_section(request.param)(name=request.param, **ASKED.get(request.param, {}))
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +204,7 @@ def recipe(objective, model, write_recipe, both_tokens, tmp_path) -> Path:
     content["model"] = {**small(objective), **dict.fromkeys(rates, 0.0)}
     if objective.medium is not Text:
         del content["corpus"], content["tokenizer"]  # images are those that installed packages bring
-        content["objective"] = {"name": objective.name, objective.size_key: SIZE, **SETTINGS.get(objective.name, {})}
+        content["objective"] = {"name": objective.name, objective.size_key: SIZE, **ASKED.get(objective.name, {})}
     path.write_text(yaml.safe_dump(content))
     return path
 

@@ -5,7 +5,9 @@ After Doersch et al. 2015: y is where one patch lies beside another, x are the t
 
 import io
 import json
-from dataclasses import dataclass
+import os
+import signal
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,9 @@ from corpus.images.medium import Images
 from corpus.images.opening import Collection
 from corpus.images.pictures import Album
 from corpus.images.source import PictureSource
+from corpus.images.store import is_prepared, prepare
+from corpus.text.opening import Corpus
+from corpus.text.source import Source
 from engine.publish.exhibits import Picture
 from engine.run.runtime import program
 from engine.train import draws
@@ -27,6 +32,9 @@ from engine.train.optimizer import Optimizer
 from engine.train.plan import Plan
 from engine.train.schedule import Schedule
 from pretrain.objective import Objective, correct_sum, cross_entropy_sum
+from pretrain.plan import Options, foresee, show
+from pretrain.prepare import Options as PrepareOptions
+from pretrain.prepare import prepare_images
 from pretrain.recipe import PretrainRecipe
 from pretrain.run import pretrain
 from pretrain.terms import Term
@@ -100,7 +108,7 @@ def slopes(tmp_path_factory) -> Path:
     return folder
 
 
-def recipe_for(collection: Collection, **changes) -> PretrainRecipe:
+def recipe_for(collection: Collection | None, **changes) -> PretrainRecipe:
     plan = Plan(max_steps=60, global_batch_size=32, per_device_train_batch_size=16, logging_steps=20, eval_steps=30)
     return PretrainRecipe(
         "places", {"model_type": "patches"}, RelativePosition(name="relative_position"),
@@ -138,5 +146,60 @@ def test_an_objective_on_pictures_trains_on_one_process_and_on_two(slopes, tmp_p
     assert page.count("data:image/png;base64,") >= 10  # the pictures of the data report
     card = (alone / "runs/places/model/README.md").read_text()
     assert "relative patch position" in card
+    assert "held-out images of the same sources" in card
     assert "Its pictures have 12 x 12 pixels." in card
     assert (alone / "runs/places/model/preprocessor_config.json").exists()
+
+
+def test_a_run_that_is_stopped_resumes_and_ends_as_if_it_had_not_been(slopes, tmp_path, launch_program):
+    collection = Collection((PictureSource("folder", str(slopes)),), held_out=0.2, chapter_images=64)
+
+    @program
+    def main(argv):
+        recipe = recipe_for(collection, overwrite=False)
+        plan = replace(recipe.plan, save_steps=10, dataloader_num_workers=int(argv[0]))
+        pretrain(replace(recipe, plan=plan, name=argv[1]))
+
+    def stop_early(pid: int) -> None:
+        log = tmp_path / "runs/stopped/metrics.jsonl"
+        if not sent and log.exists() and '"step": 20' in log.read_text():
+            os.kill(pid, signal.SIGTERM)
+            sent.append(pid)
+
+    sent: list[int] = []
+    assert launch_program(main, tmp_path, "0", "whole").status == 0
+    assert launch_program(main, tmp_path, "2", "stopped", watch=stop_early).status == 3
+    assert launch_program(main, tmp_path, "0", "stopped").status == 0
+    whole, stopped = (tmp_path / "runs" / name / "model/model.safetensors" for name in ("whole", "stopped"))
+    assert whole.read_bytes() == stopped.read_bytes()
+
+
+def test_a_plan_counts_images_and_the_store(slopes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = recipe_for(Collection((PictureSource("folder", str(slopes)),), held_out=0.2))
+    found = foresee(recipe, Options())
+    assert found["work"]["corpus_images"] == 256
+    assert found["work"]["images"] == 60 * 32
+    assert found["time"]["images_per_second"] > 0
+    prepared = prepare(recipe.collection.sources, tmp_path / "stores", 0.2, 96)
+    size = sum(path.stat().st_size for path in prepared.folder.glob("*.bin"))
+    assert found["disk"]["store"] == pytest.approx(size, rel=0.05)
+    show(found)
+
+
+def test_pictures_are_prepared_by_the_same_command_and_found_by_training(slopes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    collection = Collection((PictureSource("folder", str(slopes)),), held_out=0.2)
+    prepare_images(collection, PrepareOptions())
+    assert "images to train on" in capsys.readouterr().out
+    assert is_prepared(collection.sources, Path("runs/stores"), 0.2, 96)
+    with pytest.raises(ValueError, match=r"on one machine, on all its cores: leave --executor and --tasks out"):
+        prepare_images(collection, PrepareOptions(executor="slurm"))
+
+
+def test_the_section_of_another_medium_is_refused():
+    with pytest.raises(ValueError, match="relative_position is trained on what `images:` says, so `corpus:` does noth"):
+        recipe_for(Collection(), corpus=Corpus((Source("docstrings"),)))
+    with pytest.raises(ValueError, match="relative_position is trained on images, so `tokenizer:` does nothing"):
+        recipe_for(Collection(), tokenizer="runs/bert-wordpiece/tokenizer")
+    assert recipe_for(None).images == Collection()  # the photos that installed packages bring

@@ -1,22 +1,29 @@
 """Does relative position ask what its paper asks, and is nothing there that gives the answer away?"""
 
 import io
+import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from skimage import data
 from transformers import AutoModel
 
 from corpus.images.medium import Images
 from corpus.images.pictures import PictureChapter, Shots
 from networks.pictures import feature_maps, open_backbone
-from networks.relative_position import PLACES, RelativePositionModel, normalize_patches, opposite
+from networks.relative_position import ALONE, PLACES, RelativePositionModel, normalize_patches, opposite
 from pretrain.examples import ChapterExamples
 from pretrain.objectives.relative_position import RelativePosition
+from pretrain.patch_sheets import guess
 from pretrain.patches import Layout, blur_some, cut, cut_pairs, keep_one_channel
+from tests.kills import left_in, survive
 
 SMALL = {"layer_type": "basic", "embedding_size": 16, "hidden_sizes": [16, 16], "depths": [1, 1]}
 TINY = RelativePosition(
@@ -60,7 +67,8 @@ def test_a_neighbour_lies_where_the_answer_says_a_gap_apart_and_moved_a_little()
     assert np.abs(apart - nominal).max() == 2 * objective.jitter
     assert len(np.unique(apart - nominal, axis=0)) > 20
     assert np.abs(apart).max(1).min() >= objective.patch_size  # they never overlap
-    assert (corner >= 0).all() and (corner <= 32 - 6).all()
+    assert (corner >= 0).all()
+    assert (corner <= 32 - 6).all()
     assert corner.flatten(0, 1).unique(dim=0).shape[0] > 100  # off any grid, such as that of a JPEG
 
 
@@ -190,10 +198,11 @@ def test_a_picture_that_tells_where_each_patch_is_is_found_out(model):
         torch.stack([value / len(batch.y["place"]) for value in sums.values()]).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
-    told = objective.samples(model.eval(), Images(), 0, [examples.batch(np.arange(16, 32))])[0]
-    assert "should be at chance and is above" in told
+    unseen = [examples_of(replace(objective, grids=16), [telling] * 32, key=4).batch(np.arange(32))]
+    told = objective.samples(model.eval(), Images(), 0, unseen)[0]
+    assert "above chance: neighbour alone, centre alone" in told
     fresh = TINY.build(SMALL, Images()).eval()
-    assert "above" not in objective.samples(fresh, Images(), 0, [examples.batch(np.arange(16, 32))])[0]
+    assert "above" not in objective.samples(fresh, Images(), 0, unseen)[0]
 
 
 def test_pairs_and_samples_are_pictures(model):
@@ -204,7 +213,8 @@ def test_pairs_and_samples_are_pictures(model):
     assert Image.open(io.BytesIO(shown[0].png)).size == (4 * 128 + 3 * 2, 128)
     assert shown[0].caption == "→ ↙ ↓ ↘"
     said, *drawn = TINY.samples(model.eval(), Images(), 0, [batch])
-    assert "Right of 3 held-out pictures: place" in said and "chance 12.5%" in said
+    assert "Right of 3 held-out pictures: place" in said
+    assert "chance 12.5%" in said
     assert [picture.caption.split()[0] for picture in drawn] == ["Rows:", "Patches", "The"]
     assert all(Image.open(io.BytesIO(picture.png)).size > (30, 30) for picture in drawn)
 
@@ -227,3 +237,95 @@ def test_the_saved_model_opens_as_its_trunk_and_whole(kind, tmp_path):
     last = feature_maps(model.trunk, pixels)[-1]
     assert torch.equal(feature_maps(AutoModel.from_pretrained(tmp_path), pixels)[-1], last)
     torch.testing.assert_close(open_backbone(tmp_path)(pixels).feature_maps[-1], last, rtol=1e-4, atol=1e-4)
+
+
+def textures(number: int, seed: int) -> list[np.ndarray]:
+    """Pictures cut out of endless coarse noise: where a patch lies in one of them, nothing tells."""
+    chance = np.random.default_rng(seed)
+    fields = [gaussian_filter(chance.standard_normal((200, 200)), 4.0, mode="wrap") for _ in range(number // 8)]
+    found = []
+    for field in fields:
+        for row, column in chance.integers(0, 200, (8, 2)):
+            grey = np.roll(field, (row, column), (0, 1))[:32, :32]
+            found.append(np.repeat(np.clip(128 + 900 * grey, 0, 255).astype(np.uint8)[:, :, None], 3, 2))
+    return found
+
+
+@pytest.mark.slow
+def test_on_pictures_without_a_middle_both_patches_tell_the_place_and_one_tells_nothing():
+    """So nothing that is done to the patches gives the answer away; on photographs what they show may."""
+    objective = replace(TINY, grids=4)
+    torch.manual_seed(0)
+    model = objective.build({**SMALL, "hidden_sizes": [32, 64]}, Images())
+    examples = examples_of(objective, textures(2048, seed=1))
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    for step in range(250):
+        batch = examples.batch(examples.order[np.arange(16 * step, 16 * step + 16) % len(examples.order)])
+        sums = objective.loss(model.train(), batch)
+        torch.stack([value / len(batch.y["place"]) for value in sums.values()]).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    unseen = examples_of(objective, textures(512, seed=2), key=9)
+    found = guess(model.eval(), [unseen.batch(np.arange(512))])
+    assert found.right("place")[0] > 0.25
+    for name in ALONE:
+        share, error = found.right(name)
+        assert abs(share - 1 / 8) < max(4 * error, 0.005), name
+
+
+RUN = {
+    "name": "places", "images": {"sources": [{"kind": "photos", "limit": 200}], "held_out": 0.2}, "model": SMALL,
+    "objective": {"name": "relative_position", "image_size": 64, "patch_size": 16, "gap": 4, "jitter": 2,
+                  "head_size": 32},
+    "optimizer": {"learning_rate": 1e-3}, "schedule": {},
+    "plan": {"max_steps": 8, "global_batch_size": 8, "per_device_train_batch_size": 4, "logging_steps": 1,
+             "eval_steps": 4, "save_steps": 2},
+    "max_eval_samples": 16,
+}  # fmt: skip
+
+
+@pytest.fixture
+def new(tmp_path):
+    def make(name: str):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(RUN))
+        return folder
+
+    return make
+
+
+def weights_of(folder):
+    return (folder / "runs/places/model/model.safetensors").read_bytes()
+
+
+def test_stopped_by_a_signal_it_resumes_bit_by_bit_and_its_report_shows_the_controls(new, launch):
+    whole, stopped = new("whole"), new("stopped")
+    assert launch(whole, "recipe.yaml").status == 0
+    signalled = []
+
+    def stop(pid):
+        if not signalled and (stopped / "runs/places/state/step-2").exists():
+            signalled.append(pid)
+            os.kill(pid, signal.SIGTERM)
+
+    assert launch(stopped, "recipe.yaml", watch=stop).status == 3
+    ended = launch(stopped, "recipe.yaml")
+    assert ended.status == 0, ended.said
+    assert weights_of(whole) == weights_of(stopped)
+    run = whole / "runs/places"
+    report, card = (run / "report.html").read_text(), (run / "model/README.md").read_text()
+    for said in ("neighbour alone accuracy", "centre alone accuracy"):
+        assert said in report
+    for name in ("neighbour_alone_accuracy", "centre_alone_accuracy"):
+        assert name in card
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert {f"{who}_{name}_accuracy" for who in ("eval", "baseline") for name in ("place", *ALONE)} <= last.keys()
+    samples = (run / "samples/step-8.md").read_text()
+    assert samples.count("![") == 3
+    assert "chance 12.5%" in samples
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_reaches_the_same_end(new, launch):
+    survive(launch, new, 4, lambda folder: {**left_in(folder / "runs/places/model", ("*.safetensors", "*.json"))})

@@ -338,6 +338,19 @@ def test_an_order_of_options_that_says_nothing_has_no_majority(models, write_tas
     assert "majority" not in found["baselines"]
 
 
+def test_a_draw_between_options_is_no_right_answer(models, write_task, tmp_path):
+    """As in BLiMP: sentences alone, as long as each other in half of the rows, the right one always the first."""
+    rows = [{"good": "Kala mo", "bad": "Kala du"}, {"good": "Kala mo tadi", "bad": "Kala du"}]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in 2 * rows))
+    path = write_task(
+        eval={"kind": "jsonl", "path": str(tmp_path / "pairs.jsonl")}, prompt="", delimiter="",
+        options="[good, bad]", answer="0", unconditional="", headline="acc",
+    )  # fmt: skip
+    found = few_shot(models["gpt2"], open_task(path), Way(shots=(0,)))
+    assert (found["baselines"]["shortest"], found["baselines"]["longest"]) == (0.25, 0.75)
+    assert found["scores"]["0"].keys() == {"acc", "acc_per_token", "acc_norm"}
+
+
 def test_the_program_writes_a_table_a_file_and_a_page(models, masked, write_task, tmp_path, launch_program):
     argv = (models["gpt2"].name, masked.name, "--task", write_task(), "--shots", "0", "2", "--seeds", "2")
     ended = launch_program(main, tmp_path, *argv, "--output", "out")

@@ -24,14 +24,14 @@ def find_near_words(loaded: LoadedModel, word: str, count: float) -> Iterator[st
     ids, special = loaded.encode(word)["input_ids"][0].tolist(), loaded.tokenizer.all_special_ids
     if len(ids) != 1 or ids[0] in special:
         raise ValueError(f"{word.strip()!r} is none of the {len(loaded.tokenizer):,} words of {loaded.name}")
-    vectors = loaded.model.vectors().clone()
-    vectors[[*special, ids[0]]] = 0  # near to nothing
-    values, near = nearest(vectors, loaded.model.vectors()[ids], int(count))
+    vectors = loaded.model.vectors()
+    others = torch.tensor([number for number in range(len(vectors)) if number not in {*special, ids[0]}])
+    values, near = nearest(vectors[others.to(vectors.device)], vectors[ids], int(count))
     yield table(
         ["word", "cosine"],
         [
             [name, f"{value:.3f}"]
-            for name, value in zip(loaded.tokens(near[0].tolist()), values[0].tolist(), strict=True)
+            for name, value in zip(loaded.tokens(others[near[0].cpu()].tolist()), values[0].tolist(), strict=True)
         ],
     )
 

@@ -76,7 +76,7 @@ def test_a_difficult_object_is_neither_hit_nor_miss():
 
 
 def test_boxes_count_their_last_pixel():
-    """[1, 1, 10, 10] and [1, 1, 10, 5] share 50 of 100 pixels, just enough; without the last pixel it would be 36/81."""
+    """[1, 1, 10, 10] and [1, 1, 10, 5] share 50 of 100 pixels, just enough; without the last one it were 36 of 81."""
     curve = compare(found((0, [1, 1, 10, 5])), [truth([1, 1, 10, 10])])
     assert curve.is_hit.tolist() == [True]
     assert compare(found((0, [1, 1, 10, 4])), [truth([1, 1, 10, 10])]).is_hit.tolist() == [False]
@@ -125,8 +125,10 @@ def coco_precision(found, truths):
         "annotations": [{"id": number, "image_id": picture, "bbox": box, "area": box[2] * box[3], "iscrowd": 0,
                          "category_id": 1} for number, (picture, box) in enumerate(objects, start=1)],
     }  # fmt: skip
-    answers = [{"image_id": int(picture), "bbox": as_coco(box), "score": float(score), "category_id": 1}
-               for picture, box, score in zip(found.picture, found.boxes.tolist(), found.scores, strict=True)]  # fmt: skip
+    rows = zip(found.picture.tolist(), found.boxes.tolist(), found.scores.tolist(), strict=True)
+    answers = [
+        {"image_id": picture, "bbox": as_coco(box), "score": score, "category_id": 1} for picture, box, score in rows
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
         known = COCO()
         known.dataset = truth
