@@ -100,8 +100,8 @@ def nearness(found: Tensor, truth: Tensor) -> Tensor:
 
 def given_lightness(table: ColorTable, batch: Batch) -> Tensor:
     """log p(ab | L) (P, h, w, Q) of the pictures of a batch, all of which are asked."""
-    places = batch.y["ab"].shape[1:3]
-    coarse = torch.nn.functional.adaptive_avg_pool2d(batch.x["lightness"], places)[:, 0]
+    height, width = batch.y["ab"].shape[1:3]
+    coarse = torch.nn.functional.adaptive_avg_pool2d(batch.x["lightness"], (height, width))[:, 0]
     return torch.from_numpy(table.log_given(100 * coarse.numpy()))
 
 

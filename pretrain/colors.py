@@ -124,8 +124,8 @@ class ColorTable:
         bins = Bins.around(ab, share)
         targets, shares = bins.encode(ab.astype(np.float32))
         cell = level[:, None] * len(bins) + targets
-        found = np.bincount(cell.ravel(), (shares * share[:, None]).ravel(), LEVELS * len(bins)).reshape(LEVELS, -1)
-        found += SMOOTHING * bins.prior.astype(np.float64)
+        seen = np.bincount(cell.ravel(), (shares * share[:, None]).ravel(), LEVELS * len(bins))
+        found = seen.reshape(LEVELS, -1) + SMOOTHING * bins.prior.astype(np.float64)
         return ColorTable(bins, (found / found.sum(1, keepdims=True)).astype(np.float32))
 
     @staticmethod

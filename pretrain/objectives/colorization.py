@@ -12,7 +12,7 @@ layer's bias takes up. So the loss can be compared with guesses that know nothin
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -75,7 +75,8 @@ class Colorization(Objective[Images]):
         return Cut(size, self.reduction, self.grey)
 
     def study(self, train: Chapters, medium: Images) -> Images:
-        return with_colors(medium, train.chapter(0, 0, {}), self.cut(self.image_size), self.counted_pictures)
+        chapter = cast(PictureChapter, train.chapter(0, 0, {}))
+        return with_colors(medium, chapter, self.cut(self.image_size), self.counted_pictures)
 
     def units(self, chapter: PictureChapter, size: int, medium: Images, key: int) -> Frames:
         return Frames(chapter, self.cut(size))
