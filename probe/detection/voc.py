@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from corpus.images.decoding import Unreadable, decode, read_header
 from corpus.images.pictures import Pixels
+from engine.train import draws
 from probe.detection.boxes import Boxes, clip
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -50,7 +51,7 @@ class Photo:
 
 
 def read_voc(folder: Path, split: str, limit: int = 0) -> list[Photo]:
-    """The pictures that ImageSets/Main/SPLIT.txt names, in its order; with `limit`, the first ones.
+    """The pictures that ImageSets/Main/SPLIT.txt names, in its order; with `limit`, so many of them, drawn by chance.
 
     Errors: FileNotFoundError and ValueError, for the first file that is missing or damaged, with its name.
     """
@@ -58,7 +59,8 @@ def read_voc(folder: Path, split: str, limit: int = 0) -> list[Photo]:
     names = list_names(folder, split)
     if double := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"{path} names {double} twice; take one line out")
-    return [read_photo(folder, name, path) for name in names[: limit or None]]
+    drawn = np.sort(draws.permutation(draws.stream("pictures"), len(names))[: limit or None])
+    return [read_photo(folder, names[number], path) for number in drawn]
 
 
 def list_names(folder: Path, split: str) -> list[str]:
