@@ -52,8 +52,9 @@ def main(argv: list[str]) -> dict[str, float]:
     for way in ways.values():
         way()
     taken = turn_by_turn({name: lambda way=way: cpu_seconds(way) for name, way in ways.items()}, options.rounds)  # type: ignore[misc]
-    result = {f"{name}_patches_per_second": round(number / median(times)) for name, times in taken.items()}
-    result |= {f"speedup_{name}": ratio(taken["plain"], times) for name, times in taken.items() if name != "plain"}
+    rates = {f"{name}_patches_per_second": round(number / median(times)) for name, times in taken.items()}
+    ours = [name for name in taken if name != "plain"]
+    result = rates | {f"speedup_{name}": ratio(taken["plain"], taken[name]) for name in ours}
     finish(result)
     return result
 

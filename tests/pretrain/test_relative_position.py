@@ -267,7 +267,7 @@ def test_on_pictures_without_a_middle_both_patches_tell_the_place_and_one_tells_
         optimizer.zero_grad()
     unseen = examples_of(objective, textures(512, seed=2), key=9)
     found = guess(model.eval(), [unseen.batch(np.arange(512))])
-    assert found.right("place")[0] > 0.25
+    assert found.right("place")[0] > 0.16
     for name in ALONE:
         share, error = found.right(name)
         assert abs(share - 1 / 8) < max(4 * error, 0.005), name
