@@ -2,6 +2,7 @@
 
     python -m benchmarks.images --folder vision/images/cifar10/train --size 32 --pad 4
     python -m benchmarks.images --folder vision/detection/voc-animals/JPEGImages --size 64 --resize 72
+    python -m benchmarks.images --folder vision/detection/voc-animals/JPEGImages --size 64 --resize 72 --shorter_side 72
 
 Both give the same: a random crop of `size` pixels, mirrored by chance, less the mean, by the standard deviation, in
 batches of float tensors. The plain road is what is written everywhere: a Dataset that opens each file with PIL,
@@ -47,7 +48,8 @@ class Options:
     size: int = 32  # pixels of a crop's side
     pad: int = 0  # black pixels put around each picture before it is cut
     resize: int = 0  # pixels of the shorter side to which each is resized before it is cut; 0: as it is
-    decoded_side: int = 96  # as in a recipe's images section: up to its square, pictures are stored as pixels
+    shorter_side: int = 0  # as in a source of a recipe: made smaller once, for the store
+    decoded_side: int = 128  # as in a recipe's images section: up to its square, pictures are stored as pixels
     batch: int = 64  # pictures of a batch
     images: int = 2000  # pictures in a round
     rounds: int = 3  # times that each way is taken; the ratio is one of medians
@@ -59,7 +61,7 @@ class Options:
 @program
 def main(argv: list[str]) -> None:
     options = read_options(Options, argv, "python -m benchmarks.images")
-    source = PictureSource("folder", options.folder)
+    source = PictureSource("folder", options.folder, shorter_side=options.shorter_side)
     with tempfile.TemporaryDirectory() as folder:
         stored: list[StoredPictures] = []
         made = cpu_seconds(
@@ -138,6 +140,8 @@ def column(values: npt.NDArray[Any]) -> Tensor:
 
 def resized(picture: Pixels, shorter: int) -> Pixels:
     height, width = picture.shape[:2]
+    if min(height, width) == shorter:
+        return picture
     scale = shorter / min(height, width)
     size = max(shorter, round(width * scale)), max(shorter, round(height * scale))
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))

@@ -24,7 +24,7 @@ class Agreement:
     """How far a column's order is the expected one."""
 
     column: str
-    order: tuple[str, ...]  # the systems as they came out, by their medians, the weakest first
+    order: str  # the systems as they came out, by their medians, the weakest first: `ELMo < GPT = BERT`
     tau: float  # of the medians: 1 for the expected order, -1 for its reverse
     low: float  # of 5 % of the draws tau is lower,
     high: float  # and of 5 % higher
@@ -64,11 +64,23 @@ def agree(
     before, behind = np.triu_indices(len(systems), 1)
     taus = np.sign(draws[:, behind] - draws[:, before]).mean(1)  # (DRAWS,)
     low, high = np.quantile(taus, [0.05, 0.95])
-    order = sorted(range(len(systems)), key=lambda number: medians[number])
     return Agreement(
-        column, tuple(systems[number] for number in order), compute_tau(medians), float(low), float(high),
+        column, describe_order(systems, medians), compute_tau(medians), float(low), float(high),
         float((taus == 1).mean()), compute_tau(published) if len(published) > 1 else None,
     )  # fmt: skip
+
+
+def describe_order(systems: Sequence[str], scores: Sequence[float]) -> str:
+    """
+    >>> describe_order(["A", "B", "C"], [2.0, 1.0, 2.0])
+    'B < A = C'
+    """
+    (first, before), *others = sorted(zip(systems, scores, strict=True), key=lambda pair: pair[1])
+    words = first
+    for system, score in others:
+        words += f" {'<' if score > before else '='} {system}"
+        before = score
+    return words
 
 
 def compute_tau(values: Sequence[float]) -> float:

@@ -75,8 +75,9 @@ class Occurrences(Probe):
         blind = {"all": {"accuracy": same_sense(torch.zeros_like(shared), senses)}}
         by_layer = {"accuracy": scores} if len(scores) > 1 else {}
         return Found(
-            {"all": found}, blind, "accuracy", {"all": len(others)}, page, pictures, by_layer, ("bag_of_words",)
-        )
+            {"all": found}, blind, "accuracy", {"all": len(others)}, page, pictures,
+            layers=by_layer, shortcuts=("bag_of_words",),
+        )  # fmt: skip
 
     def look_for(self, asked: Sequence[Occurrence]) -> tuple[list[Occurrence], list[str]]:
         """Other occurrences of the words asked, and the sense of each, "" where none is told. Errors: ValueError."""

@@ -7,7 +7,7 @@ such as which are held out, is decided at the end.
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from corpus.images.decoding import TOO_LARGE, Header, Unreadable, decode, encode, read_header
+from corpus.images.decoding import TOO_LARGE, Header, Unreadable, decode, encode, read_header, shrunk
 from corpus.images.division import divide
 from corpus.images.found import Found
 from corpus.images.pictures import Ints, Pixels
@@ -79,12 +79,16 @@ def check(found: Found, source: PictureSource, decoded_side: int) -> list[Checke
 
 
 def pieces(found: Found, source: PictureSource, decoded_side: int) -> Iterator[Checked]:
-    content, header = found.content, header_of(found.content, source)
+    content: bytes | Pixels = found.content
+    header = header_of(content, source)
     place = draw(found.group or xxhash.xxh3_128_hexdigest(bytes_of(content)))  # equal files are on one side
     least = max(source.side, source.min_side)
     if min(header.height, header.width) < least:
         raise Unreadable(f"smaller than {least} pixels")
     known: Any = {"label": found.label, "draw": place, "form": header.form, "remarks": header.remarks}
+    if 0 < source.shorter_side < min(header.height, header.width):
+        content = shrunk(content if isinstance(content, np.ndarray) else decode(content), source.shorter_side)
+        header = replace(header, height=content.shape[0], width=content.shape[1])
     if source.side:
         whole = content if isinstance(content, np.ndarray) else decode(content)
         for number, tile in enumerate(tiles(whole, source.side)):

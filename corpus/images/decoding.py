@@ -164,6 +164,14 @@ def remarks(picture: Any, turned: int) -> Iterator[str]:
         yield "animated or of several pages, of which the first is taken"
 
 
+def shrunk(pixels: Pixels, shorter: int) -> Pixels:
+    """The picture in less pixels, `shorter` of them on its shorter side."""
+    height, width = pixels.shape[:2]
+    scale = shorter / min(height, width)
+    size = max(shorter, round(width * scale)), max(shorter, round(height * scale))
+    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
 def encode(pixels: Pixels) -> bytes:
     """The pixels as a PNG."""
     written = io.BytesIO()

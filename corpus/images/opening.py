@@ -25,7 +25,7 @@ class Collection:
 
     sources: tuple[PictureSource, ...] = (PictureSource("photos"),)
     held_out: float = 0.02  # share of the pictures, or of their groups, that are not trained on, but evaluated
-    decoded_side: int = 96  # pictures of no more than its square in pixels are stored decoded: faster, and larger
+    decoded_side: int = 128  # pictures of no more than its square in pixels are stored decoded: faster, and larger
     chapter_images: int = 1_000_000  # pictures that are shuffled together, about
     stores: str = "runs/stores"  # where prepared pictures are kept
     license: str = operational("")  # of your own pictures, for the model card: SPDX, such as CC-BY-4.0, or words

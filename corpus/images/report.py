@@ -50,8 +50,10 @@ def sides(pictures: StoredPictures) -> dict[str, Mapped]:
 
 
 def how_cut(source: PictureSource) -> str:
-    cut = f"cut into squares of {source.side} x {source.side} pixels" if source.side else "whole pictures"
-    return f"the first {source.limit:,} pictures, {cut}" if source.limit else cut
+    words = [f"the first {source.limit:,}"] if source.limit else []
+    words += [f"made smaller, to {source.shorter_side} pixels on the shorter side"] if source.shorter_side else []
+    words += [f"cut into squares of {source.side} x {source.side} pixels" if source.side else "whole pictures"]
+    return ", ".join(words)
 
 
 def licence_of(source: PictureSource, license: str) -> str:

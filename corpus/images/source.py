@@ -58,6 +58,7 @@ class PictureSource:
     group: str = ""  # of the same: a key whose equal values keep pictures on one side of the division; "": none
     limit: int = 0  # the first so many pictures; 0: all
     tile: int | None = None  # cut each into squares of so many pixels; 0: whole; null: 64 for photos, else whole
+    shorter_side: int = 0  # make larger ones smaller, once, until their shorter side has so many pixels; 0: as they are
     min_side: int = 8  # pixels that the shorter side must have
     max_megapixels: int = 64  # a larger picture is left out before it is unpacked
     config: str | None = None  # of a data set of the Hub that has several
@@ -70,6 +71,8 @@ class PictureSource:
         check_least(self, 1, "min_side", "max_megapixels")
         if self.max_megapixels > MOST_MEGAPIXELS:
             raise ValueError(f"max_megapixels is {self.max_megapixels}; it must be {MOST_MEGAPIXELS} or less")
+        if self.shorter_side:
+            check_least(self, max(self.side, self.min_side), "shorter_side")
         if self.tile is not None and self.tile != 0:
             check_least(self, self.min_side, "tile")
         if not self.path and self.kind in (*SUFFIXES, "hub"):

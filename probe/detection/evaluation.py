@@ -45,7 +45,7 @@ class Detection(Probe):
     context: int = 16  # pixels of the square around the box, on each side
     bins: int = 3  # a box's features have bins x bins places
     proposals: int = 500  # boxes in a picture, at most
-    max_train_pictures: int = 0  # the first ones of the list; 0: all
+    max_train_pictures: int = 0  # so many of the list, drawn by chance; 0: all
     max_test_pictures: int = 0  # the same of the list to be scored on
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class Detection(Probe):
 
     @property
     def task(self) -> str:
-        part = f"-first-{self.max_test_pictures}" if self.max_test_pictures else ""
+        part = f"-{self.max_test_pictures}" if self.max_test_pictures else ""
         return f"detection/{label_of(self.path)}{part}"
 
     @property
@@ -104,7 +104,7 @@ class Detection(Probe):
         )  # fmt: skip
 
     def count_drawn_from(self) -> int:
-        """The pictures that the training pictures are the first ones of; 0: all were taken."""
+        """How many pictures the training pictures were drawn from; 0: all were taken."""
         return len(list_names(data_path(self.path), self.train)) if self.max_train_pictures else 0
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from corpus.images.decoding import Unreadable, decode, read_header
 from corpus.images.pictures import Pixels
+from engine.train import draws
 from probe.detection.boxes import Boxes, clip
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -50,7 +51,7 @@ class Photo:
 
 
 def read_voc(folder: Path, split: str, limit: int = 0) -> list[Photo]:
-    """The pictures that ImageSets/Main/SPLIT.txt names, in its order; with `limit`, the first ones.
+    """The pictures that ImageSets/Main/SPLIT.txt names, in its order; with `limit`, so many of them, drawn by chance.
 
     Errors: FileNotFoundError and ValueError, for the first file that is missing or damaged, with its name.
     """
@@ -58,7 +59,8 @@ def read_voc(folder: Path, split: str, limit: int = 0) -> list[Photo]:
     names = list_names(folder, split)
     if double := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"{path} names {double} twice; take one line out")
-    return [read_photo(folder, name, path) for name in names[: limit or None]]
+    drawn = np.sort(draws.permutation(draws.stream("pictures"), len(names))[: limit or None])
+    return [read_photo(folder, names[number], path) for number in drawn]
 
 
 def list_names(folder: Path, split: str) -> list[str]:
@@ -96,10 +98,10 @@ def read_photo(folder: Path, name: str, named_in: Path) -> Photo:
     except (xml.ParseError, ValueError) as error:
         said = f"{annotation} is damaged XML ({error})"
         raise ValueError(f"{said}; restore it, or take {name} out of {named_in}") from None
-    said = [root.findtext(f"size/{side}") for side in ("width", "height")]
-    if None not in said and [text.strip() for text in said if text] != [str(width), str(height)]:
+    sides = [root.findtext(f"size/{side}") for side in ("width", "height")]
+    if None not in sides and [text.strip() for text in sides if text] != [str(width), str(height)]:
         raise ValueError(
-            f"{annotation} says that its picture has {said[0]} x {said[1]} pixels, and {picture} has {width} x "
+            f"{annotation} says that its picture has {sides[0]} x {sides[1]} pixels, and {picture} has {width} x "
             f"{height}; boxes would be wrong: put back the picture that was annotated"
         )
     return read_objects(root, annotation, picture, width, height)

@@ -190,7 +190,7 @@ def draw_pair(axis: Axes, begin: float, height: float, found: Summary, is_random
         middle = begin + (turn + 0.5) * height
         if value is None or limits is None:
             size = 6 if is_random else 8
-            axis.text(0.05, middle, "undefined: no gain beyond noise", va="center", fontsize=size, color=INK)
+            axis.text(0.05, middle, "undefined: within noise", va="center", fontsize=size, color=INK)
             continue
         errors = [[max(0.0, value - limits[0])], [max(0.0, limits[1] - value)]]
         alpha = 0.7 - 0.3 * turn if is_random else 1.0

@@ -52,7 +52,7 @@ class Summary:
     gains: list[float]
     total_gain: float
     gain_range: tuple[float, float]  # 95 % of the bootstrap, over seeds and documents
-    expected: float | None  # None: the total gain is within its noise
+    expected: float | None  # None: the total gain is within its noise, or the range is not that of a layer
     expected_range: tuple[float, float] | None
     centre: float
     centre_range: tuple[float, float]  # the lowest and highest seed
@@ -82,6 +82,8 @@ def summarize(counts: Sequence[Counts], centres: Sequence[float], controls: Sequ
     expected = expected_range = None
     if low > 0:
         expected, expected_range = float(expected_layer(scores)), interval(expected_layer(drawn))
+        if expected_range[0] < 0 or expected_range[1] > len(scores) - 1:  # gains that take each other away
+            expected = expected_range = None
     return Summary(
         scores.tolist(), gains(scores).tolist(), float(scores[-1] - scores[0]), (low, high), expected, expected_range,
         float(np.mean(centres)), (min(centres), max(centres)), (float(each[:, -1].min()), float(each[:, -1].max())),

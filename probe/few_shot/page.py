@@ -105,9 +105,8 @@ def curve(found: dict[str, Any]) -> str:
     """An SVG: accuracy over the number of examples, with the range of the draws."""
     scores, places = found["scores"], range(len(found["scores"]))
     with rc_context(ink_style()):
-        figure = Figure((6.4, 3.4))
+        figure = Figure((6.4, 3.8), layout="constrained")
         axis = figure.subplots()
-        figure.subplots_adjust(0.11, 0.15, 0.98, 0.97)
         for name, colour in {found["headline"]: ACCENT, **COLOURS}.items():
             points = [(place, one[name]) for place, one in zip(places, scores.values(), strict=True) if name in one]
             if points:
@@ -128,5 +127,5 @@ def curve(found: dict[str, Any]) -> str:
         axis.set_ylim(max(lowest, 0.0), max(min(highest, 1.02), 0.05))
         axis.yaxis.set_major_formatter(PercentFormatter(1))
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False)
+        figure.legend(frameon=False, loc="outside lower center", ncols=3)
         return as_svg(save(figure, "svg"))

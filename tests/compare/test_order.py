@@ -17,13 +17,13 @@ def test_tau_counts_pairs_and_a_tie_for_neither(values, tau):
 
 def test_an_order_that_every_seed_has_is_certain():
     (found,) = compute_agreements(CLEAR, {})
-    assert (found.order, found.tau, found.low, found.high, found.exact) == (("A", "B", "C"), 1, 1, 1, 1)
+    assert (found.order, found.tau, found.low, found.high, found.exact) == ("A < B < C", 1, 1, 1, 1)
     assert found.published is None
 
 
 def test_an_order_against_the_expected_one_is_told_as_it_came_out():
     (found,) = compute_agreements(dict(reversed(CLEAR.items())), {})
-    assert (found.order, found.tau, found.exact) == (("A", "B", "C"), -1, 0)
+    assert (found.order, found.tau, found.exact) == ("A < B < C", -1, 0)
 
 
 def test_seeds_that_overlap_make_it_uncertain():
@@ -34,6 +34,12 @@ def test_seeds_that_overlap_make_it_uncertain():
     assert cola.exact == 1
     assert average.column == AVERAGE
     assert average.exact == 1  # 5 points more on CoLA, at least, than it is behind on RTE
+
+
+def test_equal_scores_are_in_no_order():
+    (found,) = compute_agreements({"A": {"CoLA": [0]}, "B": {"CoLA": [0]}, "C": {"CoLA": [-1]}}, {})
+    assert (found.order, found.exact) == ("C < A = B", 0)
+    assert found.tau == pytest.approx(-2 / 3)
 
 
 def test_published_scores_are_asked_the_same():

@@ -285,6 +285,12 @@ def test_large_pictures_keep_their_bytes_and_small_ones_their_pixels(strange, tm
     assert found.load(np.array([0]), least=10)[0].shape == (40, 60, 3)
 
 
+def test_pictures_are_made_smaller_once_where_that_is_asked(strange, tmp_path):
+    found = prepare([PictureSource("folder", str(strange), shorter_side=30)], tmp_path / "stores", 0.3, 96)
+    assert found.sizes(np.arange(len(found))).tolist() == [[30, 45]] * 4
+    assert close(found.load(np.array([0]))[0][25, 30], BLUE, 40)
+
+
 def test_photos_are_cut_into_tiles_and_no_photo_is_on_both_sides(tmp_path):
     found = prepare([PictureSource("photos")], tmp_path, 0.2, 96)
     assert {pixels.shape for pixels in found.load(np.arange(len(found)))} == {(64, 64, 3)}

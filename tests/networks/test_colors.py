@@ -16,7 +16,7 @@ SMALL = {"layer_type": "basic", "embedding_size": 16, "hidden_sizes": [16, 32], 
 @pytest.fixture
 def colors() -> np.ndarray:
     """Every 15th of each primary colour: 18**3 of all colours."""
-    steps = np.arange(0, 256, 15, np.uint8)
+    steps = np.arange(0, 256, 15).astype(np.uint8)
     return np.stack(np.meshgrid(steps, steps, steps), axis=-1)
 
 

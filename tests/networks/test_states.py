@@ -1,5 +1,7 @@
 """Are the states of a text transformers' own, whatever stands beside it, and is a word's vector that of its pieces?"""
 
+from typing import Any
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -41,7 +43,7 @@ def words() -> PreTrainedTokenizerFast:
 
 def make(kind: str):
     torch.manual_seed(0)
-    small = {"vocab_size": SIZE, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    small: dict[str, Any] = {"vocab_size": SIZE, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
     if kind == "bert":
         return BertModel(BertConfig(**small, intermediate_size=16, initializer_range=0.5)).eval()
     if kind == "gpt":
@@ -49,7 +51,12 @@ def make(kind: str):
     if kind == "lstm":
         return LSTMForCausalLM(LSTMConfig(vocab_size=SIZE, embedding_size=6, hidden_size=8, num_hidden_layers=2)).eval()
     if kind == "elmo":
-        sizes = {"projection_size": 6, "cell_size": 10, "character_size": 5, "filters": [[1, 8], [3, 8]]}
+        sizes: dict[str, Any] = {
+            "projection_size": 6,
+            "cell_size": 10,
+            "character_size": 5,
+            "filters": [[1, 8], [3, 8]],
+        }
         return ElmoModel(ElmoConfig(**sizes, vocab_size=SIZE, separator_token_id=3)).eval()
     return WordVectors(WordVectorsConfig(vocab_size=SIZE, hidden_size=8)).eval()
 

@@ -181,7 +181,7 @@ def test_a_plan_counts_images_and_the_store(slopes, tmp_path, monkeypatch):
     assert found["work"]["corpus_images"] == 256
     assert found["work"]["images"] == 60 * 32
     assert found["time"]["images_per_second"] > 0
-    prepared = prepare(recipe.collection.sources, tmp_path / "stores", 0.2, 96)
+    prepared = prepare(recipe.collection.sources, tmp_path / "stores", 0.2, 128)
     size = sum(path.stat().st_size for path in prepared.folder.glob("*.bin"))
     assert found["disk"]["store"] == pytest.approx(size, rel=0.05)
     show(found)
@@ -192,7 +192,7 @@ def test_pictures_are_prepared_by_the_same_command_and_found_by_training(slopes,
     collection = Collection((PictureSource("folder", str(slopes)),), held_out=0.2)
     prepare_images(collection, PrepareOptions())
     assert "images to train on" in capsys.readouterr().out
-    assert is_prepared(collection.sources, Path("runs/stores"), 0.2, 96)
+    assert is_prepared(collection.sources, Path("runs/stores"), 0.2, 128)
     with pytest.raises(ValueError, match=r"on one machine, on all its cores: leave --executor and --tasks out"):
         prepare_images(collection, PrepareOptions(executor="slurm"))
 

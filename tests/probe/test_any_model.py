@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,9 +39,14 @@ def runs(tmp_path_factory) -> Path:
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     tokenizer = BertTokenizer.from_pretrained(folder, do_lower_case=True)
     torch.manual_seed(0)
-    sizes = {"vocab_size": len(VOCABULARY), "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     BertModel(BertConfig(**sizes, intermediate_size=32, initializer_range=0.5)).save_pretrained(folder / "bert")
-    small = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64, "initializer_range": 0.5}
+    small: dict[str, Any] = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64, "initializer_range": 0.5}
     GPT2LMHeadModel(GPT2Config(vocab_size=len(VOCABULARY), **small)).save_pretrained(folder / "gpt")
     for name in ("bert", "gpt"):
         tokenizer.save_pretrained(folder / name)

@@ -63,6 +63,9 @@ def test_an_expected_layer_is_told_only_where_there_is_a_gain_beyond_noise():
     assert flat.total_gain > 0
     assert (flat.expected, flat.expected_range) == (None, None)
     assert summarize([made_counts([0.5, 0.8, 0.7])], [1.0], [0.3]).falls
+    wild = summarize([made_counts([0.5, 0.9, 0.56])], [1.0], [0.3])  # (.4 - 2 x .34) / .06 is no layer
+    assert wild.gain_range[0] > 0
+    assert wild.expected is None
 
 
 def test_a_probe_is_what_the_paper_says():
