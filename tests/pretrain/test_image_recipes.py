@@ -19,7 +19,11 @@ MODELS: dict[str, dict[str, Any]] = {  # by model_type
     "resnet_gn": {"embedding_size": 16, "hidden_sizes": [16, 16], "depths": [1, 1]},
     "alexnet": {"hidden_sizes": [16] * 5},
 }
-ASKED: dict[str, dict[str, Any]] = {"relative_position": {"head_size": 32}, "exemplar": {"seeds": 16}}  # by objective
+ASKED: dict[str, dict[str, Any]] = {  # by objective
+    "relative_position": {"head_size": 32},
+    "exemplar": {"seeds": 16},
+    "colorization": {"head_width": 16},
+}
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in RECIPES])
