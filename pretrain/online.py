@@ -8,7 +8,7 @@ pictures of the training part and are asked about held-out ones. The labels reac
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class OnlineProbe:
         """Choose and read the pictures, the same ones on each process. None where no features are to be looked at."""
         if not isinstance(medium, Images) or not isinstance(model, PretextModel):
             return None
-        train, held_out = (part.chapter(0, 0, {}) for part in (corpus.train, corpus.held_out))
+        train, held_out = (cast(PictureChapter, part.chapter(0, 0, {})) for part in (corpus.train, corpus.held_out))
         asked = choose(held_out, ASKED, seed)
         known = choose(train, KNOWN, seed)
         known = known[train.pictures.labels[known] >= 0]
