@@ -96,8 +96,9 @@ def read_photo(folder: Path, name: str, named_in: Path) -> Photo:
     try:
         root = xml.parse(annotation).getroot()
     except (xml.ParseError, ValueError) as error:
-        said = f"{annotation} is damaged XML ({error})"
-        raise ValueError(f"{said}; restore it, or take {name} out of {named_in}") from None
+        raise ValueError(
+            f"{annotation} is damaged XML ({error}); restore it, or take {name} out of {named_in}"
+        ) from None
     said = [root.findtext(f"size/{side}") for side in ("width", "height")]
     if None not in said and [text.strip() for text in said if text] != [str(width), str(height)]:
         raise ValueError(
