@@ -50,11 +50,12 @@ def assembled(
     text = Text.of(tokenizer, tokenizer_hash(tokenizer))
     section: dict[str, Any] = setting.objective
     recipe = PretrainRecipe(
-        "benchmark", Corpus((source,), held_out=HELD_OUT, stores=str(folder / "stores")), setting.model,
-        Objective.from_section(section["name"])(**section), Optimizer(learning_rate=setting.lr, eps=1e-8),
-        Schedule(WARMUP), plan, tokenizer="sample", max_eval_samples=evaluated,
+        "benchmark", setting.model, Objective.from_section(section["name"])(**section),
+        Optimizer(learning_rate=setting.lr, eps=1e-8), Schedule(WARMUP), plan,
+        Corpus((source,), held_out=HELD_OUT, stores=str(folder / "stores")), tokenizer="sample",
+        max_eval_samples=evaluated,
     )  # fmt: skip
-    with open_corpus(recipe.corpus, text, recipe.seed, folder, accelerator) as corpus:
+    with open_corpus(recipe.text, text, recipe.seed, folder, accelerator) as corpus:
         yield recipe, text, assemble(recipe, text, corpus, build_model(recipe, text), accelerator)
 
 

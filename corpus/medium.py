@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from engine.publish.exhibits import Exhibit
 from engine.run.checkpoint import Processor
 
 
@@ -34,7 +35,10 @@ class Chapters(Protocol):
 class Medium(ABC):
     """What all objectives on one kind of raw material share."""
 
+    section: ClassVar[str]  # of a recipe: where the material is
     unit: ClassVar[str]  # what is counted: "tokens", "images", "frames"
+    size_unit: ClassVar[str]  # what the size of an example is counted in: "tokens", "pixels"
+    held_out: ClassVar[str]  # on what a model is evaluated, for its card
     processor_name: ClassVar[str]  # "tokenizer", "image processor"
     limits: ClassVar[str]  # what the model card warns of
     advice: ClassVar[str] = ""  # what to do where training waits for its data, beside more workers
@@ -50,6 +54,10 @@ class Medium(ABC):
         """For the model card: the processor, and examples of these sizes, one a phase of the training."""
 
     @abstractmethod
+    def count(self, size: int) -> int:
+        """How many units an example of this size has room for."""
+
+    @abstractmethod
     def fake(self, rows: int, size: int) -> Chapter:
         """A chapter that yields at least `rows` examples of `size` units, without any data: for `pretrain.plan`."""
 
@@ -62,6 +70,6 @@ class OpenCorpus:
     held_out: Chapters
     fingerprint: str  # of its content: a run is tied to it
     report: Sequence[str]  # Markdown lines for the data report and the model card: sources, licences, sizes
-    remarks: Callable[[Any], list[str]] = lambda chapter: []  # more lines for the data report, which knows a chapter
+    remarks: Callable[[Any], Sequence[Exhibit]] = lambda chapter: []  # more for the data report, which knows a chapter
     datasets: tuple[str, ...] = ()  # the Hub ids among its sources
     note_progress: Callable[[int, int], None] = lambda epoch, chapter: None  # hears where training is

@@ -41,7 +41,7 @@ def guess(recipe_path: Path, folder: Path, examples: int, best: int = 3) -> list
     recipe = load(PretrainRecipe, recipe_path)
     tokenizer = load_tokenizer(folder)
     _, held_out = prepare(
-        recipe.corpus.sources, tokenizer, tokenizer_hash(tokenizer), Path(recipe.corpus.stores), recipe.corpus.held_out
+        recipe.text.sources, tokenizer, tokenizer_hash(tokenizer), Path(recipe.text.stores), recipe.text.held_out
     )
     text = StoredText(held_out, recipe.seed, chapter_tokens=held_out.num_tokens)
     open_chapter = open_chapters(text, recipe.objective, Text.of(tokenizer, tokenizer_hash(tokenizer)), recipe.seed)

@@ -10,6 +10,7 @@ installed copy `import cloze` finds it:
 """
 
 from transformers import (
+    AutoBackbone,
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
@@ -18,9 +19,13 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
+from networks.alexnet import AlexNetBackbone, AlexNetConfig, AlexNetModel
+from networks.colorization import ForColorization
 from networks.elmo import ElmoConfig, ElmoForPreTraining, ElmoModel
 from networks.elmo_tasks import ElmoForSequenceClassification, ElmoForTokenClassification
 from networks.lstm import LSTMConfig, LSTMForCausalLM, LSTMModel
+from networks.relative_position import RelativePositionModel
+from networks.resnet_gn import ResNetGNBackbone, ResNetGNConfig, ResNetGNModel
 from networks.word_vector_tasks import WordVectorsForSequenceClassification
 from networks.word_vectors import WordVectors, WordVectorsConfig
 
@@ -37,4 +42,15 @@ AutoModelForPreTraining.register(ElmoConfig, ElmoForPreTraining)
 AutoModelForSequenceClassification.register(ElmoConfig, ElmoForSequenceClassification)
 AutoModelForTokenClassification.register(ElmoConfig, ElmoForTokenClassification)
 
-MODEL_TYPES = (LSTMConfig.model_type, WordVectorsConfig.model_type, ElmoConfig.model_type)
+AutoConfig.register(ResNetGNConfig.model_type, ResNetGNConfig)
+AutoModel.register(ResNetGNConfig, ResNetGNModel)
+AutoBackbone.register(ResNetGNConfig, ResNetGNBackbone)
+AutoConfig.register(AlexNetConfig.model_type, AlexNetConfig)
+AutoModel.register(AlexNetConfig, AlexNetModel)
+AutoBackbone.register(AlexNetConfig, AlexNetBackbone)
+
+MODEL_TYPES = tuple(
+    config.model_type for config in (LSTMConfig, WordVectorsConfig, ElmoConfig, ResNetGNConfig, AlexNetConfig)
+)
+# Trunks with the head of a pretext task, found here by their names
+PRETEXT_MODELS = (ForColorization, RelativePositionModel)

@@ -14,17 +14,19 @@ from engine.publish.card import Card
 from engine.publish.curves import curves
 from engine.publish.hub import Publisher
 from engine.run.checkpoint import Run
-from engine.run.tracking import Tracker, beside_baseline, fitted
+from engine.run.tracking import Tracker, fitted
 from engine.train.batch import Batch
 from engine.train.batches import Batches, Position
 from engine.train.evaluation import measure
 from engine.train.flops import count_flops
 from engine.train.loop import Hooks, Training, train
 from engine.train.plan import Plan
+from pretrain import online
 from pretrain.card import card
 from pretrain.continued import FRESH, Origin
 from pretrain.data_report import write_data_report
 from pretrain.examples import ChapterExamples, fixed_batches, open_chapters
+from pretrain.online import OnlineProbe
 from pretrain.recipe import PretrainRecipe
 
 if TYPE_CHECKING:
@@ -39,6 +41,16 @@ class Assembly:
     plan: Plan  # the recipe's, in steps where it is in FLOPs
     batches: Batches[ChapterExamples]
     evaluation: list[Batch]  # held-out examples, always the same ones
+    origin: Origin = FRESH  # of the weights
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run trains on, opened, and the model that is trained."""
+
+    medium: Medium
+    corpus: OpenCorpus
+    model: PreTrainedModel
     origin: Origin = FRESH  # of the weights
 
 
@@ -66,7 +78,8 @@ def assemble(
             f"set plan.per_device_train_batch_size to {plan.global_batch_size // accelerator.num_processes}"
         )
     open_chapter = open_chapters(corpus.train, objective, medium, recipe.seed)
-    open_held_out = open_chapters(corpus.held_out, objective, medium, recipe.seed)
+    unseen_of, purpose = (corpus.train, "asked again") if objective.asks_again else (corpus.held_out, "chapter")
+    open_held_out = open_chapters(unseen_of, objective, medium, recipe.seed, purpose)
     unseen = open_held_out(Position(), objective.size)
     evaluation = fixed_batches(unseen, recipe.max_eval_samples, plan.per_device_train_batch_size)
     if plan.flops:
@@ -115,7 +128,7 @@ def train_and_export(
         checks.evaluate(model.eval(), steps)
     folder = run.export(model, recipe.objective.saved_beside(model, medium), checks.card(steps), recipe.hub.repo)
     if accelerator.is_main_process:
-        picture = curves(run.folder / "metrics.jsonl", recipe.objective.panels)
+        picture = curves(run.folder / "metrics.jsonl", (*recipe.objective.panels, *online.PANELS))
         (run.folder / "curves.svg").write_text(picture, encoding="utf-8")
     run.finish(steps=steps, parameters=model.num_parameters())
     tracker.note(f"the report is {run.folder / 'report.html'}")
@@ -136,6 +149,8 @@ class Checks(Hooks):
         self.run, self.tracker, self.publisher, self.accelerator = run, tracker, publisher, accelerator
         self.baselines = recipe.objective.baselines(parts.evaluation)
         self.found: dict[int, dict[str, float]] = {}  # by step
+        size, probes = recipe.objective.size, recipe.probe_every > 0
+        self.online = OnlineProbe.of(medium, corpus, parts.model, size, recipe.seed) if probes else None
 
     def evaluate(self, model: nn.Module, step: int) -> dict[str, float]:
         objective, evaluation = self.recipe.objective, self.parts.evaluation
@@ -145,7 +160,13 @@ class Checks(Hooks):
             self.tracker.show("samples", step, exhibits)
         found = self.found[step] = objective.metrics(sums, counts)
         baselines = {f"baseline_{name}": value for name, value in self.baselines.items()}
-        return {f"eval_{name}": value for name, value in found.items()} | baselines
+        looked = self.online.measure(model, self.accelerator) if self.online and self.probes_at(step) else {}
+        return {f"eval_{name}": value for name, value in found.items()} | baselines | looked
+
+    def probes_at(self, step: int) -> bool:
+        """Whether features are looked at in this evaluation: in every so manieth, and in the last."""
+        plan = self.parts.plan
+        return step == plan.max_steps or not step // plan.eval_steps % self.recipe.probe_every
 
     def card(self, step: int) -> Card:
         """The card of the model of a step, with what its evaluation found, if there was one."""
@@ -153,7 +174,7 @@ class Checks(Hooks):
         return card(recipe, self.parts.model, self.medium, self.corpus, found, self.baselines, self.parts.origin)
 
     def in_words(self, found: dict[str, float]) -> list[str]:
-        return [beside_baseline(f"eval_{term.headline}", found) for term in self.recipe.objective.terms]
+        return [term.in_words(found) for term in self.recipe.objective.terms] + online.in_words(found)
 
     def publish(self, step: int) -> None:
         target = self.publisher.wants(step)

@@ -10,7 +10,6 @@ from engine.publish.card import Card, Score
 from pretrain.continued import Origin
 from pretrain.recipe import PretrainRecipe
 
-HELD_OUT = "held-out documents of the same sources"
 ANY_MODEL = """from transformers import AutoModel
 
 model = AutoModel.from_pretrained("{model}")"""
@@ -35,20 +34,20 @@ def card(
     """The card of a model of which `found` are the values of its last evaluation, and `origin` where it began;
     `baselines` are the values of a guess without x."""
     objective = recipe.objective
-    kind = model.config.model_type
+    kind, task = model.config.model_type, objective.pipeline
     return Card(
         summary=(
             f"A {kind} model of {model.num_parameters():,} parameters, {origin.in_short}: "
             f"{objective.in_short}. {medium.describe([phase.size for phase in recipe.phases])}"
         ),
-        usage=(REGISTERS if kind in networks.MODEL_TYPES else "") + USAGE.get(objective.pipeline, ANY_MODEL),
+        usage=(REGISTERS if kind in networks.MODEL_TYPES else "") + USAGE.get(task, ANY_MODEL),
         data="\n".join(corpus.report),
         limits=medium.limits,
-        pipeline=objective.pipeline,
+        pipeline=task,
         tags=(kind, "pretraining", objective.name),
         datasets=corpus.datasets,
         scores=tuple(
-            Score(objective.pipeline, "held-out", HELD_OUT, "held out", name, value, baseline=baselines.get(name))
+            Score(task, "held-out", medium.held_out, "held out", name, value, baseline=baselines.get(name))
             for name, value in found.items()
         ),
         panels=objective.panels,

@@ -20,7 +20,8 @@ def write_data_report(
     Errors: ValueError for a setting of the objective that can do nothing with this material.
     """
     batches = fixed_batches(examples, SAMPLE, 32)
-    lines = ["# Data", "", *corpus.report, *corpus.remarks(examples.chapter)]
+    lines = ["# Data", "", *corpus.report]
+    lines += write_exhibits(corpus.remarks(examples.chapter), folder, "data_report-material")
     lines += ["", *examples.units.report(), *objective.remarks(batches, medium)]
     lines += ["", *_batch_lines(batches, len(examples.order), medium.unit), "", "## Ten examples", ""]
     lines += [objective.legend, ""] if objective.legend else []

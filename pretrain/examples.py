@@ -31,13 +31,14 @@ class ChapterExamples:
 
 
 def open_chapters(
-    chapters: Chapters, objective: Objective[Any], medium: Medium, seed: int
+    chapters: Chapters, objective: Objective[Any], medium: Medium, seed: int, purpose: str = "chapter"
 ) -> Callable[[Position, int], ChapterExamples]:
-    """Return a function that opens the chapter in which a position stands, in examples of a size."""
+    """Return a function that opens the chapter in which a position stands, in examples of a size. Another `purpose`,
+    other draws."""
 
     def open_chapter(position: Position, size: int) -> ChapterExamples:
         chapter = chapters.chapter(position.epoch, position.chapter, position.cursor)
-        key = int(draws.stream("chapter", seed, position.epoch, position.chapter, size) >> np.uint64(1))
+        key = int(draws.stream(purpose, seed, position.epoch, position.chapter, size) >> np.uint64(1))
         return ChapterExamples(chapter, objective, medium, size, key)
 
     return open_chapter

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
+from corpus.images.medium import Images
 from corpus.medium import Medium
 from corpus.text.medium import Text
 from corpus.text.vocabulary import Vocabulary
@@ -44,7 +45,7 @@ class Stage:
     def build(self) -> PreTrainedModel:
         """The model with fresh weights. A card's attention kernels keep no probabilities, whatever their dropout."""
         settings = self.recipe.model
-        if self.on_gpu:
+        if self.on_gpu and isinstance(self.medium, Text):
             known = AutoConfig.for_model(kind_of(settings, self.recipe.objective.model_type)).to_dict()
             names = ("attention_probs_dropout_prob", "attn_pdrop")
             settings = {**settings, **{name: 0.0 for name in names if name in known}}
@@ -54,6 +55,11 @@ class Stage:
         """The model without its numbers."""
         with torch.device("meta"):
             return self.build()
+
+    @property
+    def units(self) -> float:
+        """That an example has room for."""
+        return float(self.medium.count(self.phase.size))
 
     @property
     def micro_batches(self) -> int:
@@ -72,7 +78,7 @@ class Stage:
         recipe, batch = self.recipe, self.batch(self.phase.device_batch)
         return foreseen_memory(
             self.build, recipe.objective.loss, batch, recipe.optimizer, self.bf16, self.micro_batches > 1,
-            self.outline().config.vocab_size, recipe.plan.gradient_checkpointing,
+            getattr(self.outline().config, "vocab_size", 0), recipe.plan.gradient_checkpointing,
         )  # fmt: skip
 
     def tried_seconds(self, peak: float) -> float:
@@ -87,6 +93,11 @@ class Stage:
 
     def _flops_of(self, batch: Batch) -> float:
         return count_flops(self.outline(), self.recipe.objective.loss, batch)
+
+
+def medium_of(recipe: PretrainRecipe) -> Medium:
+    """The medium of the recipe, without its material."""
+    return Images() if recipe.objective.medium is Images else text_of(recipe)
 
 
 def text_of(recipe: PretrainRecipe) -> Text:

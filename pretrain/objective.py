@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from corpus.medium import Medium
+from corpus.medium import Chapters, Medium
 from corpus.text.source import Whitespace
 from engine.publish.curves import Panels
 from engine.publish.exhibits import Exhibit
@@ -42,6 +42,7 @@ class Objective(ABC, Generic[M]):
     pipeline: ClassVar[str]  # transformers' pipeline for such a model, or the Hub's word for what it does
     model_type: ClassVar[str] = ""  # transformers' name for what is trained where the recipe's `model:` names none
     together: ClassVar[bool] = False  # compared within its whole global batch (in-batch negatives): no accumulation
+    asks_again: ClassVar[bool] = False  # evaluated on what it is trained on, asked anew, and not on what is held out
     legend: ClassVar[str] = ""  # how to read what `show` gives
     whitespace: ClassVar[Whitespace] = "clean"  # of text: how it is treated where a source does not say
 
@@ -90,6 +91,11 @@ class Objective(ABC, Generic[M]):
 
     def check(self, medium: M) -> None:
         """Refuse a medium that lacks what this objective needs. Errors: ValueError."""
+
+    def study(self, train: Chapters, medium: M) -> M:
+        """What has to be known of the material to train on before there is a model: the medium with it, in its stamp
+        too. The same on all processes."""
+        return medium
 
     @abstractmethod
     def units(self, chapter: Any, size: int, medium: M, key: int) -> Any:

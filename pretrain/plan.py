@@ -15,8 +15,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from corpus.text.medium import SENTENCE
-from corpus.text.source import Source, parts
 from engine.run.architecture import count_positions
 from engine.run.finite import strict_json
 from engine.run.options import read_own_options
@@ -25,7 +23,8 @@ from engine.run.runtime import hardware, peak_rss_mb, program, speak_plainly
 from engine.train.flops import CARDS, Card, card, measured_peak
 from engine.train.forecast import Memory
 from engine.train.plan import divide_batches
-from pretrain.forecast import Stage, parameters_by_part, text_of, trains_in_bf16
+from pretrain.amount import Amount, foresee_amount
+from pretrain.forecast import Stage, medium_of, parameters_by_part, trains_in_bf16
 from pretrain.recipe import PretrainRecipe
 from pretrain.shards import Shards
 
@@ -37,8 +36,6 @@ DOLLARS = {  # an hour of a card, on demand, as GPU clouds asked in 2025, rounde
 LAUNCH = 10e-6  # seconds in which Python starts a kernel; small models on large cards wait for it
 DRIVER = 600_000_000  # bytes of a card that CUDA and its libraries take
 GAPS = 0.5  # of a CPU's tensors: what the C library's allocator keeps between them; 0.2 to 1.1 were seen
-CHARACTERS_A_TOKEN = 4.5  # of our vocabularies, on Wikipedia and books
-PACKED = {".gz": 2.9, ".zst": 2.9, ".parquet": 1.8}  # bytes of English text in a byte of the file
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,9 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
     """
     gpu = known_card(options.hardware)
     bf16 = trains_in_bf16(recipe, gpu)
-    text = text_of(recipe)
+    medium = medium_of(recipe)
     phases = divide_batches(recipe.phases, recipe.plan.global_batch_size, options.processes)
-    stages = [Stage(recipe, phase, text, options.processes, bf16, gpu is not None) for phase in phases]
+    stages = [Stage(recipe, phase, medium, options.processes, bf16, gpu is not None) for phase in phases]
     model = stages[0].outline()
     recipe.check_examples(count_positions(model))
     memory = max((stage.memory for stage in stages), key=lambda found: found.peak)
@@ -93,18 +90,19 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
     fits = held["fits"]
     how, seconds = speed(stages, gpu, bf16, options.utilisation) if fits else ("unknown: it does not fit", None)
     steps = steps_of(recipe, stages, seconds)
+    corpus = foresee_amount(recipe, getattr(model.config, "vocab_size", 0))
     return {
         "name": recipe.name,
         "parameters": {"all": model.num_parameters(), **parameters_by_part(model)},
         "phases": [phase_facts(stage, steps, seconds[i] if seconds else None) for i, stage in enumerate(stages)],
-        "work": work(recipe, stages, steps),
+        "work": work(recipe, stages, steps, corpus.units),
         "memory": held,
         "cards": shards.count_cards(recipe.plan.global_batch_size, phases[0].device_batch, DRIVER) if gpu else {},
         "time": {
             "hardware": f"{options.processes} x {gpu.name}" if gpu else hardware(), "how": how,
             **hours_and_dollars(recipe, stages, steps, seconds, gpu, options.dollars),
         },
-        "disk": on_disk(recipe, memory, 4 * model.num_parameters(), getattr(model.config, "vocab_size", 0)),
+        "disk": on_disk(recipe, memory, 4 * model.num_parameters(), corpus),
     }  # fmt: skip
 
 
@@ -135,33 +133,20 @@ def mean(stages: list[Stage], values: list[float]) -> float:
     return sum(stage.phase.share * value for stage, value in zip(stages, values, strict=True))
 
 
-def work(recipe: PretrainRecipe, stages: list[Stage], steps: int | None) -> dict[str, Any]:
-    """What is learnt from. `tokens` are positions: padding, of which there is little, is among them."""
-    examples = steps and steps * recipe.plan.global_batch_size
-    tokens = examples and round(examples * mean(stages, [float(stage.phase.size) for stage in stages]))
-    held = corpus_tokens(recipe.corpus.sources)
+def work(recipe: PretrainRecipe, stages: list[Stage], steps: int | None, held: int | None) -> dict[str, Any]:
+    """What is learnt from. `tokens` are positions: padding, of which there is little, is among them. Of a recipe on
+    images the same is said of `images`. `held` is how many the corpus has."""
+    unit, examples = recipe.objective.medium.unit, steps and steps * recipe.plan.global_batch_size
+    units = examples and round(examples * mean(stages, [stage.units for stage in stages]))
     return {
+        "unit": unit,
         "steps": steps,
         "examples": examples,
-        "tokens": tokens,
+        unit: units,
         "flops": steps and steps * mean(stages, [stage.flops for stage in stages]),
-        "corpus_tokens": held,
-        "epochs": tokens and held and tokens / held,
+        f"corpus_{unit}": held,
+        "epochs": units and held and units / held,
     }
-
-
-def corpus_tokens(sources: tuple[Source, ...]) -> int | None:
-    """About how many tokens the sources' files hold; None if one is not a file, or not there."""
-    characters = 0.0
-    for source in sources:
-        if source.kind in ("hub", "docstrings"):
-            return None
-        try:
-            for part in parts(source):
-                characters += part.num_bytes * (PACKED.get(part.path.suffix, 1.0) if part.path else 1.0)
-        except FileNotFoundError:
-            return None
-    return round(characters / CHARACTERS_A_TOKEN)
 
 
 def on_the_device(memory: Memory, gpu: Card | None, options: Options) -> dict[str, Any]:
@@ -213,29 +198,24 @@ def hours_and_dollars(
 ) -> dict[str, Any]:  # fmt: skip
     """Training and evaluations. An evaluation only looks, which is a third of the work of learning."""
     if steps is None or seconds is None:
-        return {"tokens_per_second": None, "hours": None, "dollars": None}
+        return {f"{recipe.objective.medium.unit}_per_second": None, "hours": None, "dollars": None}
     a_step, plan = mean(stages, seconds), recipe.plan
     evaluations = (steps // plan.eval_steps if plan.eval_steps else 0) + 1
     looked_at = evaluations * recipe.max_eval_samples / plan.global_batch_size
     hours = (steps + (looked_at / 3 if not plan.minutes else 0)) * a_step / 3600
     an_hour = dollars if dollars is not None else DOLLARS.get(gpu.name) if gpu else None
-    tokens = plan.global_batch_size * mean(stages, [float(stage.phase.size) for stage in stages])
+    units = plan.global_batch_size * mean(stages, [stage.units for stage in stages])
     return {
-        "tokens_per_second": tokens / a_step,
+        f"{recipe.objective.medium.unit}_per_second": units / a_step,
         "hours": hours,
         "dollars": None if an_hour is None else hours * an_hour * stages[0].processes,
     }
 
 
-def on_disk(recipe: PretrainRecipe, memory: Memory, model: int, vocabulary: int) -> dict[str, Any]:
+def on_disk(recipe: PretrainRecipe, memory: Memory, model: int, corpus: Amount) -> dict[str, Any]:
     """The prepared corpus (None where it is not known), each state, how many there are at once, and the model."""
-    held = corpus_tokens(recipe.corpus.sources)
-    id_bytes = 2 if vocabulary <= 1 << 16 else 4
-    store = (
-        0 if recipe.corpus.mode == "stream" else held and round(held * (id_bytes + 8 / SENTENCE))
-    )  # an offset a sentence
     states = (recipe.plan.save_total_limit if recipe.plan.save_steps else 0) + 1  # one more while it is written
-    return {"store": store, "state": memory.state, "states": states, "model": model}
+    return {"store": corpus.store, "state": memory.state, "states": states, "model": model}
 
 
 # For people
@@ -284,7 +264,7 @@ def run_rows(found: dict[str, Any]) -> Rows:
     )
     return [
         ("steps", number(work["steps"]), f"{number(work['examples'])} examples"),
-        ("tokens", amount(work["tokens"]), of_corpus),
+        (work["unit"], amount(work[work["unit"]]), of_corpus),
         ("operations", amount(work["flops"], "FLOP"), "forward and backward"),
     ]
 
@@ -318,9 +298,10 @@ def memory_rows(found: dict[str, Any]) -> Rows:
 
 
 def time_rows(found: dict[str, Any]) -> Rows:
-    time = found["time"]
+    time, unit = found["time"], found["work"]["unit"]
+    pace = time[f"{unit}_per_second"]
     money = "" if time["dollars"] is None else f", about {time['dollars']:,.2f} dollars"
-    speed = "" if time["tokens_per_second"] is None else f"{number(round(time['tokens_per_second']))} tokens/s; "
+    speed = "" if pace is None else f"{number(round(pace))} {unit}/s; "
     return [
         ("time", duration(time["hours"]), f"on {time['hardware']}{money}"),
         ("", "", speed + time["how"]),

@@ -12,7 +12,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from corpus.text.store import Store, home_of, locked, origin_of
+from corpus.files import locked
+from corpus.images.medium import Images
+from corpus.images.opening import Collection
+from corpus.images.store import prepare as prepare_pictures
+from corpus.text.store import Store, home_of, origin_of
 from engine.run.folders import STORE, refuse_inside
 from engine.run.options import read_own_options
 from engine.run.recipe import check_least, read
@@ -50,7 +54,10 @@ def main(argv: list[str]) -> None:
     if options.workers < 1 and options.workers != -1:
         raise ValueError(f"--workers is {options.workers}; it must be 1 or more, or -1 for one a core")
     recipe = read(PretrainRecipe, recipe_argv, PROG, "recipes/pretrain/bert-mini.yaml --tasks 8")
-    corpus, tokenizer = recipe.corpus, load_tokenizer(recipe.tokenizer_source, recipe.tokenizer_revision)
+    if recipe.objective.medium is Images:
+        prepare_images(recipe.collection, options)
+        return
+    corpus, tokenizer = recipe.text, load_tokenizer(recipe.tokenizer_source, recipe.tokenizer_revision)
     if corpus.mode == "stream":
         raise ValueError("corpus.mode is stream: such a corpus is read while training, and there is nothing to prepare")
     for line in check_amount(recipe, tokenizer.backend_tokenizer):
@@ -71,6 +78,23 @@ def main(argv: list[str]) -> None:
         shutil.rmtree(work, ignore_errors=True)
     train, held_out = Store(home / "train"), Store(home / "held_out")
     print(f"{home}: {train.num_tokens:,} tokens to train on, {held_out.num_tokens:,} held out")
+
+
+def prepare_images(collection: Collection, options: Options) -> None:
+    """Make the store of a collection of pictures, on this machine. Errors: ValueError for another executor."""
+    if options.executor != "local" or options.tasks != 1:
+        raise ValueError(
+            "pictures are prepared on one machine, on all its cores: leave --executor and --tasks out (--workers says "
+            "how many cores)"
+        )
+    stores = Path(collection.stores).absolute()
+    refuse_inside(stores, STORE)
+    processes = options.workers if options.workers > 0 else None
+    pictures = prepare_pictures(collection.sources, stores, collection.held_out, collection.decoded_side, processes)
+    train, held_out = len(pictures.train.array), len(pictures.held_out.array)
+    print(f"{pictures.folder.parent}: {train:,} images to train on, {held_out:,} held out")
+    for reason, number in pictures.manifest["skipped"].items():
+        print(f"left out: {number:,} {reason}")
 
 
 def run(options: Options, origin: dict[str, Any], tokenizer_json: str, stores: Path, work: Path) -> None:

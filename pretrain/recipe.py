@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from corpus.images.opening import Collection
+from corpus.text.medium import Text
 from corpus.text.opening import Corpus
 from engine.publish.hub import NOWHERE, Hub
 from engine.run.architecture import check_sizes
@@ -21,13 +23,15 @@ from pretrain.objective import Objective
 class LastPhase:
     """The last part of the steps, in larger examples: BERT's are 512 tokens for a tenth of its steps.
 
-    Their size is said under the objective's own key: `max_seq_length` for `bert`, `block_size` for `causal_lm`.
+    Their size is said under the objective's own key: `max_seq_length` for `bert`, `block_size` for `causal_lm`,
+    `image_size` for images.
     """
 
     share: float  # of the steps
     per_device_train_batch_size: int = operational()  # examples a process takes at a time then, at most
     max_seq_length: int | None = None  # tokens of these examples, of objective bert
     block_size: int | None = None  # the same, of objective causal_lm
+    image_size: int | None = None  # pixels of the sides of these examples, of an objective on images
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
@@ -37,7 +41,7 @@ class LastPhase:
     def size(self, objective: Objective[Any]) -> int:
         """How large an example is then. Errors: ValueError if another objective's key says it, or none."""
         key = objective.size_key
-        sizes = {"max_seq_length": self.max_seq_length, "block_size": self.block_size}
+        sizes = {name: getattr(self, name) for name in ("max_seq_length", "block_size", "image_size")}
         found, others = sizes.pop(key, None), [name for name, value in sizes.items() if value is not None]
         if found is None or others:
             instead = f", not {others[0]}" if others else ""
@@ -50,18 +54,20 @@ class PretrainRecipe:
     """A whole experiment."""
 
     name: str  # the run's folder is runs/NAME
-    corpus: Corpus
     model: dict[str, Any]  # model_type and keys of transformers' config; or from, and revision: a folder or Hub id
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule
     plan: Plan
+    corpus: Corpus | None = None  # of an objective on text: where it is
+    images: Collection | None = None  # of an objective on images: where they are
     tokenizer: str = ""  # a folder or a Hub id; "": that of the model to continue (model.from)
     last_phase: LastPhase | None = None  # null: all steps are alike
     seed: int = 0  # of weights, order, masks and dropout
     mixed_precision: MixedPrecision = operational("auto")  # no: fp32; auto: the faster of both, or as the run began
     matmul: Matmul = operational("auto")  # a CPU's fp32 kernels; auto: the faster, or as the run began
     max_eval_samples: int = 2048  # held-out examples that are evaluated, always the same ones, at most
+    probe_every: int = operational(1)  # of images: evaluations from one look at the features to the next; 0: none
     overwrite: bool = operational(False)  # delete what the run's folder holds
     resume_from_checkpoint: str | None = operational(None)  # such as step-200; None: the run's newest state
     hub: Hub = operational(NOWHERE)  # where the model is published, if anywhere
@@ -73,6 +79,30 @@ class PretrainRecipe:
         check_seed(self.seed)
         check_sizes(self.model, "model")
         check_least(self, 1, "max_eval_samples")
+        check_least(self, 0, "probe_every")
+        self._check_material()
+        if self.objective.medium is Text:
+            self._check_text()
+        self.check_examples(declared_positions(self.model, self.objective.model_type))
+        if self.last_phase and self.plan.minutes:
+            raise ValueError("last_phase begins at a share of the steps, which are unknown where plan.minutes ends the "
+                             "run: give plan.max_steps or plan.flops")  # fmt: skip
+
+    def _check_material(self) -> None:
+        """Refuse the section of another medium than the objective's."""
+        section, name = self.objective.medium.section, self.objective.name
+        for key in ("corpus", "images"):
+            if key != section and getattr(self, key) is not None:
+                raise ValueError(f"{name} is trained on what `{section}:` says, so `{key}:` does nothing: leave it out")
+        if section == "images":
+            if self.tokenizer:
+                raise ValueError(f"{name} is trained on images, so `tokenizer:` does nothing: leave it out")
+            if self.images is None:  # a run's recipe says what was chosen
+                object.__setattr__(self, "images", Collection())
+
+    def _check_text(self) -> None:
+        if self.corpus is None:
+            raise ValueError("it lacks corpus: where the text is, such as  corpus: {sources: [{kind: docstrings}]}")
         sources = tuple(source.wanting(self.objective.whitespace) for source in self.corpus.sources)
         object.__setattr__(self, "corpus", replace(self.corpus, sources=sources))  # a run's recipe says what was chosen
         if self.objective.needs_sentences and any(source.whitespace == "keep" for source in sources):
@@ -80,12 +110,20 @@ class PretrainRecipe:
                 "a source says whitespace: keep, where no sentences are looked for, but sentence pairs are made of "
                 "them: leave it out, or say objective.next_sentence: false"
             )
-        if not self.tokenizer and "from" not in self.model and self.objective.medium.processor_name == "tokenizer":
+        if not self.tokenizer and "from" not in self.model:
             raise ValueError("it lacks a tokenizer: a folder, such as runs/bert-wordpiece/tokenizer, or a Hub id")
-        self.check_examples(declared_positions(self.model, self.objective.model_type))
-        if self.last_phase and self.plan.minutes:
-            raise ValueError("last_phase begins at a share of the steps, which are unknown where plan.minutes ends the "
-                             "run: give plan.max_steps or plan.flops")  # fmt: skip
+
+    @property
+    def text(self) -> Corpus:
+        """The `corpus:` section of a recipe on text."""
+        assert self.corpus is not None, f"{self.objective.name} is trained on no text"
+        return self.corpus
+
+    @property
+    def collection(self) -> Collection:
+        """The `images:` section of a recipe on images."""
+        assert self.images is not None, f"{self.objective.name} is trained on no images"
+        return self.images
 
     def check_examples(self, positions: int | None) -> None:
         """Refuse examples that are too small, or larger than a model of so many positions takes. Errors: ValueError."""
@@ -97,7 +135,7 @@ class PretrainRecipe:
                     "model.max_position_embeddings (GPT-2: model.n_positions)"
                 )
             if phase.size < 8:
-                raise ValueError(f"{key} is {phase.size}; examples need 8 {self.objective.medium.unit} or more")
+                raise ValueError(f"{key} is {phase.size}; examples need 8 {self.objective.medium.size_unit} or more")
 
     @property
     def tokenizer_source(self) -> str:

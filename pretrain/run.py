@@ -9,23 +9,21 @@ The same command resumes from the newest complete state; a finished run is left 
 from dataclasses import replace
 from pathlib import Path
 
-import networks
+from corpus.images.medium import Images
 from corpus.text.medium import Text
-from corpus.text.opening import open_corpus
 from engine.publish.hub import Publisher
-from engine.run.agreement import agree, surroundings, weights
-from engine.run.architecture import count_positions
+from engine.run.agreement import agree, surroundings
 from engine.run.checkpoint import Run
 from engine.run.precision import Precision, precision_of
 from engine.run.recipe import read
 from engine.run.runtime import make_accelerator, program
 from engine.run.tracking import Tracker
-from networks import heads
-from pretrain.assembly import build_model, train_and_export
-from pretrain.continued import check_tokenizer, take_weights
-from pretrain.enough import check_amount
+from pretrain.assembly import train_and_export
+from pretrain.images import open_images
 from pretrain.recipe import PretrainRecipe
-from tokenizer.load import fit_tokenizer, load_tokenizer, tokenizer_hash
+from pretrain.text import open_text
+
+ROADS = {Text: open_text, Images: open_images}  # by medium: how its material is opened, and a model for it made
 
 
 @program
@@ -54,29 +52,10 @@ def pretrain(recipe: PretrainRecipe) -> Path:
         tracker.note(f"{run.folder} is finished; its model is {run.folder / 'model'}")
         return run.folder / "model"
 
-    tokenizer = load_tokenizer(recipe.tokenizer_source, recipe.tokenizer_revision)
-    text = Text.of(tokenizer, tokenizer_hash(tokenizer))
-    model = build_model(recipe, text)
-    recipe.check_examples(count_positions(model))
-    source, revision = recipe.model.get("from", ""), recipe.model.get("revision", "")
-    if source:
-        check_tokenizer(tokenizer, source, revision)
-    origin = take_weights(model, source, revision)
-    for line in origin.lines():
-        tracker.note(line)
-    if model.config.model_type not in (*networks.MODEL_TYPES, *heads.TRANSFORMS):
-        tracker.note(
-            f"a {model.config.model_type} makes its guesses at all positions, of which some are asked: slower than "
-            "where only these meet the vocabulary"
+    with ROADS[recipe.objective.medium](recipe, run, tracker, accelerator) as found:
+        return train_and_export(
+            recipe, found.medium, found.corpus, found.model, run, tracker, publisher, accelerator, found.origin
         )
-    fit_tokenizer(tokenizer, model)
-    agree(accelerator, tokenizer=text.stamp, model=weights(model))
-    if accelerator.is_main_process and not (run.folder / "data_report.md").exists():
-        for line in check_amount(recipe, tokenizer.backend_tokenizer):
-            tracker.note(line)
-    held_out_tokens = recipe.max_eval_samples * max(phase.size for phase in recipe.phases)
-    with open_corpus(recipe.corpus, text, recipe.seed, run.folder, accelerator, held_out_tokens) as corpus:
-        return train_and_export(recipe, text, corpus, model, run, tracker, publisher, accelerator, origin)
 
 
 def extension_words(recipe: PretrainRecipe, run: Run) -> str:

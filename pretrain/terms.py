@@ -5,7 +5,7 @@ Metrics, baselines and curves follow from a term, so an objective only says what
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.publish.curves import Panels
+from engine.run.tracking import beside_baseline
 from engine.train.batch import Batch
 
 
@@ -24,22 +25,26 @@ class Term:
     model is not training, how many guesses are right under `{name}_correct`. number: the answers are numbers; `loss`
     gives the sum of squared errors, each times its weight where the term has `weights`. contrast: the answer is told
     from noise (negative sampling); `loss` gives, for each answer, the sum of -log p of `among` decisions, of which one
-    says that it is no noise.
+    says that it is no noise. soft: the answer is a distribution over K of many alternatives, the main one first
+    (M, K), with their shares in `weights` (M, K); `loss` gives the sum of the cross-entropies, and what of a choice.
     """
 
     name: str  # the key of `Batch.counts` and of the sums that `loss` returns
     title: str  # in words, of its curve
     answers: str  # the key of `Batch.y` that holds the right answers
-    kind: Literal["choice", "number", "contrast"] = "choice"
+    kind: Literal["choice", "number", "contrast", "soft"] = "choice"
     among: int = 0  # alternatives that are equally likely, of which chance is right in 1; 0: as the answers are
-    weights: str = ""  # of numbers: the key of `Batch.y` that says how much each counts; "": all alike
+    weights: str = ""  # of numbers: the key of `Batch.y` that says how much each counts; "": all alike. See also soft
     perplexity: bool = False  # also reported: exp(loss)
+    beside: tuple[tuple[str, str], ...] = ()  # other guessers: key and title. `loss` gives their sums too, as NAME_KEY,
+    #                                           when the model is not training; reported as NAME_KEY_loss
 
     def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
         """Means over a whole evaluation."""
         loss = sums[self.name] / counts[self.name]
         found = {f"{self.name}_loss": loss}
-        if self.kind == "choice":
+        found |= {f"{name}_loss": sums[name] / counts[self.name] for name in self._beside}
+        if self.kind in ("choice", "soft"):
             found[f"{self.name}_accuracy"] = sums[f"{self.name}_correct"] / counts[self.name]
         return found | ({f"{self.name}_perplexity": perplexity(loss)} if self.perplexity else {})
 
@@ -55,9 +60,15 @@ class Term:
         answers = torch.cat([batch.y[self.answers] for batch in batches])
         if self.kind == "number":
             return {f"{self.name}_loss": self._variance(answers.double(), batches)}
-        entropy, commonest = unigram(answers)
+        if self.kind == "soft":
+            shares = torch.cat([batch.y[self.weights].double() for batch in batches])
+            _, commonest = unigram(answers[:, 0])
+            entropy = entropy_of(torch.bincount(answers.flatten(), shares.flatten()) / len(answers))
+        else:
+            entropy, commonest = unigram(answers)
         loss = math.log(self.among) if self.among else entropy
-        found = {f"{self.name}_loss": loss, f"{self.name}_accuracy": commonest}
+        found = {f"{name}_loss": loss for name in (self.name, *self._beside)}
+        found[f"{self.name}_accuracy"] = commonest
         return found | ({f"{self.name}_perplexity": perplexity(loss)} if self.perplexity else {})
 
     def _variance(self, answers: Tensor, batches: Sequence[Batch]) -> float:
@@ -67,6 +78,11 @@ class Term:
             return answers.var(correction=0).item()
         guess = (weights * answers).sum() / weights.sum()
         return (weights * (answers - guess) ** 2).mean().item()
+
+    @property
+    def _beside(self) -> list[str]:
+        """What the losses of other guessers are called in the sums."""
+        return [f"{self.name}_{key}" for key, _ in self.beside]
 
     @property
     def headline(self) -> str:
@@ -79,12 +95,20 @@ class Term:
         if self.among and self.kind == "choice":
             curves = {"held out": f"eval_{self.name}_accuracy", "commonest": f"baseline_{self.name}_accuracy"}
             return f"{self.title}, accuracy", curves
-        blind = {"choice": "unigram", "number": "mean", "contrast": "blind"}[self.kind]
+        blind = {"choice": "unigram", "number": "mean", "contrast": "blind", "soft": "all alike"}[self.kind]
         curves = {"training": f"{self.name}_loss", "held out": f"eval_{self.name}_loss"}
+        curves |= {title: f"eval_{name}_loss" for name, (_, title) in zip(self._beside, self.beside, strict=True)}
         return self.title if self.kind == "number" else f"{self.title}, nats", {
             **curves,
             blind: f"baseline_{self.name}_loss",
         }
+
+    def in_words(self, found: Mapping[str, float]) -> str:
+        """The headline of an evaluation, its baseline, and what other guessers reach."""
+        others = zip(self._beside, self.beside, strict=True)
+        return beside_baseline(f"eval_{self.headline}", found) + "".join(
+            f", {title} {found[f'eval_{name}_loss']:.4g}" for name, (_, title) in others
+        )
 
 
 def metrics_of(terms: Sequence[Term], sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
@@ -108,4 +132,9 @@ def unigram(answers: Tensor) -> tuple[float, float]:
     """The entropy in nats of the distribution of `answers` (M,), the least loss of a guesser that sees no x; and the
     share of the commonest one, the most it gets right."""
     share = torch.bincount(answers).double() / len(answers)
-    return -torch.special.xlogy(share, share).sum().item(), share.max().item()
+    return entropy_of(share), share.max().item()
+
+
+def entropy_of(share: Tensor) -> float:
+    """The entropy in nats of a distribution (K,)."""
+    return -torch.special.xlogy(share, share).sum().item()

@@ -4,12 +4,29 @@ import difflib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from engine.publish.exhibits import Picture
+from engine.run.disk import sha256
+from engine.run.recipe import data_path
+from engine.run.saved import located
 
 Scores = dict[str, dict[str, float]]  # split -> metric -> fraction, -1 to 1
 
-ROOM = {"similarity": "probe.similarity", "analogies": "probe.similarity", "neighbours": "probe.neighbours"}
+ROOM = {
+    "similarity": "probe.similarity",
+    "analogies": "probe.similarity",
+    "neighbours": "probe.neighbours",
+    "knn": "probe.knn",
+    "linear": "probe.linear",
+    "detection": "probe.detection.evaluation",
+    "edges": "probe.edges.edges",
+    "sentence_similarity": "probe.sentences",
+    "occurrences": "probe.occurrences",
+    "word_map": "probe.word_map",
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,11 @@ class Found:
     headline: str = ""
     sizes: dict[str, int] = field(default_factory=dict)  # questions, by split
     page: str = ""  # in Markdown, for a person
+    pictures: Sequence[Picture] = ()  # that belong to the page
+    drawn_from: int = 0  # rows that those of the first size are a part of; 0: they are all
+    details: dict[str, Any] = field(default_factory=dict)  # what else was measured, as plain values
+    layers: dict[str, list[float]] = field(default_factory=dict)  # a score's name -> its value at each layer, from 0
+    shortcuts: Sequence[str] = ()  # those of the metrics that are reached without asking the model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +54,8 @@ class Probe(ABC):
     """One thing that is asked. The fields are a section of the recipe's `probes:`."""
 
     name: str  # which probe
+
+    trains: ClassVar[bool] = False  # something of its own, so that a seed also matters for a trained model
 
     @staticmethod
     def section_names() -> list[str]:
@@ -45,7 +69,8 @@ class Probe(ABC):
             nearest = difflib.get_close_matches(name, ROOM, n=1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(f"unknown probe {name!r}{hint} (probes: {', '.join(ROOM)})")
-        found: type[Probe] = getattr(importlib.import_module(ROOM[name]), name.capitalize())
+        class_name = "".join(part.capitalize() for part in name.split("_"))
+        found: type[Probe] = getattr(importlib.import_module(ROOM[name]), class_name)
         return found
 
     @property
@@ -58,10 +83,25 @@ class Probe(ABC):
         """The files that it reads: other contents, another result."""
         return ()
 
+    @property
+    def stamps(self) -> dict[str, str]:
+        """A hash of what it reads, by name."""
+        return {name: sha256(data_path(name)) for name in self.files}
+
+    @property
+    def beside(self) -> Sequence[str]:
+        """What it is asked of beside models, such as the pictures' own pixels."""
+        return ()
+
     @abstractmethod
     def ask(self, model: str, untrained: bool, seed: int) -> Found:
         """Ask a model, or, `untrained`, the same network with random weights of this seed. Errors: ValueError and
         OSError for what is wrong with model or files."""
+
+    @classmethod
+    def make_pages(cls, jobs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, str]:
+        """File name -> a page on all finished jobs of this kind, each with its results line and its details."""
+        return {}
 
 
 def label_of(path: str) -> str:
@@ -69,6 +109,16 @@ def label_of(path: str) -> str:
     return path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
 
 
+def stamp_of(model: str) -> list[Any]:
+    """What a model consists of: the names, sizes and times of its files; of the Hub, its name."""
+    try:
+        place = data_path(model)
+    except FileNotFoundError:
+        return [located(model)]
+    files = [place] if place.is_file() else sorted(path for path in Path(located(model)).iterdir() if path.is_file())
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
 def plain(probe: Probe) -> dict[str, Any]:
     """The probe's settings as plain values."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(probe).items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(probe).items()}

@@ -13,7 +13,7 @@ class ProbeRecipe:
     name: str  # the results are in runs/NAME
     probes: tuple[Probe, ...]  # what is asked
     model: tuple[str, ...] = ()  # runs, model folders or Hub ids, or files of word vectors
-    seeds: tuple[int, ...] = (0,)  # of the untrained networks
+    seeds: tuple[int, ...] = (0,)  # of the untrained networks, and of probes that are trained themselves
     untrained: bool = True  # also ask the same networks with random weights
     overwrite: bool = operational(False)  # ask again what was answered already
 

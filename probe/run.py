@@ -5,7 +5,7 @@
 
 A job is a probe of a model with a seed. Finished jobs are not done again, unless the model or a file that the probe
 reads has changed. Results are lines of runs/NAME/results.jsonl as fine-tuning leaves them, so `cloze table` shows them;
-what a probe tells in words is in its job's page.md.
+runs/NAME/report.html shows all of it: scores, curves by layer, and what the probes tell in words and pictures.
 """
 
 import hashlib
@@ -20,13 +20,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engine.run.disk import alone, sha256, whole_file, whole_folder
+from engine.publish.exhibits import write_exhibits
+from engine.run.disk import alone, whole_file, whole_folder
 from engine.run.finite import strict_json
 from engine.run.folders import RUN, mark, read_finished, refuse_others
-from engine.run.recipe import data_path, read
+from engine.run.recipe import read
 from engine.run.runtime import commit, hardware, peak_rss_mb, program, speak_plainly
-from engine.run.saved import located
-from probe.probe import Found, Probe, plain
+from probe.page import Finished, make_page
+from probe.probe import Found, Probe, plain, stamp_of
 from probe.recipe import ProbeRecipe
 
 RUNS = Path("runs")
@@ -53,7 +54,11 @@ def probe(recipe: ProbeRecipe) -> list[dict[str, Any]]:
         for job in jobs:
             do(job, recipe.overwrite)
         lines = write_results(folder)
+        write_pages(folder, recipe)
+        done = [Finished(path.parent, {"layers": {}, "shortcuts": []} | line) for path, line in list_finished(folder)]
+        whole_file(folder / "report.html", make_page(recipe.name, done).encode())
     show([line for line in lines if line["job"] in {str(job.folder.relative_to(folder)) for job in jobs}])
+    print(f"the report is {folder / 'report.html'}", flush=True)
     return lines
 
 
@@ -75,13 +80,18 @@ class Job:
 
 
 def list_jobs(recipe: ProbeRecipe, folder: Path) -> list[Job]:
-    """Every job of a recipe: a trained model once, untrained ones with each seed. Errors: FileNotFoundError."""
+    """Every job of a recipe: a trained model once, or, if the probe itself is trained, with each seed; untrained ones
+    with each seed; what is asked beside them once. Errors: FileNotFoundError."""
+    stamps = [one.stamps for one in recipe.probes]
+    beside = [name for one in recipe.probes for name in one.beside]
     found = []
-    for model in recipe.model:
-        label, stamp = label_of(model), stamp_of(model)
-        for one in recipe.probes:
-            files = {name: sha256(data_path(name)) for name in one.files}
-            kinds = [(recipe.seeds[0], False), *((seed, True) for seed in recipe.seeds if recipe.untrained)]
+    for model in dict.fromkeys([*beside, *recipe.model]):
+        label, stamp = label_of(model), [model] if model in beside else stamp_of(model)
+        for one, files in zip(recipe.probes, stamps, strict=True):
+            if model in beside and model not in one.beside:
+                continue
+            kinds = [(seed, False) for seed in (recipe.seeds if one.trains else recipe.seeds[:1])]
+            kinds += [(seed, True) for seed in recipe.seeds if recipe.untrained and model not in beside]
             for seed, untrained in kinds:
                 about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed, "untrained": untrained}
                 digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
@@ -96,16 +106,6 @@ def label_of(model: str) -> str:
     return "/".join(parts[-2:]).removesuffix(".txt") or model
 
 
-def stamp_of(model: str) -> list[Any]:
-    """What a model consists of: the names, sizes and times of its files; of the Hub, its name."""
-    try:
-        place = data_path(model)
-    except FileNotFoundError:
-        return [located(model)]
-    files = [place] if place.is_file() else sorted(path for path in Path(located(model)).iterdir() if path.is_file())
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-
-
 def do(job: Job, again: bool) -> None:
     """Ask, and leave the answer in the job's folder."""
     if read_finished(job.folder) and not again:
@@ -115,11 +115,14 @@ def do(job: Job, again: bool) -> None:
     found = job.probe.ask(job.model, job.untrained, job.seed)
     line = line_of(job, found, time.perf_counter() - began)
     with whole_folder(job.folder) as aside:
-        if found.page:
-            (aside / "page.md").write_text(found.page, encoding="utf-8")
+        shown = [part for picture in found.pictures for part in (picture, f"{picture.caption}.")]
+        if told := write_exhibits([found.page, *shown] if found.page else shown, aside, "picture"):
+            (aside / "page.md").write_text("\n\n".join(told) + "\n", encoding="utf-8")
+        if found.details:
+            whole_file(aside / "details.json", strict_json(found.details).encode())
         whole_file(aside / "finished.json", strict_json(line, indent=1).encode())
-    value = f"{found.headline} {line['headline']['value']:.4f}" if found.headline else str(job.folder / "page.md")
-    print(f"{job.words}: {value}", flush=True)
+    value = f": {found.headline} {line['headline']['value']:.4f}" if found.headline else ": done"
+    print(f"{job.words}{value}", flush=True)
 
 
 def line_of(job: Job, found: Found, seconds: float) -> dict[str, Any]:
@@ -129,9 +132,11 @@ def line_of(job: Job, found: Found, seconds: float) -> dict[str, Any]:
     return {
         "task": job.probe.task, "label": job.label, "init": "random" if job.untrained else "pretrained",
         "seed": job.seed, "model": job.model, "metrics": found.metrics, "majority": found.baseline,
-        "headline": {"name": found.headline, "value": value}, "hyperparameters": plain(job.probe), "sizes": found.sizes,
-        "rows": job.stamp["files"], "seconds": round(seconds, 2), "peak_rss_mb": round(peak_rss_mb()),
-        "precision": "fp32", "processes": 1, "data": ", ".join(job.probe.files), "commit": commit() or "unknown",
+        "headline": {"name": found.headline, "value": value}, "shortcuts": list(found.shortcuts),
+        "layers": found.layers, "hyperparameters": plain(job.probe), "sizes": found.sizes,
+        "drawn_from": found.drawn_from, "rows": job.stamp["files"], "seconds": round(seconds, 2),
+        "peak_rss_mb": round(peak_rss_mb()), "precision": "fp32", "processes": 1,
+        "data": ", ".join(job.stamp["files"]), "commit": commit() or "unknown",
         "hardware": hardware(),
     }  # fmt: skip
 
@@ -144,6 +149,17 @@ def write_results(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def write_pages(folder: Path, recipe: ProbeRecipe) -> None:
+    """The pages on all finished jobs of each kind of probe that the recipe has."""
+    for name, kind in {probe.name: type(probe) for probe in recipe.probes}.items():
+        jobs = [(line, json.loads((path.parent / "details.json").read_text(encoding="utf-8")))
+                for path, line in list_finished(folder)
+                if line["hyperparameters"]["name"] == name and (path.parent / "details.json").is_file()]  # fmt: skip
+        for file, page in kind.make_pages(jobs).items():
+            whole_file(folder / file, page.encode())
+            print(f"page: {folder / file}", flush=True)
+
+
 def list_finished(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     paths = folder.glob("*/*/seed-*/finished.json")
     for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path)):
@@ -152,22 +168,22 @@ def list_finished(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def show(lines: list[dict[str, Any]]) -> None:
-    """A row for each score of a probe: what is in the vocabulary, a guess that does not look, and each model."""
-    systems = dict.fromkeys(line["label"] + ", untrained" * (line["init"] == "random") for line in lines)
-    rows: dict[tuple[str, str], dict[str, list[float]]] = {}
+    """A table for each probe: the headline of each model beside that of the same network untrained, over the seeds."""
+    by_task: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
-        system = line["label"] + ", untrained" * (line["init"] == "random")
-        for scores, blind in zip(line["metrics"].values(), line["majority"].values(), strict=True):
-            for name in [name for name in scores if not name.endswith("coverage")]:
-                row = rows.setdefault((line["task"].partition("/")[2], name), {})
-                row["blind"] = [blind[name]] if name in blind else []
-                row.setdefault("coverage", []).append(scores.get(f"{name}_coverage", scores["coverage"]))
-                row.setdefault(system, []).append(scores[name])
-    table = Table("probe", "score", "coverage", "blind", *systems)
-    for (task, name), row in rows.items():
-        cells = (row.get(key) for key in ("coverage", "blind", *systems))
-        table.add_row(task, name, *(f"{mean(cell):.3f}" if cell else "–" for cell in cells))
-    if lines:
+        by_task.setdefault(line["task"], []).append(line)
+    for task, found in by_task.items():
+        name = found[0]["headline"]["name"]
+        guess = [scores[name] for scores in found[0]["majority"].values() if name in scores]
+        table = Table("model", "trained", "untrained", "coverage", title_justify="left",
+                      title=f"{task}: {name}" + (f"; a guess {guess[0]:.3f}" if guess else ""))  # fmt: skip
+        for label in dict.fromkeys(line["label"] for line in found):
+            own = [line for line in found if line["label"] == label]
+            by_init = {init: [line["headline"]["value"] for line in own if line["init"] == init]
+                       for init in ("pretrained", "random")}  # fmt: skip
+            covered = [scores["coverage"] for scores in own[0]["metrics"].values() if "coverage" in scores]
+            cells = (*by_init.values(), covered)
+            table.add_row(label, *(f"{mean(cell):.3f}" if cell else "–" for cell in cells))
         Console().print(table)
 
 

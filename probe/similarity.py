@@ -1,12 +1,16 @@
 """Are the vectors of like words alike?  Word similarity against people's judgement, and analogies.
 
 Similarity: Spearman's rank correlation of cosines with scores that people gave, on pairs that are in the vocabulary,
-and their share, the coverage; `spelling` is what is reached by comparing the words' letters alone. Analogies (Mikolov
-et al. 2013, arXiv 1301.3781): a is to b as c is to which word? The word nearest to b - a + c, all of length 1, other
-than these three (3CosAdd). Both as gensim's `evaluate_word_pairs` and `evaluate_word_analogies` do it.
+and their share, the coverage. Beside it what is reached by comparing the words' letters alone (`spelling`), and by how
+near their ranks are in the vocabulary (`frequency`: words that are about as common are held to be alike). A model that
+reads texts gets each word alone; what its last layer says of it is the score, and every layer is told. Analogies
+(Mikolov et al. 2013, arXiv 1301.3781): a is to b as c is to which word? The word nearest to b - a + c, all of length 1,
+other than these three (3CosAdd). Both as gensim's `evaluate_word_pairs` and `evaluate_word_analogies` do it.
 """
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +20,8 @@ from torch.nn.functional import normalize
 
 from engine.run.recipe import check_least, data_path
 from probe.probe import Found, Probe, label_of
-from probe.vectors import WordTable, open_words
+from probe.readers import look_up
+from probe.vectors import open_words
 
 AT_ONCE = 256  # analogies
 
@@ -41,15 +46,31 @@ class Similarity(FileProbe):
     """Pairs of words with a score, one in each line, parted by tabs, commas or semicolons: WS-353, SimLex, MEN."""
 
     def ask(self, model: str, untrained: bool, seed: int) -> Found:
-        table, pairs = open_words(model, untrained, seed), read_pairs(data_path(self.path))
-        cosines, covered = cosines_of(table, pairs)
-        if len(cosines) < 2:
-            raise ValueError(f"{self.path}: {len(cosines)} of {len(pairs)} pairs are in the vocabulary of {model}; two "
+        pairs = read_pairs(data_path(self.path))
+        words = dict.fromkeys(word for one, other, _ in pairs for word in (one, other))
+        known = look_up(model, list(words), untrained, seed)
+        rows = [(known.rows[one], known.rows[other], score)
+                for one, other, score in pairs if one in known.rows and other in known.rows]  # fmt: skip
+        if len(rows) < 2:
+            raise ValueError(f"{self.path}: {len(rows)} of {len(pairs)} pairs are in the vocabulary of {model}; two "
                              "are the fewest that can be ranked")  # fmt: skip
-        scores = [score for (*_, score), there in zip(pairs, covered, strict=True) if there]
-        spelling = spearman([same_letters(one, other) for one, other, _ in pairs], [score for *_, score in pairs])
-        found = {"spearmanr": spearman(cosines, scores), "coverage": len(cosines) / len(pairs), "spelling": spelling}
-        return Found({"all": found}, {"all": {"spearmanr": 0.0}}, "spearmanr", {"all": len(pairs)})
+        first, second, scores = zip(*rows, strict=True)
+        layers = [spearman(cosines_of(layer[list(first)], layer[list(second)]), scores) for layer in known.layers]
+        found = {
+            "spearmanr": layers[-1], "coverage": len(rows) / len(pairs),
+            "spelling": spearman([same_letters(one, other) for one, other, _ in pairs], [pair[2] for pair in pairs]),
+            "frequency": spearman([same_rank(known.ranks[one], known.ranks[other]) for one, other, _ in rows], scores),
+        }  # fmt: skip
+        by_layer = {"spearmanr": layers} if len(layers) > 1 else {}
+        blind = {"all": {"spearmanr": 0.0}}
+        return Found(
+            {"all": found},
+            blind,
+            "spearmanr",
+            {"all": len(pairs)},
+            layers=by_layer,
+            shortcuts=("spelling", "frequency"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,27 +102,27 @@ class Analogies(FileProbe):
         return Found({"all": found}, {"all": blind}, "accuracy", {"all": number})
 
 
-def spearman(one: list[float], other: list[float]) -> float:
+def spearman(one: Sequence[float], other: Sequence[float]) -> float:
     """Spearman's rank correlation; 0 where one side has a single value, and so no ranks."""
     found = float(spearmanr(one, other).statistic) if len(set(one)) > 1 and len(set(other)) > 1 else 0.0
     return found
 
 
-def cosines_of(table: WordTable, pairs: list[tuple[str, str, float]]) -> tuple[list[float], list[bool]]:
-    """The cosine of each pair that is in the table, and which are."""
-    rows = table.folded()
-    covered = [one in rows and other in rows for one, other, _ in pairs]
-    numbers = [(rows[one], rows[other]) for (one, other, _), there in zip(pairs, covered, strict=True) if there]
-    first, second = torch.tensor(numbers, dtype=torch.int64).reshape(-1, 2).unbind(1)
-    unit = normalize(table.vectors.double(), dim=1)
-    return (unit[first] * unit[second]).sum(1).tolist(), covered
+def cosines_of(first: torch.Tensor, second: torch.Tensor) -> list[float]:
+    """The cosine of each of N vectors (N, D) with its partner (N, D)."""
+    return [float(value) for value in (normalize(first.double(), dim=1) * normalize(second.double(), dim=1)).sum(1)]
 
 
 def same_letters(one: str, other: str) -> float:
     """How alike two words are spelt: the share of their pairs of letters that both have (Jaccard)."""
     first, second = ({padded[place : place + 2] for place in range(len(padded) - 1)}
-                     for padded in (f" {one} ", f" {other} "))  # fmt: skip
+                     for padded in (f" {one.upper()} ", f" {other.upper()} "))  # fmt: skip
     return len(first & second) / len(first | second)
+
+
+def same_rank(one: int, other: int) -> float:
+    """How alike two words are in being common or rare: 0 at best."""
+    return -abs(math.log(one) - math.log(other))
 
 
 def count_right(unit: torch.Tensor, numbers: list[list[int]]) -> int:
@@ -116,7 +137,7 @@ def count_right(unit: torch.Tensor, numbers: list[list[int]]) -> int:
 
 
 def read_pairs(path: Path) -> list[tuple[str, str, float]]:
-    """Pairs of words in capitals, each with its score. Errors: ValueError that names file and line."""
+    """Pairs of words, each with its score. Errors: ValueError that names file and line."""
     pairs = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
@@ -124,7 +145,7 @@ def read_pairs(path: Path) -> list[tuple[str, str, float]]:
         mark = next((mark for mark in "\t;," if mark in line), None)
         fields = [part.strip() for part in line.split(mark)]
         try:
-            pairs.append((fields[0].upper(), fields[1].upper(), float(fields[2])))
+            pairs.append((fields[0], fields[1], float(fields[2])))
         except (ValueError, IndexError):
             if number == 1:  # a heading
                 continue

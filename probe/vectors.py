@@ -50,7 +50,7 @@ def open_words(name: str, untrained: bool = False, seed: int = 0) -> WordTable:
         return untrained_like(table, seed) if untrained else table
     source = located(name)
     config = config_of(source)
-    if not isinstance(config, WordVectorsConfig):
+    if not has_word_vectors(name):
         raise ValueError(
             f"{name} is a {config.model_type} model, whose vector of a word depends on the text around it; this probe "
             "takes word vectors, such as recipes/pretrain/skip-gram.yaml trains, or a file of them"
@@ -62,6 +62,11 @@ def open_words(name: str, untrained: bool = False, seed: int = 0) -> WordTable:
     assert isinstance(model, WordVectors)
     ids = Vocabulary.of(tokenizer).ordinary
     return WordTable(tokenizer.convert_ids_to_tokens(ids.tolist()), model.vectors()[torch.from_numpy(ids)])
+
+
+def has_word_vectors(name: str) -> bool:
+    """Whether a word has one vector in this model, or it is a file of vectors. Errors: FileNotFoundError."""
+    return is_file(name) or isinstance(config_of(located(name)), WordVectorsConfig)
 
 
 def is_file(name: str) -> bool:

@@ -11,10 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import ModelCard
+from safetensors.numpy import load, load_file
 
 from tests.hub_server import HubServer, Repo, blob
 
@@ -183,6 +185,25 @@ def test_a_corpus_is_streamed_from_it_too(hub, run, tmp_path, write_recipe):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert hub.repos["dataset", "alice/books"].branches["main"] in (tmp_path / "runs/small/data_report.md").read_text()
     assert not list(tmp_path.rglob("*.ids"))
+
+
+def test_a_pretraining_continues_from_the_step_that_is_named(hub, run, published, tmp_path, write_recipe):
+    write_recipe(tmp_path, plan={"max_steps": 1, "eval_steps": 0}, optimizer={"learning_rate": 1e-30})
+    said = {}
+    for revision in ("step-10", "main"):
+        model = ("--model", json.dumps({"from": "alice/mini", "revision": revision}), "--tokenizer", "")
+        ended = run(tmp_path, "-m", "pretrain.run", "recipe.yaml", "--name", revision, *model)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        said[revision] = (tmp_path / f"runs/{revision}/model/README.md").read_text()
+        weights = load_file(tmp_path / f"runs/{revision}/model/model.safetensors")
+        theirs = load(hub.files("alice/mini", revision)["model.safetensors"])
+        assert all(np.allclose(weights[name], theirs[name], atol=1e-6) for name in theirs)
+    assert "alice/mini at step-10" in said["step-10"]
+    ended = run(tmp_path, "-m", "pretrain.run", "recipe.yaml", "--name", "none", "--model",
+                json.dumps({"from": "alice/mini", "revision": "step-11"}), "--tokenizer", "")  # fmt: skip
+    assert ended.returncode == 2
+    assert "step-11" in ended.stderr.splitlines()[-1]
+    assert not (tmp_path / "runs/none/metrics.jsonl").exists()
 
 
 @pytest.fixture(scope="module")

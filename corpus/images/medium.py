@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import numpy as np
+from torch import Tensor
 from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 
 from corpus.images.pictures import Ints, PictureChapter, Pixels
@@ -21,7 +22,10 @@ class Images(Medium):
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
     stamp: str = ""  # of the collection: its files, and how they are decoded
 
+    section: ClassVar = "images"
     unit: ClassVar = "images"
+    size_unit: ClassVar = "pixels"
+    held_out: ClassVar = "held-out images of the same sources"
     processor_name: ClassVar = "image processor"
     advice: ClassVar = "give it more workers"
     limits: ClassVar = (
@@ -42,6 +46,19 @@ class Images(Medium):
 
     def describe(self, sizes: Sequence[int]) -> str:
         return f"Its pictures have {' and '.join(f'{size} x {size}' for size in sizes)} pixels."
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Red, green and blue (B, 3, H, W) between 0 and 1 as networks take them."""
+        mean, std = (pixels.new_tensor(each).view(3, 1, 1) for each in (self.mean, self.std))
+        return (pixels - mean) / std
+
+    def shown(self, values: Tensor) -> Tensor:
+        """What `normalised` was given."""
+        mean, std = (values.new_tensor(each).view(3, 1, 1) for each in (self.mean, self.std))
+        return values * std + mean
+
+    def count(self, size: int) -> int:
+        return 1
 
     def fake(self, rows: int, size: int) -> PictureChapter:
         """Noise, in pictures whose shorter side is `size`."""

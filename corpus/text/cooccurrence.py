@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from corpus.files import digest, locked
 from corpus.text.counting import read_in_portions
-from corpus.text.store import Store, digest, locked
+from corpus.text.store import Store
 from engine.run.disk import whole_folder
 
 Ints = npt.NDArray[np.int64]

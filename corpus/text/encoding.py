@@ -1,13 +1,8 @@
 """How do documents become ids?  Sentence by sentence, on every core, in bounded memory."""
 
 import gc
-import multiprocessing
 import os
-import threading
-import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeVar
@@ -19,6 +14,7 @@ from tokenizers import Tokenizer
 from corpus.text.document import Document, Tally
 from corpus.text.sentences import sentences
 from corpus.text.words import Words
+from corpus.workers import map_in_order
 
 Label = TypeVar("Label")
 
@@ -42,42 +38,20 @@ def encode_all(
 
     Processes rather than the tokenizer's threads, because most of the time goes into splitting sentences, in Python.
     """
-    # A spawned process would import the caller's torch again; Windows knows no other.
-    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
-    under_way: deque[tuple[Label, Future[Encoded]]] = deque()
-    with ProcessPoolExecutor(processes, context, become_worker, (tokenizer.to_str(), os.getpid())) as pool:
-        for label, batch in work:
-            under_way.append((label, pool.submit(encode, batch)))
-            if len(under_way) > 2 * processes:
-                label, first = under_way.popleft()
-                yield label, first.result()
-        for label, rest in under_way:
-            yield label, rest.result()
+    return map_in_order(encode, work, processes, become_worker, (tokenizer.to_str(),))
 
 
 encoder: "Encoder"  # a process's own, set once when it starts
 
 
-def become_worker(tokenizer_json: str, parent: int) -> None:
+def become_worker(tokenizer_json: str) -> None:
     global encoder
-    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     gc.disable()  # nothing here makes cycles, and the search for them would touch, so copy, all the parent has loaded
     encoder = Encoder(tokenizer_json)
 
 
 def encode(batch: list[Document]) -> Encoded:
     return encoder.encode(batch)
-
-
-def end_with(parent: int) -> None:
-    """End this process when its parent is no more: a killed parent cannot tell its workers."""
-    until_gone(parent)
-    os._exit(1)
-
-
-def until_gone(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
 
 
 class Encoder:

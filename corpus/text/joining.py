@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy
 
+from corpus.files import locked
+from corpus.manifest import Mapped, read_manifest, write_manifest
 from corpus.text.document import Tally
-from corpus.text.manifest import Mapped, read_manifest, write_manifest
 from corpus.text.readers import refuse_empty
 from corpus.text.source import Source, files_left_out
-from corpus.text.store import COUNTED, SPLITS, check_something_is_left, home_of, locked
+from corpus.text.store import COUNTED, FILES, SPLITS, check_something_is_left, home_of
 from engine.run.disk import whole_folder
 
 SMALL = 1 << 26  # bytes; ids below that share a file
@@ -42,7 +43,7 @@ def join(shards: list[Path], origin: dict[str, Any], folder: Path) -> Path:
 
 def join_split(shards: list[Path], origin: dict[str, Any], folder: Path) -> None:
     folder.mkdir()
-    manifests = [read_manifest(shard) for shard in shards]
+    manifests = [read_manifest(shard, FILES) for shard in shards]
     skipped: Tally = sum((Tally(manifest["skipped"]) for manifest in manifests), Tally())
     for source in origin["sources"]:
         skipped.update(files_left_out(Source(**source)))

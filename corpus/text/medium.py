@@ -26,7 +26,10 @@ class Text(Medium):
     tokenizer: PreTrainedTokenizerFast | None = None
     stamp: str = ""  # of the tokenizer: tokenizer.load.tokenizer_hash
 
+    section: ClassVar = "corpus"
     unit: ClassVar = "tokens"
+    size_unit: ClassVar = "tokens"
+    held_out: ClassVar = "held-out documents of the same sources"
     processor_name: ClassVar = "tokenizer"
     advice: ClassVar = "prepare the corpus first (corpus.mode: store, cloze prepare)"
     limits: ClassVar = (
@@ -54,6 +57,9 @@ class Text(Medium):
     def describe(self, sizes: Sequence[int]) -> str:
         examples = " and ".join(map(str, sizes))
         return f"Its vocabulary has {self.vocabulary.size:,} tokens, its examples {examples} tokens."
+
+    def count(self, size: int) -> int:
+        return size
 
     def fake(self, rows: int, size: int) -> Chapter:
         """Documents of sentences of SENTENCE tokens."""

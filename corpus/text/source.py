@@ -4,16 +4,13 @@ import hashlib
 import json
 import math
 import re
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from corpus.files import is_hidden, name_in, root_and_pattern, stamp_files
 from corpus.text.document import OnError, Tally
-from engine.run.disk import sha256, whole_file
-from engine.run.recipe import data_path
 
 if TYPE_CHECKING:
     import datasets  # half a second and 100 MB in every process that reads, which only the Hub needs
@@ -29,10 +26,7 @@ SUFFIXES = {
     "parquet": (".parquet",),
 }
 OWN_NAMES = {"wikipedia": re.compile(r"wiki_\d+(\.gz|\.bz2|\.zst)?")}  # WikiExtractor's AA/wiki_00, which has no suffix
-HIDDEN = (".", "~$", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "_temporary")  # how names begin that systems and tools make
 TABLES = (".csv", ".tsv")
-CACHE = Path("runs/.cache")
-SETTLED = 2_000_000_000  # ns: a younger file could change again without a change of its time
 
 
 @dataclass(frozen=True)
@@ -202,45 +196,9 @@ def as_json_lines(table: Path) -> str:
     return f'say  python -c "import pandas; {read}.{write}"  and name that file, with kind: jsonl and field: COLUMN'
 
 
-def name_in(root: Path, path: Path) -> str:
-    """A file's name within its source. Errors: ValueError if it is not UTF-8, which not every reader can open."""
-    name = path.relative_to(root).as_posix()
-    if not is_utf8(name):
-        raise ValueError(f"{root}/{ascii(name)[1:-1]}: the name is not UTF-8; rename the file")
-    return name
-
-
-def is_utf8(name: str) -> bool:
-    return name.encode(errors="replace").decode() == name
-
-
 def is_of_kind(name: str, kind: str) -> bool:
     own = OWN_NAMES.get(kind)
     return name.endswith(SUFFIXES[kind]) or bool(own and own.fullmatch(name))
-
-
-def is_hidden(name: str) -> bool:
-    return any(part.startswith(HIDDEN) for part in name.split("/"))
-
-
-def root_and_pattern(path: str) -> tuple[Path, str]:
-    """What is there, and the pattern of what is meant in it. A name that exists is no pattern, whatever is in it.
-
-    Errors: FileNotFoundError.
-    """
-    parts = Path(path).parts
-    for size in range(len(parts), -1, -1):
-        if size == len(parts) or is_pattern(parts[size]):
-            try:
-                return data_path(str(Path(*parts[:size]))), str(Path(*parts[size:])) if size < len(parts) else "**/*"
-            except FileNotFoundError:
-                continue
-    first = next((place for place, part in enumerate(parts) if is_pattern(part)), len(parts))
-    return data_path(str(Path(*parts[:first]))), ""  # raises
-
-
-def is_pattern(part: str) -> bool:
-    return bool(set(part) & set("*?["))
 
 
 def file_of(part: Part) -> Path:
@@ -249,21 +207,7 @@ def file_of(part: Part) -> Path:
 
 
 def of_files(source: Source) -> str:
-    """SHA-256 of the files' names and bytes; files that look untouched since the last time are not read again."""
-    found = files(source)
-    times = [path.stat().st_mtime_ns for _, path in found]
-    looks = [(name, str(path.resolve()), path.stat().st_size) for name, path in found], times
-    memo = CACHE / f"fingerprint-{hashlib.sha256(json.dumps(looks).encode()).hexdigest()[:32]}.txt"
-    if memo.exists():
-        return memo.read_text()
-    with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(sha256, (path for _, path in found)))
-    stamp = hashlib.sha256()
-    for (name, _), digest in zip(found, digests, strict=True):
-        stamp.update(f"{name} {digest}\n".encode())
-    if max(times) < time.time_ns() - SETTLED:
-        whole_file(memo, stamp.hexdigest().encode())
-    return stamp.hexdigest()
+    return stamp_files(files(source))
 
 
 def of_docstrings(source: Source) -> str:

@@ -4,14 +4,11 @@ FOLDER/KEY/train/      ids-00000.bin …  (N,)   uint16, or uint32 for a vocabul
                        sentences.bin    (S+1,) int64: sentence s is ids[sentences[s] : sentences[s + 1]]
                        documents.bin    (D+1,) int64: document d is sentences documents[d] up to documents[d + 1]
                        manifest.json    what is inside, what it was made of, what was left out, and the checksums of
-                                        the files' blocks (corpus.text.manifest)
+                                        the files' blocks (corpus.manifest)
 FOLDER/KEY/held_out/   the same, of documents that training never sees
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -21,15 +18,16 @@ import numpy
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from corpus.files import digest, locked
+from corpus.manifest import AROUND, RESIDENT, Mapped, Memory, read_manifest, refuse, write_manifest
 from corpus.text.document import Document, Tally
 from corpus.text.encoding import Encoded, encode_all
 from corpus.text.held_out import Division, division
-from corpus.text.manifest import Mapped, read_manifest, refuse, write_manifest
 from corpus.text.readers import documents
 from corpus.text.sentences import SPLITTER
 from corpus.text.source import Source, fingerprint, pinned
 from engine.run.disk import whole_folder
-from engine.run.system import available_cores, flock
+from engine.run.system import available_cores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast  # a quarter of a second in every process that only writes
@@ -40,11 +38,10 @@ Deduplicate = Literal["minhash"]
 
 LAYOUT = 3  # of the files: a store of another one is built again, under another key
 SPLITS = ("train", "held_out")
+FILES = ("sentences.bin", "documents.bin", "ids-00000.bin")
 LETTERS = ("unknown tokens", "characters", "unknown characters")  # blanks are not counted
 COUNTED = ("documents", "sentences", "tokens", "bytes", *LETTERS)  # of what is in a split
 BATCH_CHARACTERS = 1 << 20  # of text a worker is handed at a time
-RESIDENT = 1 << 28  # bytes of a split's ids, and again of its tables, that a process has in memory at most
-AROUND = 1 << 21  # bytes that come into memory with a byte that is read: Linux 6 maps 2 MB at once
 
 
 class Store:
@@ -57,7 +54,7 @@ class Store:
 
     def __init__(self, folder: Path, vocabulary: int | None = None) -> None:
         self.folder, self.vocabulary = folder, vocabulary
-        self.manifest: dict[str, Any] = read_manifest(folder)
+        self.manifest: dict[str, Any] = read_manifest(folder, FILES)
         files, dtype = self.manifest["files"], self.manifest["dtype"]
         ids = sorted(name for name in files if name.startswith("ids-"))
         self._ids = [Mapped(folder / name, dtype, files[name], vocabulary) for name in ids]
@@ -118,21 +115,6 @@ class Store:
             here = order[ends[number] : ends[number + 1]]
             found[here] = self._ids[number].at(index[here] - self._starts[number])
         return found
-
-
-class Memory:
-    """Lets the files go before they have more than RESIDENT bytes in memory."""
-
-    def __init__(self, files: list[Mapped]) -> None:
-        self.files, self.taken = files, 0
-
-    def take(self, places: int) -> None:
-        """Announce that so many places far from each other will be read, or just were."""
-        self.taken += places * AROUND
-        if self.taken > RESIDENT:
-            self.taken = places * AROUND
-            for file in self.files:
-                file.let_go()
 
 
 def prepare(
@@ -290,15 +272,3 @@ class Writer:
         for file in self.files.values():
             file.close()
         write_manifest(self.folder, {"dtype": self.dtype, **about, "counts": self.counts})
-
-
-@contextmanager
-def locked(home: Path) -> Iterator[None]:
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with home.with_suffix(".lock").open("w") as file:
-        flock(file)
-        yield
-
-
-def digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

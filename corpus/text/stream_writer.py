@@ -22,12 +22,13 @@ import numpy
 from tokenizers import Tokenizer
 
 from corpus.text.document import Document, Tally
-from corpus.text.encoding import Encoded, encode_all, until_gone
+from corpus.text.encoding import Encoded, encode_all
 from corpus.text.held_out import Division, Split, division
 from corpus.text.interleaving import Reading, num_characters
 from corpus.text.source import files_left_out, parts
 from corpus.text.store import Writer
 from corpus.text.stream_job import Job, at_work, chapter_name, chapters_in, tell, wanted_path
+from corpus.workers import until_gone
 from engine.run.disk import whole_folder
 
 AHEAD = 2  # chapters that are there beside the one in training

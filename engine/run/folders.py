@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,6 +30,7 @@ WRITTEN = (  # into the folder of a run; jobs lie in folders of their own
     "report.html", "samples", "profile", "hub", "hub.json", "tensorboard", "wandb", "results.jsonl", "results.lock",
     "table.md", "table.html", "table.json",
 )  # fmt: skip
+SHOWN = "data_report-*.png"  # also into the folder of a run
 
 
 class Taken(FileExistsError):
@@ -42,7 +44,8 @@ def kind_of(folder: Path) -> str:
         return marked[0]
     if (folder / "tokenizer").is_dir() and (folder / "report.json").is_file():
         return TOKENIZER
-    if (folder / "train/manifest.json").is_file() and (folder / "held_out").is_dir():
+    is_text = (folder / "train/manifest.json").is_file() and (folder / "held_out").is_dir()
+    if is_text or (folder / "pictures/manifest.json").is_file():
         return STORE
     if (folder / "steps.json").is_file() and (folder / "wordpiece").is_dir():
         return DEMO
@@ -109,7 +112,8 @@ def clear(folder: Path) -> None:
             outer.rmdir()
     for entry in sorted(folder.iterdir()):
         name = entry.name.lstrip(".")
-        if name in WRITTEN or (name != entry.name and name.startswith(WRITTEN)):
+        is_aside, is_shown = name != entry.name and name.startswith(WRITTEN), fnmatch(name, SHOWN)
+        if name in WRITTEN or is_aside or is_shown:
             remove(entry)
     if kept := visible(folder):
         print(f"{folder}: kept {', '.join(kept)}, which no run wrote")

@@ -6,6 +6,7 @@ Opening one runs nothing that comes with it: remote code is off, and weights are
 import importlib
 import importlib.util
 import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def saved_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     name = (config.architectures or [""])[0]
     kinds = [mapping.get(type(config), None) for mapping in HEADS]
     known = {made.__name__: made for made in kinds if isinstance(made, type)}
-    made = getattr(transformers, name, None) or known.get(name)
+    plug_in = sys.modules.get(PLUG_IN)
+    made = getattr(transformers, name, None) or known.get(name) or getattr(plug_in, name, None)
     return made if inspect.isclass(made) and issubclass(made, PreTrainedModel) else None
 
 

@@ -42,6 +42,7 @@ SHORT = {
     "matthews_correlation": "Matthews",
     "pearson": "Pearson",
     "spearmanr": "Spearman",
+    "map": "mAP",
 }
 
 

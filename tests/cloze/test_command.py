@@ -144,6 +144,7 @@ def test_recipes_are_listed_and_found_from_any_folder(call, tmp_path, monkeypatc
         load_recipe("recipes/none.yaml")
 
 
+@pytest.mark.slow
 def test_one_process_trains_without_a_launcher_and_without_a_setting(tmp_path, write_recipe):
     write_recipe(tmp_path, plan={"max_steps": 2})
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}

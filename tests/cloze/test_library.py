@@ -55,6 +55,7 @@ def test_the_import_is_light(tmp_path):
     assert done.stdout == "False False\n"
 
 
+@pytest.mark.slow
 def test_a_module_of_the_users_with_a_name_of_ours_is_told(tmp_path):
     (tmp_path / "tokenizer.py").write_text("mine = True")
     done = python(tmp_path, "import tokenizer, cloze")

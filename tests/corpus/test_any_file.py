@@ -302,7 +302,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.parametrize("suffix", PACK)
-@pytest.mark.parametrize("line", ["a\n", "a" * (1 << 20)], ids=["short", "long"])
+@pytest.mark.parametrize(
+    "line", [pytest.param("a\n", id="short", marks=pytest.mark.slow), pytest.param("a" * (1 << 20), id="long")]
+)
 def test_a_small_archive_that_unpacks_to_much_is_refused_in_little_memory(tmp_path, suffix, line):
     bomb = PACK[suffix]((line * ((32 << 20) // len(line))).encode())
     assert len(bomb) < 1 << 17

@@ -17,10 +17,11 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from corpus import manifest
+from corpus.manifest import write_manifest
 from corpus.text import store as store_module
 from corpus.text.document import Tally
 from corpus.text.encoding import encode_all
-from corpus.text.manifest import write_manifest
 from corpus.text.readers import documents
 from corpus.text.sentences import sentences
 from corpus.text.source import Source
@@ -319,10 +320,11 @@ def test_a_damaged_file_is_named(tmp_path, source, characters, name):
 def write_large(folder: Path, monkeypatch, num_files: int = 2) -> Store:
     """A store of many blocks that is read as one too large for memory: not checked when it is opened."""
     write_store(folder / "home/train", num_files, num_documents=9000)
-    monkeypatch.setattr("corpus.text.manifest.BLOCK", 1 << 14)
+    monkeypatch.setattr("corpus.manifest.BLOCK", 1 << 14)
     write_manifest(folder / "home/train", {"dtype": "uint16"})
-    monkeypatch.setattr(store_module, "RESIDENT", 1 << 14)
-    monkeypatch.setattr(store_module, "AROUND", 1 << 12)
+    for module in (store_module, manifest):
+        monkeypatch.setattr(module, "RESIDENT", 1 << 14)
+        monkeypatch.setattr(module, "AROUND", 1 << 12)
     return Store(folder / "home/train")
 
 

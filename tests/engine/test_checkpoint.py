@@ -218,6 +218,7 @@ def test_sigkill_at_every_moment_of_a_save_leaves_a_whole_state(run):
     assert [path.name for path in (run.folder / "state").iterdir()] == ["step-2"]
 
 
+@pytest.mark.slow
 def test_with_one_kept_there_is_a_whole_state_at_every_moment(run):
     save(run, 1, keep=1)
     child = os.fork()

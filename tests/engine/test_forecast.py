@@ -136,6 +136,7 @@ def test_the_peak_is_what_a_process_then_takes():
     assert 0.9 < taken / found.peak < 1.2
 
 
+@pytest.mark.slow
 def test_nothing_is_taken_to_foresee_a_large_model():
     began = time.perf_counter()
     found = foreseen_memory(lambda: build(layers=24), judge, batch(4096), Optimizer(), False, True, V)

@@ -106,7 +106,7 @@ class TestBest:
         ("sign", "saved", "moment"),
         [
             (signal.SIGTERM, 0, "metrics.jsonl"),
-            (signal.SIGKILL, 4, "best/step-{}"),
+            pytest.param(signal.SIGKILL, 4, "best/step-{}", marks=pytest.mark.slow),
             pytest.param(signal.SIGKILL, 0, "best/step-{}", marks=pytest.mark.slow),
             pytest.param(signal.SIGKILL, 4, "model", marks=pytest.mark.slow),
         ],

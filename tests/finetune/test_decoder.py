@@ -107,6 +107,7 @@ def test_an_encoder_sees_what_it_would_have_to_predict(small_gpt, small_model, t
         refuse_encoder(model)
 
 
+@pytest.mark.slow
 def test_a_run_of_it_learns_both_and_opens_with_the_same_answers(
     tmp_path, launch, write_finetune_recipe, small_gpt, labelled
 ):

@@ -197,6 +197,7 @@ def job(elmo, tmp_path_factory, launch, write_finetune_recipe) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_learns_over_features_that_stay(job, elmo):
     assert_learnt(job / "runs/small/glue-rte/seed-0")
     before = load_file(elmo / "model.safetensors")

@@ -6,9 +6,11 @@ import re
 import signal
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+from finetune.run import main
 from finetune.table.__main__ import main as print_table
 
 
@@ -21,6 +23,7 @@ def weights(folder):
 
 
 KINDS = {"frozen encoder": {"freeze_encoder": True}, "LoRA 4": {"lora_rank": 4}}
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 BEST = {"logging_steps": 2, "eval_steps": 10, "load_best_model_at_end": True, "num_train_epochs": 2}
 
 
@@ -71,6 +74,22 @@ def test_stopped_it_ends_the_same(trained, tmp_path, launch, write_finetune_reci
     assert launch(tmp_path, "recipe.yaml").status == 0
     found, expected = weights(tmp_path), weights(folder)
     assert all(found[name].equal(expected[name]) for name in expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_equal_one(kind, tmp_path, launch, launch_together, write_finetune_recipe):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_finetune_recipe(tmp_path / name, **KINDS[kind], plan=BEST, config=NO_DROPOUT)
+    assert launch(tmp_path / "one", "recipe.yaml").status == 0
+    ranks = launch_together(main, tmp_path / "two", "recipe.yaml")
+    assert [rank.status for rank in ranks] == [0, 0], ranks[0].said
+    (line,) = map(json.loads, (tmp_path / "two/runs/small/results.jsonl").read_text().splitlines())
+    assert line["processes"] == 2
+    alone, together = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name], value, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ def done(tmp_path_factory, launch, write_finetune_recipe):
     return folder, ended.said
 
 
+@pytest.mark.slow
 class TestWhatIsDone:
     def test_a_task_starts_from_the_best_model_of_the_other(self, done):
         folder, _ = done

@@ -25,6 +25,7 @@ def load(tmp_path):
     return read
 
 
+@pytest.mark.slow
 def test_real_files(data):
     rows = find_task("conll2003").load(DataSource("folder", str(data / "conll2003")))
     assert {split: len(part) for split, part in rows.items()} == {"train": 14041, "dev": 3250, "test": 3453}

@@ -15,6 +15,10 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import (
     AutoConfig,
     AutoModelForQuestionAnswering,
@@ -23,6 +27,7 @@ from transformers import (
     AutoTokenizer,
     BertForPreTraining,
     GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
     pipeline,
 )
 
@@ -33,6 +38,7 @@ from finetune.ask.playground.facts import describe
 from finetune.ask.playground.models import load_models, shorten_names
 from finetune.ask.playground.views import VIEWS, generate
 from finetune.questions import QUESTIONS
+from networks.word_vectors import WordVectors, WordVectorsConfig
 
 ROOT = Path(__file__).parents[2]
 LABELS, TAGS = {0: "never", 1: "maybe", 2: "so"}, dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))
@@ -66,6 +72,22 @@ def guest(folders):
     """`guest(name)`: the model of a run."""
     opened = {one.name: one for one in load_models([str(path) for path in sorted(folders.iterdir())])}
     return opened.__getitem__
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+    """Word vectors on the page: `cat` is near to `dog`."""
+    folder = tmp_path_factory.mktemp("vectors")
+    words = {"[UNK]": 0, "[EOS]": 1, "cat": 2, "dog": 3, "river": 4}
+    tokens = Tokenizer(WordLevel(words, unk_token="[UNK]"))
+    tokens.normalizer, tokens.pre_tokenizer = Lowercase(), BertPreTokenizer()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokens, unk_token="[UNK]", eos_token="[EOS]", model_max_length=512
+    ).save_pretrained(folder)
+    model = WordVectors(WordVectorsConfig(vocab_size=5, hidden_size=2))
+    model.words.weight.data = torch.tensor([[0.0, 9], [9, 9], [3, 4], [3, 3], [0, 2]])
+    model.save_pretrained(folder)
+    return load_models([str(folder)])[0]
 
 
 @pytest.fixture
@@ -225,6 +247,40 @@ class TestInside:
         assert pixels[5][..., 3] == pytest.approx((shares[1, 2] / shares[1, 2].max()).numpy(), abs=0.003)
 
 
+class TestNeighbours:
+    def test_of_a_word(self, vectors):
+        assert vectors.abilities == ("neighbours", "occurrences")
+        (answer,) = VIEWS["neighbours"].ask(vectors, "Cat", 10)
+        assert rows(answer) == [["dog", f"{21 / 5 / 18**0.5:.3f}"], ["river", "0.800"]]
+        with pytest.raises(ValueError, match="'zebra' is none of the 5 words"):
+            list(VIEWS["neighbours"].ask(vectors, "zebra", 10))
+
+    def test_word_vectors_have_one_for_all_occurrences(self, vectors):
+        (answer,) = VIEWS["occurrences"].ask(vectors, "a *cat* by the river\nthe *cat*\n*river*")
+        assert "A word has one vector here" in answer
+        assert rows(answer) == [["the *cat*", "1.000"], ["*river*", "0.800"]]
+
+    def test_of_a_model_that_reads_the_text_by_layer(self, folders, guest):
+        (answer,) = VIEWS["occurrences"].ask(guest("bert"), "the *cat* sat near the *cat* .\nan old *dog*")
+        assert "<h4>the *cat* sat near the cat .: cosine by layer</h4>" in answer
+        x = AutoTokenizer.from_pretrained(folders / "bert/model")("the cat sat near the cat .", return_tensors="pt")
+        model = BertForPreTraining.from_pretrained(folders / "bert/model").eval()
+        layers = model.bert(**x, output_hidden_states=True).hidden_states
+        expected = [float(torch.cosine_similarity(layer[0, 2], layer[0, 6], 0).detach()) for layer in layers]
+        (found,) = [row for row in rows(answer)[:2] if row[0].startswith("the cat sat")]
+        assert [float(value) for value in found[1:]] == pytest.approx(expected, abs=6e-4)
+
+    def test_of_a_gpt_it_is_said_that_it_reads_the_left(self, guest):
+        (answer,) = VIEWS["occurrences"].ask(guest("gpt"), "the *cat* sat\nthe *cat* ran")
+        assert "reads from the left" in answer
+        assert {value for row in rows(answer) for value in row[1:]} == {"1.000"}
+
+    @pytest.mark.parametrize("written", ["", "no word is marked\n*here*", "*one* alone"])
+    def test_sentences_without_a_marked_word_are_told(self, guest, written):
+        with pytest.raises(ValueError, match="with the word between asterisks"):
+            list(VIEWS["occurrences"].ask(guest("bert"), written))
+
+
 class TestFacts:
     def test_of_a_pretrained_model(self, folders, guest):
         kind, size, reads, training = describe(guest("bert"), ["Fill mask", "Next sentence"])[1:]
@@ -366,6 +422,7 @@ def test_in_a_browser_every_tab_answers_and_no_other_machine_is_asked(folders, b
         assert all(label in answers("Classify")[0] for label in LABELS.values())
         assert "The best answers" in answers("Answer")[0]
         answers("Entities")
+        assert "cosine by layer" in answers("Occurrences")[0]
         both = answers("Compare", "Classify", number=2)
         assert both[0].startswith("labels")
         assert both[1].startswith("other labels")

@@ -157,6 +157,7 @@ def learnt(tmp_path_factory, launch, write_finetune_recipe):
     return folder / "runs/small/squad-v2.0/seed-0", folder
 
 
+@pytest.mark.slow
 def test_it_learns_where_no_answer_is(learnt):
     job, _ = learnt
     line = json.loads((job / "finished.json").read_text())

@@ -319,6 +319,7 @@ class TestScore:
         assert not (tmp_path / "submission.zip").exists()
 
 
+@pytest.mark.slow
 def test_from_files_to_a_scored_zip(tmp_path, labelled, launch, write_finetune_recipe, submit):
     """The files have no test labels, but the word that decides them stands in each text."""
     write_finetune_recipe(tmp_path, predict_test=True)

@@ -104,12 +104,13 @@ def test_a_csv_to_a_classifier_to_answers(user):
     model = small_bert(user)
     (user.folder / "reviews").mkdir()
     rows = [(f"A {word} book, number {number}.", label)
-            for number in range(30) for word, label in (("fine", "good"), ("dull", "bad"))]  # fmt: skip
+            for number in range(100) for word, label in (("fine", "good"), ("dull", "bad"))]  # fmt: skip
     with (user.folder / "reviews/train.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     user.types("cloze", "finetune", "recipes/finetune/own-classification.yaml", "--name", "reviews", "--model", model,
                "--data.path", "reviews", "--max_seq_length", "32", "--optimizer.learning_rate", "1e-3",
-               "--plan.num_train_epochs", "8", "--plan.eval_steps", "4",
+               "--plan.num_train_epochs", "8", "--plan.global_batch_size", "8",
+               "--plan.per_device_train_batch_size", "8", "--plan.eval_steps", "20",
                "--plan.load_best_model_at_end", "True")  # fmt: skip
     (result,) = map(json.loads, (user.folder / "runs/reviews/results.jsonl").read_text().splitlines())
     assert result["metrics"]["dev"]["accuracy"] > 0.9

@@ -105,6 +105,7 @@ def uninterrupted(tmp_path_factory, launch, write_recipe) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_both_directions_learn_and_are_reported(uninterrupted):
     run = uninterrupted / "runs/small"
     for name in ("forward", "backward"):

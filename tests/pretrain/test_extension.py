@@ -38,6 +38,7 @@ def copy(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copy"))
 
 
+@pytest.mark.slow
 def test_with_a_constant_rate_it_ends_as_the_longer_run_bit_for_bit(tmp_path, launch, write_recipe):
     whole, extended = tmp_path / "whole", tmp_path / "extended"
     write_recipe(whole, plan={"max_steps": 16, "eval_steps": 4}, **CONSTANT)

@@ -123,6 +123,7 @@ def test_stopped_on_two_processes_it_resumes_bit_by_bit(on_two, prepared, launch
     assert_bit_equal(folder, on_two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "then"), [pytest.param(2, 1, marks=pytest.mark.slow), (1, 2)])
 def test_a_state_resumes_on_another_number_of_processes(on_two, prepared, launch_together, first, then):
     folder = prepared("moved")
@@ -364,6 +365,7 @@ def test_killed_five_times_the_same_command_reaches_the_same_end(on_two, prepare
     assert_bit_equal(folder, on_two)
 
 
+@pytest.mark.slow
 def test_a_state_that_is_asked_for_and_damaged_is_named_and_no_other_is_taken(prepared, launch):
     folder = prepared("asked", plan={**PLAN, "save_steps": 3, "save_total_limit": 9})
     stop = once_at(folder, 8, lambda pid: os.kill(pid, signal.SIGTERM))

@@ -1,91 +1,68 @@
-"""Does an objective on another medium need the text's code?  Relative patch position, in one screen.
+"""Can an objective on images be trained?  Relative patch position in one screen, on the pictures of real sources.
 
-Doersch et al. 2015, on made-up pictures: y is where one patch lies beside another, x are the two patches.
+After Doersch et al. 2015: y is where one patch lies beside another, x are the two patches.
 """
 
+import io
 import json
-from dataclasses import dataclass
+import os
+import signal
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from corpus.medium import Medium, OpenCorpus
+from corpus.images.medium import Images
+from corpus.images.opening import Collection
+from corpus.images.pictures import Album
+from corpus.images.source import PictureSource
+from corpus.images.store import is_prepared, prepare
 from corpus.text.opening import Corpus
 from corpus.text.source import Source
 from engine.publish.exhibits import Picture
-from engine.publish.hub import NOWHERE, Publisher
-from engine.run.checkpoint import Run
-from engine.run.runtime import make_accelerator, program
-from engine.run.tracking import Tracker
+from engine.run.runtime import program
 from engine.train import draws
 from engine.train.batch import Batch
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Plan
 from engine.train.schedule import Schedule
-from pretrain.assembly import build_model, train_and_export
 from pretrain.objective import Objective, correct_sum, cross_entropy_sum
+from pretrain.plan import Options, foresee, show
+from pretrain.prepare import Options as PrepareOptions
+from pretrain.prepare import prepare_images
 from pretrain.recipe import PretrainRecipe
+from pretrain.run import pretrain
 from pretrain.terms import Term
 
 PLACES = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])
 PATCH = 4
 
 
-class Album(Medium):
-    """Pictures of which red grows downwards and green to the right, under noise; also their own corpus and units."""
-
-    unit, processor_name, limits = "images", "image processor", "It has seen made-up pictures only."
-    stamp, is_last, num_pictures = "an album", True, 256
-    cursor: ClassVar[dict] = {}
-    next_cursor: ClassVar[dict] = {}
-    processor = PretrainedConfig()  # anything that can be saved
-
-    def describe(self, sizes):
-        return "Its pictures are made up."
-
-    def fake(self, rows, size):
-        return self
-
-    def chapter(self, epoch, number, cursor):
-        return self
-
-    def __len__(self):
-        return self.num_pictures
-
-    def take(self, index):
-        return index
-
-    def report(self):
-        return [f"{len(self)} pictures of {3 * PATCH} x {3 * PATCH} pixels."]
-
-
 @dataclass(frozen=True, kw_only=True)
-class RelativePosition(Objective[Album]):
-    medium, pipeline, in_short = Album, "image-feature-extraction", "relative patch position (Doersch et al. 2015)"
+class RelativePosition(Objective[Images]):
+    medium, pipeline, in_short = Images, "image-feature-extraction", "relative patch position (Doersch et al. 2015)"
     size_key, image_size = "image_size", 3 * PATCH
     terms = (Term("place", "Place of the neighbour", "place", among=8),)
 
-    def units(self, chapter, size, album, key):
-        return chapter
+    def units(self, chapter, size, images, key):
+        return Album(chapter, size)
 
-    def split(self, t, album, key):
-        place = draws.integers(draws.stream("place", key), 8, t)  # (B,)
-        grid = np.indices((3 * PATCH, 3 * PATCH)) / (3 * PATCH)  # (2, 12, 12)
-        noise = draws.uniform(draws.stream("noise", key), t[:, None], np.arange(3 * (3 * PATCH) ** 2))
-        pictures = noise.reshape(-1, 3, 3 * PATCH, 3 * PATCH) * 0.1
-        pictures[:, :2] += grid
+    def split(self, t, images, key):
+        place = draws.integers(draws.stream("place", key), 8, t.index)  # (B,)
+        pictures = np.stack([pixels[: 3 * PATCH, : 3 * PATCH] for pixels in t.pixels]).transpose(0, 3, 1, 2) / 255
         corner = PATCH * (1 + PLACES[place])
         patch = [p[:, r : r + PATCH, c : c + PATCH] for p, (r, c) in zip(pictures, corner, strict=True)]
         x = {"centre": pictures[:, :, PATCH : 2 * PATCH, PATCH : 2 * PATCH], "neighbour": np.stack(patch)}
         tensors = {name: torch.from_numpy(patches.astype(np.float32)) for name, patches in x.items()}
-        return Batch(tensors, {"place": torch.from_numpy(place)}, {"place": len(t)}, (1,) * len(t), len(t))
+        number = len(place)
+        return Batch(tensors, {"place": torch.from_numpy(place)}, {"place": number}, (1,) * number, number)
 
-    def build(self, model, album):
+    def build(self, model, images):
         return Patches(PretrainedConfig(**model))
 
     def loss(self, model, batch):
@@ -93,7 +70,7 @@ class RelativePosition(Objective[Album]):
         sums = {"place": cross_entropy_sum(logits, batch.y["place"])}
         return sums if model.training else sums | {"place_correct": correct_sum(logits, batch.y["place"])}
 
-    def show(self, batch, album):
+    def show(self, batch, images):
         return [Picture(f"its neighbour lies at {PLACES[place]}", DOT) for place in batch.y["place"].tolist()]
 
 
@@ -110,33 +87,44 @@ class Patches(PreTrainedModel):
         return self.place(torch.cat([self.trunk(centre), self.trunk(neighbour)], 1))  # (B, 8)
 
 
-DOT = bytes.fromhex(  # a PNG of one pixel
-    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360606060"
-    "000000050001a5f645400000000049454e44ae426082"
-)
+def png(pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
-@program
-def main(argv):
-    accelerator, album = make_accelerator(seed=0), Album()
-    recipe = PretrainRecipe(
-        "places", Corpus((Source("text", "nowhere"),)), {"model_type": "patches"},
-        RelativePosition(name="relative_position"), Optimizer(learning_rate=1e-2), Schedule(),
-        Plan(max_steps=60, global_batch_size=32, per_device_train_batch_size=16, logging_steps=20, eval_steps=30),
-        max_eval_samples=64,
+DOT = png(np.zeros((1, 1, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def slopes(tmp_path_factory) -> Path:
+    """A folder of 256 pictures of which red grows downwards and green to the right, under noise."""
+    folder, chance = tmp_path_factory.mktemp("slopes"), np.random.default_rng(0)
+    grid = np.indices((3 * PATCH, 3 * PATCH)).transpose(1, 2, 0) / (3 * PATCH)
+    for number in range(256):
+        noise = chance.random((3 * PATCH, 3 * PATCH, 3)) * 0.1
+        noise[:, :, :2] += grid
+        (folder / f"{number:03}.png").write_bytes(png((np.clip(noise, 0, 1) * 255).astype(np.uint8)))
+    return folder
+
+
+def recipe_for(collection: Collection | None, **changes) -> PretrainRecipe:
+    plan = Plan(max_steps=60, global_batch_size=32, per_device_train_batch_size=16, logging_steps=20, eval_steps=30)
+    return PretrainRecipe(
+        "places", {"model_type": "patches"}, RelativePosition(name="relative_position"),
+        Optimizer(learning_rate=1e-2), Schedule(), plan, images=collection, max_eval_samples=64, **changes,
     )  # fmt: skip
-    run = Run(Path("runs/places"), recipe, accelerator)
-    tracker = Tracker(run.folder, accelerator)
-    publisher = Publisher(NOWHERE, run.folder, accelerator, tracker.note)
-    corpus = OpenCorpus(album, album, "made up", ["- made-up pictures"])
-    train_and_export(recipe, album, corpus, build_model(recipe, album), run, tracker, publisher, accelerator)
 
 
 def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "runs/places/metrics.jsonl").read_text().splitlines()]
 
 
-def test_an_objective_on_pictures_trains_on_one_process_and_on_two(tmp_path, launch_program, launch_together):
+def test_an_objective_on_pictures_trains_on_one_process_and_on_two(slopes, tmp_path, launch_program, launch_together):
+    @program
+    def main(argv):
+        pretrain(recipe_for(Collection((PictureSource("folder", str(slopes)),), held_out=0.2)))
+
     alone, together = tmp_path / "alone", tmp_path / "together"
     alone.mkdir(), together.mkdir()
     ended = launch_program(main, alone)
@@ -146,7 +134,7 @@ def test_an_objective_on_pictures_trains_on_one_process_and_on_two(tmp_path, lau
     assert "2 process(es)" in ranks[0].said
     last = lines(alone)[-1]
     assert last["eval_place_accuracy"] > 0.5
-    assert last["baseline_place_accuracy"] < 0.25
+    assert last["baseline_place_accuracy"] < 0.3
     apart, joint = ([line["eval_place_loss"] for line in lines(folder) if "eval_place_loss" in line]
                     for folder in (alone, together))  # fmt: skip
     assert apart == pytest.approx(joint, rel=1e-5)
@@ -155,7 +143,63 @@ def test_an_objective_on_pictures_trains_on_one_process_and_on_two(tmp_path, lau
     page = (alone / "runs/places/report.html").read_text()
     assert "images a second" in page
     assert "tokens a second" not in page
-    assert page.count("data:image/png;base64,") == 10  # the pictures of the data report
+    assert page.count("data:image/png;base64,") >= 10  # the pictures of the data report
     card = (alone / "runs/places/model/README.md").read_text()
     assert "relative patch position" in card
-    assert "Its pictures are made up." in card
+    assert "held-out images of the same sources" in card
+    assert "Its pictures have 12 x 12 pixels." in card
+    assert (alone / "runs/places/model/preprocessor_config.json").exists()
+
+
+def test_a_run_that_is_stopped_resumes_and_ends_as_if_it_had_not_been(slopes, tmp_path, launch_program):
+    collection = Collection((PictureSource("folder", str(slopes)),), held_out=0.2, chapter_images=64)
+
+    @program
+    def main(argv):
+        recipe = recipe_for(collection, overwrite=False)
+        plan = replace(recipe.plan, save_steps=10, dataloader_num_workers=int(argv[0]))
+        pretrain(replace(recipe, plan=plan, name=argv[1]))
+
+    def stop_early(pid: int) -> None:
+        log = tmp_path / "runs/stopped/metrics.jsonl"
+        if not sent and log.exists() and '"step": 20' in log.read_text():
+            os.kill(pid, signal.SIGTERM)
+            sent.append(pid)
+
+    sent: list[int] = []
+    assert launch_program(main, tmp_path, "0", "whole").status == 0
+    assert launch_program(main, tmp_path, "2", "stopped", watch=stop_early).status == 3
+    assert launch_program(main, tmp_path, "0", "stopped").status == 0
+    whole, stopped = (tmp_path / "runs" / name / "model/model.safetensors" for name in ("whole", "stopped"))
+    assert whole.read_bytes() == stopped.read_bytes()
+
+
+def test_a_plan_counts_images_and_the_store(slopes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = recipe_for(Collection((PictureSource("folder", str(slopes)),), held_out=0.2))
+    found = foresee(recipe, Options())
+    assert found["work"]["corpus_images"] == 256
+    assert found["work"]["images"] == 60 * 32
+    assert found["time"]["images_per_second"] > 0
+    prepared = prepare(recipe.collection.sources, tmp_path / "stores", 0.2, 128)
+    size = sum(path.stat().st_size for path in prepared.folder.glob("*.bin"))
+    assert found["disk"]["store"] == pytest.approx(size, rel=0.05)
+    show(found)
+
+
+def test_pictures_are_prepared_by_the_same_command_and_found_by_training(slopes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    collection = Collection((PictureSource("folder", str(slopes)),), held_out=0.2)
+    prepare_images(collection, PrepareOptions())
+    assert "images to train on" in capsys.readouterr().out
+    assert is_prepared(collection.sources, Path("runs/stores"), 0.2, 128)
+    with pytest.raises(ValueError, match=r"on one machine, on all its cores: leave --executor and --tasks out"):
+        prepare_images(collection, PrepareOptions(executor="slurm"))
+
+
+def test_the_section_of_another_medium_is_refused():
+    with pytest.raises(ValueError, match="relative_position is trained on what `images:` says, so `corpus:` does noth"):
+        recipe_for(Collection(), corpus=Corpus((Source("docstrings"),)))
+    with pytest.raises(ValueError, match="relative_position is trained on images, so `tokenizer:` does nothing"):
+        recipe_for(Collection(), tokenizer="runs/bert-wordpiece/tokenizer")
+    assert recipe_for(None).images == Collection()  # the photos that installed packages bring

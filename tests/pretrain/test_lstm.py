@@ -168,6 +168,7 @@ def test_its_arithmetic_is_counted(byte_pairs, form):
     assert count_flops(model, objective.loss, batch) == 6 * 24 * weights
 
 
+@pytest.mark.slow
 def test_it_is_planned(tmp_path, uninterrupted, write, launch_program):
     write(tmp_path)
     ended = launch_program(plan, tmp_path, "recipe.yaml", "--format", "json")

@@ -9,6 +9,7 @@ import pytest
 from engine.train.profiling import PHASES
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_trace_of_its_steps(tmp_path, launch, write_recipe):
     write_recipe(tmp_path, plan={"max_steps": 12, "logging_steps": 20, "eval_steps": 0})
     ended = launch(tmp_path, "recipe.yaml", "--profile", "True")

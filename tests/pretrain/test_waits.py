@@ -14,7 +14,7 @@ from tokenizer.learn import BytePairs
 LOOKS = ("aten::item", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2", "aten::unique_dim")
 
 
-@pytest.mark.parametrize("logging_steps", [20, 1])
+@pytest.mark.parametrize("logging_steps", [pytest.param(20, marks=pytest.mark.slow), 1])
 def test_a_step_looks_once_at_what_the_device_found(tmp_path, launch, write_recipe, corpus, logging_steps):
     texts = [path.read_text(encoding="utf-8") for path in sorted(corpus.iterdir())]
     tokenizer = BytePairs(name="byte-bpe", vocab_size=400).learn(iter([texts]), Counter(), 512)

@@ -1,4 +1,4 @@
-"""What does a person fill in on the page?  The boxes for texts and numbers."""
+"""What does a person fill in on the page?  The boxes for texts, numbers and pictures."""
 
 from dataclasses import dataclass
 
@@ -26,4 +26,11 @@ class Number:
     step: float
 
 
-Box = Text | Number
+@dataclass(frozen=True)
+class Drop:
+    """A picture that a person drops or chooses."""
+
+    label: str
+
+
+Box = Text | Number | Drop

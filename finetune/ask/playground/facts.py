@@ -45,10 +45,14 @@ def describe_size(loaded: LoadedModel) -> str:
     heads = f", {loaded.num_heads} heads" if loaded.num_heads else ""
     width = f" of {config.hidden_size}" if hasattr(config, "hidden_size") else ""
     millions = loaded.model.num_parameters() / 1e6
+    if not loaded.reads_texts:
+        return f"{millions:,.1f} M parameters"
     return f"{millions:,.1f} M parameters: {loaded.num_layers} layers{width}{heads}"
 
 
 def describe_input(loaded: LoadedModel) -> str:
+    if not loaded.reads_texts:
+        return "pictures"
     most = "texts of any length" if loaded.most_tokens >= UNLIMITED else f"{loaded.most_tokens:,} tokens"
     return f"{most}, of a vocabulary of {len(loaded.tokenizer):,}"
 

@@ -42,6 +42,17 @@ STYLE = """
   border-radius: 3px; cursor: pointer; }
 .answer .tiles button:hover, .answer .tiles button:focus-visible { border-color: var(--color-accent); }
 .answer .tiles button.chosen { outline: 2px solid var(--color-accent); }
+.drop { display: block; position: relative; padding: .6em; border: 2px dashed var(--border-color-primary);
+  border-radius: 6px; text-align: center; cursor: pointer; }
+.drop:focus-within, .drop:hover { border-color: var(--color-accent); }
+.drop input { position: absolute; inset: 0; opacity: 0; cursor: pointer; }
+.drop img { display: block; max-width: 100%; max-height: 16em; margin: 0 auto .4em; }
+.drop img[src=""] { display: none; }
+.answer .pictures { display: flex; flex-wrap: wrap; gap: .8em; }
+.answer .pictures figure { margin: 0; flex: 1 1 10em; max-width: 24em; }
+.answer .pictures img { width: 100%; margin: 0; image-rendering: pixelated; }
+.answer .places td { border: 1px solid var(--border-color-primary); padding: 1em; text-align: center;
+  background: color-mix(in srgb, var(--color-accent) var(--share, 0%), transparent); }
 .answer .tiles img { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; margin: 0; }
 """
 ACCENT = (249, 115, 22)  # the theme's, to be seen on white and on black

@@ -15,6 +15,7 @@ from engine.run.saved import architecture, located, opened
 from finetune.ask.model import ARCHITECTURES, Answerer, load_fine_tuned
 from finetune.tasks.fields import Fields
 from finetune.tasks.task import Task
+from networks.word_vectors import WordVectors
 from tokenizer.load import load_tokenizer, refuse_strange_ids
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ PRETRAINED: dict[str, tuple[str, ...]] = {
     "LMHeadModel": ("continue",),
     "ForCausalLM": ("continue",),
 }
+OF_PICTURES: dict[str, tuple[str, ...]] = {"ForColorization": ("color",), "RelativePositionModel": ("place",)}
 
 
 @dataclass
@@ -38,10 +40,19 @@ class LoadedModel:
     name: str
     source: str  # its folder, or its Hub id
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerFast
+    own_tokenizer: PreTrainedTokenizerFast | None  # of a model that reads texts; None: it looks at pictures
     abilities: tuple[str, ...]
     accelerator: "Accelerator" = field(repr=False)
     task: Task | None = None  # of a fine-tuned model
+
+    @property
+    def reads_texts(self) -> bool:
+        return self.own_tokenizer is not None
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        assert self.own_tokenizer is not None, f"{self.name} reads no texts"
+        return self.own_tokenizer
 
     @property
     def most_tokens(self) -> int:
@@ -67,7 +78,7 @@ class LoadedModel:
         """Whether it was trained on pairs of texts; None if its folder does not say."""
         if self.task:
             return len(self.task.columns) == 2 if self.task.columns else None
-        return {"follow": True, "continue": False}.get(self.abilities[-1] if self.abilities else "")
+        return True if "follow" in self.abilities else False if "continue" in self.abilities else None
 
     def encode(self, text: str, pair: str | None = None) -> dict[str, Tensor]:
         """A text, or a pair, as the model reads it: (1, T) each. Errors: ValueError for none, and for a long one."""
@@ -131,12 +142,17 @@ def load_model(name: str, source: str, revision: str, accelerator: "Accelerator"
     if any(saved_from.endswith(suffix) for suffix in ARCHITECTURES):
         model, task, tokenizer = load_fine_tuned(source, revision)
         made = LoadedModel(name, source, model, tokenizer, (task.question.name,), accelerator, task)
+    elif saved_from in OF_PICTURES:
+        made = LoadedModel(name, source, opened(source, revision), None, OF_PICTURES[saved_from], accelerator)
     else:
         able = next((abilities for suffix, abilities in PRETRAINED.items() if saved_from.endswith(suffix)), ())
         model, tokenizer = opened(source, revision), load_tokenizer(source, revision)
+        able += ("neighbours",) if isinstance(model, WordVectors) else ()
+        able += () if model.config.is_encoder_decoder else ("occurrences",)
         refuse_strange_ids(tokenizer, model.config.vocab_size, source)
         made = LoadedModel(name, source, model, tokenizer, able, accelerator)
-    made.model.set_attn_implementation("eager")  # the one that tells how much each token looks at each other
+    if made.reads_texts:
+        made.model.set_attn_implementation("eager")  # the one that tells how much each token looks at each other
     made.model.to(accelerator.device).eval()
     return made
 

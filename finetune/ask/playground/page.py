@@ -11,11 +11,12 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from finetune.ask.playground import facts, inside
-from finetune.ask.playground.boxes import Box, Number, Text
+from finetune.ask.playground.boxes import Box, Drop, Number, Text
 from finetune.ask.playground.examples import example_for
 from finetune.ask.playground.guard import HERE, LOCAL, Guard, Names
 from finetune.ask.playground.markup import STYLE, table, with_title
 from finetune.ask.playground.models import LoadedModel
+from finetune.ask.playground.pictures import DROP, TAKE, example_picture
 from finetune.ask.playground.views import VIEWS, View
 
 # The system's own letters: the page asks no other machine for anything.
@@ -52,8 +53,9 @@ def page(models: Sequence[LoadedModel]) -> gr.Blocks:
                 for title, (view, names) in shared.items():
                     with gr.Tab(title):
                         lay_out_view(view, by_name, names, 2)
-        with gr.Tab("Look inside"):
-            lay_out_inside(by_name)
+        if readers := {loaded.name: loaded for loaded in models if loaded.reads_texts}:
+            with gr.Tab("Look inside"):
+                lay_out_inside(readers)
     return blocks
 
 
@@ -77,10 +79,12 @@ def lay_out_view(view: View, by_name: dict[str, LoadedModel], names: list[str], 
     for field, box in zip(view.fields, fields, strict=True):
         if isinstance(field, Text):
             gr.on([choice.change for choice in chosen], partial(refill, field, by_name), [box, *chosen], box)
+    asking = [button.click, *(field.submit for field in fields if isinstance(field, gr.Textbox))]
+    if any(isinstance(field, Drop) for field in view.fields):  # a picture is answered as soon as it is there
+        asking += [field.input if isinstance(field, gr.HTML) else field.release for field in fields]
     for choice, answer in zip(chosen, answers, strict=True):
         gr.on(
-            [button.click, *(field.submit for field in fields if isinstance(field, gr.Textbox))],
-            explain_errors(ask), [choice, *fields], answer, show_progress="minimal", show_progress_on=button,
+            asking, explain_errors(ask), [choice, *fields], answer, show_progress="minimal", show_progress_on=button,
         )  # fmt: skip
 
 
@@ -150,6 +154,8 @@ def make_box(field: Box, models: Sequence[LoadedModel]) -> Any:
     """What a person fills in, with an example in it."""
     if isinstance(field, Number):
         return gr.Slider(field.low, field.high, field.value, step=field.step, label=field.label)
+    if isinstance(field, Drop):
+        return gr.HTML(example_picture(), label=field.label, html_template=DROP, js_on_load=TAKE)
     return gr.Textbox(**fill(field, models), label=field.label, lines=field.lines)
 
 

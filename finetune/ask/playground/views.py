@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
-from finetune.ask.playground.boxes import Box, Number, Text
+from finetune.ask.playground import neighbours
+from finetune.ask.playground.boxes import Box, Drop, Number, Text
 from finetune.ask.playground.markup import bars, highlight, with_title
 from finetune.ask.playground.models import LoadedModel
+from finetune.ask.playground.pictures import color, guess_place
 from finetune.questions import KINDS
 from finetune.questions.question import Question
 
@@ -125,6 +127,18 @@ VIEWS: dict[str, View] = {
             Number("Seed", 0, 0, 999, 1),
         ),
         continue_text,
+    ),
+    "neighbours": View("Neighbours", (neighbours.WORD, neighbours.COUNT), neighbours.find_near_words),
+    "occurrences": View("Occurrences", (neighbours.SENTENCES,), neighbours.compare_occurrences),
+    "color": View(
+        "Colour",
+        (Drop("Picture"), Number("Temperature (1: the mean of what may be, 0: the likeliest)", 0.38, 0, 1, 0.01)),
+        color,
+    ),
+    "place": View(
+        "Guess the place",
+        (Drop("Picture"), Number("Patch around the middle, row by row", 1, 1, 8, 1)),
+        guess_place,
     ),
     **{question.name: view_of(question) for question in KINDS},
 }

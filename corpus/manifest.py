@@ -6,7 +6,7 @@ to read all of a large store before the first step would take minutes; the manif
 
 import json
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +15,8 @@ import xxhash
 from numpy.typing import NDArray
 
 BLOCK = 1 << 20  # bytes that share a checksum (XXH3, 64 bits)
-NEEDED = ("sentences.bin", "documents.bin", "ids-00000.bin")
+RESIDENT = 1 << 28  # bytes of some files that a process has in memory at most
+AROUND = 1 << 21  # bytes that come into memory with a byte that is read: Linux 6 maps 2 MB at once
 
 
 class Mapped:
@@ -68,6 +69,21 @@ class Mapped:
         self._num_unread -= 1
 
 
+class Memory:
+    """Lets the files go before they have more than RESIDENT bytes in memory."""
+
+    def __init__(self, files: list[Mapped]) -> None:
+        self.files, self.taken = files, 0
+
+    def take(self, places: int) -> None:
+        """Announce that so many places far from each other will be read, or just were."""
+        self.taken += places * AROUND
+        if self.taken > RESIDENT:
+            self.taken = places * AROUND
+            for file in self.files:
+                file.let_go()
+
+
 def refuse(path: Path, damage: str) -> NoReturn:
     home = path.parent.parent
     raise ValueError(f"{path}: damaged: {damage}; delete {home} and give the same command again: it is made anew")
@@ -96,8 +112,8 @@ def described(path: Path, dtype: str) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "largest": largest, "blocks": "".join(blocks)}
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """What `write_manifest` wrote. Errors: FileNotFoundError, ValueError if it is not whole."""
+def read_manifest(folder: Path, needed: Iterable[str]) -> dict[str, Any]:
+    """What `write_manifest` wrote, if it names the `needed` files. Errors: FileNotFoundError; ValueError if damaged."""
     path = folder / "manifest.json"
     if not path.is_file():
         raise FileNotFoundError(
@@ -112,7 +128,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         refuse(path, "it is not as it was written, or an earlier version wrote it, without checksums")
     if manifest.get("folder") != folder.name:  # a copy of `held_out` in the place of `train` is whole, and wrong
         refuse(path, f"it belongs to a folder {manifest.get('folder')}")
-    if lacking := [name for name in NEEDED if name not in manifest["files"]]:
+    if lacking := [name for name in needed if name not in manifest["files"]]:
         refuse(path, f"it does not name {lacking[0]}")
     return manifest
 

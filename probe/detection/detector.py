@@ -1,0 +1,177 @@
+"""Which class is in a box?  One linear SVM a class over frozen features, with hard negatives; and box regression.
+
+R-CNN (Girshick et al. 2014, sections 2.3 and appendices B, C) and its code: positives are the objects alone, negatives
+the proposals that overlap none of the class by .3; C .001, positives count twice, features have a mean length of 20. A
+second ridge regression a class moves a box that overlaps an object by more than .6 onto it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import Ridge
+from sklearn.svm import LinearSVC
+
+from engine.train import draws
+from probe.detection.average_precision import Detections, Truth
+from probe.detection.boxes import Boxes, Floats, Numbers, clip, moved, moves, overlaps, suppress
+from probe.detection.voc import Photo
+
+Features = npt.NDArray[np.floating]  # (N, D)
+
+LENGTH = 20.0  # of features, in the mean
+COST, POSITIVE_WEIGHT, BIAS = 1e-3, 2.0, 10.0  # of the SVM's errors; of a positive's; of the constant feature
+NEGATIVE = 0.3  # IoU below which a proposal is one
+FIRST_NEGATIVES = 4_000  # drawn by chance, before the hard ones
+HARD, EASY = -1.0, -1.2  # scores: a negative above is taken among the examples, one below is dropped
+MOST_HARD = 8_000  # that are taken at a time
+ROUNDS = 2  # of looking for hard negatives
+CLOSE = 0.6  # IoU above which box regression learns from a proposal
+RIDGE = 1_000.0
+SUPPRESSED = 0.3  # IoU with a better detection above which one is dropped
+MOST_DETECTIONS = 100  # of a class in a picture
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a picture's N boxes are to C classes."""
+
+    is_positive: npt.NDArray[np.bool_]  # (N, C) an object of the class
+    is_negative: npt.NDArray[np.bool_]  # (N, C) far from all objects of the class, difficult ones too
+    near: Numbers  # (M, 2) numbers of a box and of a class: it overlaps an object of the class much
+    moves: Floats  # (M, 4) what moves it onto that object
+
+    @staticmethod
+    def join(parts: Sequence["Labels"]) -> "Labels":
+        before = np.cumsum([0, *(len(part.is_positive) for part in parts)])
+        near = [part.near + [start, 0] for part, start in zip(parts, before, strict=False)]
+        return Labels(
+            np.concatenate([part.is_positive for part in parts]), np.concatenate([part.is_negative for part in parts]),
+            np.concatenate(near), np.concatenate([part.moves for part in parts]),
+        )  # fmt: skip
+
+
+def label(photo: Photo, boxes: Boxes, classes: Sequence[str]) -> Labels:
+    """`boxes` (N, 4) begin with the picture's objects, difficult ones aside."""
+    shape = len(boxes), len(classes)
+    positive, negative = np.zeros(shape, bool), np.ones(shape, bool)
+    near, by = [np.empty((0, 2), np.int64)], [np.empty((0, 4))]
+    names = np.array(photo.classes)[~photo.difficult] if photo.classes else np.array([], str)
+    for number, name in enumerate(classes):
+        positive[: len(names), number] = names == name
+        mine = photo.boxes[photo.of(name)]
+        if len(mine):
+            negative[:, number] = overlaps(boxes, mine).max(axis=1) < NEGATIVE
+        clear = photo.boxes[photo.of(name) & ~photo.difficult]
+        if len(clear):
+            shared = overlaps(boxes, clear)
+            rows = np.flatnonzero(shared.max(axis=1) > CLOSE)
+            near.append(np.stack([rows, np.full(len(rows), number)], axis=1))
+            by.append(moves(boxes[rows], clear[shared[rows].argmax(axis=1)]))
+    return Labels(positive, negative, np.concatenate(near), np.concatenate(by))
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Linear in the features: C classes' scores, and how each would move the box."""
+
+    classes: tuple[str, ...]
+    weights: Floats  # (D, C)
+    bias: Floats  # (C,)
+    mover: Floats  # (D, C, 4)
+    mover_bias: Floats  # (C, 4)
+
+    def detect(
+        self, picture: int, features: Features, boxes: Boxes, size: tuple[int, int], move: bool
+    ) -> list[Detections]:
+        """The detections of each class in one picture, `size` (width, height), after non-maximum suppression."""
+        values = features.astype(np.float64)
+        scores = values @ self.weights + self.bias
+        found = []
+        for number in range(len(self.classes)):
+            mine = boxes
+            if move:
+                mine = clip(moved(boxes, values @ self.mover[:, number] + self.mover_bias[number]), *size)
+            stay = suppress(mine, scores[:, number], SUPPRESSED)[:MOST_DETECTIONS]
+            found.append(Detections(np.full(len(stay), picture), mine[stay], scores[stay, number]))
+        return found
+
+
+def learn(features: Features, labels: Labels, classes: tuple[str, ...], seed: int) -> Detector:
+    """Learn from the boxes of all training pictures: `features` (N, D), float16 as they may be many."""
+    length = np.concatenate([np.linalg.norm(part, axis=1) for part in parts(features)]).mean()
+    factor = LENGTH / length if length else 1.0
+    weights, bias = learn_scores(features, factor, labels, seed)
+    mover, mover_bias = learn_moves(features, factor, labels)
+    return Detector(classes, factor * weights, bias, factor * mover, mover_bias)
+
+
+def learn_scores(features: Features, factor: float, labels: Labels, seed: int) -> tuple[Floats, Floats]:
+    """Weights (D, C) and bias (C,) of linear SVMs, for features times `factor`."""
+    number = labels.is_positive.shape[1]
+    weights, bias = np.zeros((features.shape[1], number)), np.zeros(number)
+    positives = [np.flatnonzero(labels.is_positive[:, one]) for one in range(number)]
+    chosen = [draw_negatives(np.flatnonzero(labels.is_negative[:, one]), one, seed) for one in range(number)]
+    for round_ in range(ROUNDS + 1):
+        for one in range(number):
+            weights[:, one], bias[one] = fit(features, factor, positives[one], chosen[one], seed)
+        if round_ == ROUNDS:
+            break
+        scores = np.concatenate([part @ (factor * weights) + bias for part in parts(features)])
+        harder = [take_harder(scores[:, one], chosen[one], labels.is_negative[:, one]) for one in range(number)]
+        if all(np.array_equal(new, old) for new, old in zip(harder, chosen, strict=True)):
+            break
+        chosen = harder
+    return weights, bias
+
+
+def draw_negatives(rows: Numbers, class_number: int, seed: int) -> Numbers:
+    order = draws.permutation(draws.stream("negatives", seed, class_number), len(rows))
+    return np.sort(rows[order[:FIRST_NEGATIVES]])
+
+
+def take_harder(scores: Floats, chosen: Numbers, is_negative: npt.NDArray[np.bool_]) -> Numbers:
+    """The negatives that stay, and the hardest ones that are new."""
+    stay = chosen[scores[chosen] > EASY]
+    new = np.setdiff1d(np.flatnonzero(is_negative & (scores > HARD)), stay)
+    return np.union1d(stay, new[np.argsort(-scores[new], kind="stable")[:MOST_HARD]])
+
+
+def fit(features: Features, factor: float, positives: Numbers, negatives: Numbers, seed: int) -> tuple[Floats, float]:
+    """One linear SVM; a class whose pictures hold nothing else gets none."""
+    if not len(positives) or not len(negatives):
+        return np.zeros(features.shape[1]), 0.0
+    rows = np.concatenate([positives, negatives])
+    answers = np.arange(len(rows)) < len(positives)
+    machine = LinearSVC(
+        loss="hinge", C=COST, class_weight={True: POSITIVE_WEIGHT}, intercept_scaling=BIAS, dual=True,
+        random_state=seed, max_iter=5_000,
+    )  # fmt: skip
+    machine.fit(factor * features[rows].astype(np.float64), answers)
+    return machine.coef_[0], float(machine.intercept_[0])
+
+
+def learn_moves(features: Features, factor: float, labels: Labels) -> tuple[Floats, Floats]:
+    """Weights (D, C, 4) and bias (C, 4) of ridge regressions, for features times `factor`; 0 where there is nothing to
+    learn from, so that a box stays."""
+    number = labels.is_positive.shape[1]
+    weights, bias = np.zeros((features.shape[1], number, 4)), np.zeros((number, 4))
+    for one in range(number):
+        mine = labels.near[:, 1] == one
+        if mine.any():
+            rows = labels.near[mine, 0]
+            ridge = Ridge(alpha=RIDGE).fit(factor * features[rows].astype(np.float64), labels.moves[mine])
+            weights[:, one], bias[one] = ridge.coef_.T, ridge.intercept_
+    return weights, bias
+
+
+def parts(features: Features, size: int = 4096) -> Iterator[Features]:
+    """Some rows at a time, in double precision."""
+    for start in range(0, len(features), size):
+        yield features[start : start + size].astype(np.float64)
+
+
+def truth_of(photos: Sequence[Photo], name: str) -> list[Truth]:
+    """The objects of a class, picture by picture."""
+    return [Truth(photo.boxes[photo.of(name)], photo.difficult[photo.of(name)]) for photo in photos]

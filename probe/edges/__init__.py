@@ -1,0 +1,1 @@
+"""What do the layers of an encoder know of grammar and meaning?  Edge probing."""

@@ -1,0 +1,164 @@
+"""What do the layers of a frozen encoder say of these sentences?  Hidden states, computed once and kept on disk.
+
+Each piece of a text (a token of the model's tokenizer) has a vector of every layer, 0 being the embeddings. A word is
+all the pieces that have a character of it. A text that is longer than the model reads is cut.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from engine.run.architecture import count_positions
+from engine.run.disk import alone, whole_folder
+from engine.run.saved import located, opened
+from probe.edges.conllu import Sentence
+from probe.edges.examples import Span
+from probe.probe import stamp_of
+from tokenizer.load import load_tokenizer, refuse_strange_ids
+
+STORES = Path("runs/stores/edges")
+PIECES_AT_ONCE = 4096
+
+Floats = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A text as the model reads it."""
+
+    ids: list[int]  # with those that frame it
+    first: int  # the first that is of the text
+    offsets: npt.NDArray[np.int64]  # (n, 2) characters of those of the text
+
+    def find(self, sentence: Sentence, span: Span) -> tuple[int, int] | None:
+        """The first piece of a span of words, and the one after its last; None if the text was cut before its end, or
+        the tokenizer has nothing for it."""
+        places = sentence.places[span[0] : span[1]]
+        begin, end = places[0][0], max(end for _, end in places)
+        first = int(self.offsets[:, 1].searchsorted(begin, "right"))  # that ends after the beginning
+        behind = int(self.offsets[:, 0].searchsorted(end, "left"))
+        return (first, behind) if first < behind and self.offsets[behind - 1, 1] >= end else None
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The frozen layers of S sentences."""
+
+    pieces: list[Pieces]
+    starts: npt.NDArray[np.int64]  # (S + 1,) the row of `values` that each begins with
+    values: Floats  # (N, L + 1, D) of the N pieces, those that frame texts left out; a file that is read as it is used
+
+    @property
+    def num_layers(self) -> int:
+        """With the embeddings."""
+        return int(self.values.shape[1])
+
+    @property
+    def size(self) -> int:
+        return int(self.values.shape[2])
+
+
+def read_layers(model: str, untrained: bool, seed: int, sentences: Sequence[Sentence]) -> Layers:
+    """The layers of a model, or of the same network with random weights of `seed`: from disk, if they are there.
+
+    Errors: FileNotFoundError; ValueError for a model without layers, and OSError where they have no room.
+    """
+    source = located(model)
+    tokenizer = load_tokenizer(source)
+    network = open_network(source, untrained, seed)
+    refuse_strange_ids(tokenizer, network.config.vocab_size, source)
+    pieces = [read_pieces(tokenizer, one.text, count_positions(network)) for one in sentences]
+    starts = np.cumsum([0, *(len(one.offsets) for one in pieces)])
+    about = [stamp_of(model), str(Path(source).absolute()), seed if untrained else None, [one.ids for one in pieces]]
+    folder = STORES / hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+    with alone(folder, "reading layers into"):
+        if not folder.exists():
+            compute(network, tokenizer, pieces, starts, folder)
+    return Layers(pieces, starts, np.load(folder / "layers.npy", mmap_mode="r"))
+
+
+def open_network(source: str, untrained: bool, seed: int) -> Any:
+    """The encoder, without a head; `untrained`: with other weights, and all else that it was saved with, such as the
+    characters of tokens."""
+    network: Any = opened(source).base_model
+    if network.config.is_encoder_decoder:
+        network = network.get_encoder()
+    if untrained:
+        torch.manual_seed(seed)
+        fresh = type(network)(network.config)
+        buffers = dict(network.named_buffers())
+        fresh.load_state_dict({name: buffers.get(name, value) for name, value in fresh.state_dict().items()})
+        network = fresh.eval()
+    return network.requires_grad_(False)
+
+
+def read_pieces(tokenizer: PreTrainedTokenizerFast, text: str, most: int) -> Pieces:
+    """Cut a text into pieces, `most` of them. A model whose tokenizer frames nothing begins behind the token that texts
+    begin behind, if it has one, as it did in training."""
+    found = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False)
+    ids, ordinary = found["input_ids"], [n for n, mask in enumerate(found["special_tokens_mask"]) if not mask]
+    if not ordinary:
+        return Pieces(ids, len(ids), np.zeros((0, 2), np.int64))
+    first, behind = ordinary[0], ordinary[-1] + 1
+    frame, ends = ids[:first], ids[behind:]
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if not frame and not ends and start is not None:
+        frame = [start]
+    kept = min(behind - first, most - len(frame) - len(ends))
+    offsets = np.array(found["offset_mapping"][first : first + kept], np.int64)
+    return Pieces([*frame, *ids[first : first + kept], *ends], len(frame), offsets)
+
+
+def compute(network: Any, tokenizer: Any, pieces: Sequence[Pieces], starts: Any, folder: Path) -> None:
+    """Write the layers of all pieces as fp16, or, where a number is too large for that, as fp32."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network.to(device)
+    order = sorted((n for n, one in enumerate(pieces) if len(one.offsets)), key=lambda number: len(pieces[number].ids))
+    shape = (int(starts[-1]), *read(network, tokenizer, [pieces[order[0]]], device).shape[2:])
+    for kind in (np.float16, np.float32):
+        with whole_folder(folder, int(np.prod(shape)) * np.dtype(kind).itemsize) as aside:
+            values = np.lib.format.open_memmap(aside / "layers.npy", "w+", kind, shape)
+            if fill(values, network, tokenizer, pieces, starts, order, device):
+                values.flush()
+                return
+            if kind is np.float32:
+                raise ValueError("hidden states of this model are not finite")
+
+
+def fill(values: Floats, network: Any, tokenizer: Any, pieces: Sequence[Pieces], starts: Any, order: list[int],
+         device: str) -> bool:  # fmt: skip
+    """Fill `values`; stop and return False at a number that they cannot hold."""
+    while order:
+        at_once = max(1, PIECES_AT_ONCE // len(pieces[order[-1]].ids))
+        batch, order = order[-at_once:], order[:-at_once]
+        states = read(network, tokenizer, [pieces[number] for number in batch], device).cpu().numpy()
+        for row, number in enumerate(batch):
+            first, count = pieces[number].first, len(pieces[number].offsets)
+            with np.errstate(over="ignore"):
+                values[starts[number] : starts[number + 1]] = states[row, first : first + count]
+            if not np.isfinite(values[starts[number] : starts[number + 1]]).all():
+                return False
+    return True
+
+
+@torch.inference_mode()
+def read(network: Any, tokenizer: Any, batch: Sequence[Pieces], device: str) -> Tensor:
+    """The layers (B, T, L + 1, D) of B texts. Errors: ValueError for a network that has none."""
+    width = max(len(one.ids) for one in batch)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    ids = torch.tensor([[*one.ids, *[pad] * (width - len(one.ids))] for one in batch], device=device)
+    mask = torch.tensor([[1] * len(one.ids) + [0] * (width - len(one.ids)) for one in batch], device=device)
+    found = network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+    states = getattr(found, "hidden_states", None)
+    if not states or len({one.shape for one in states}) > 1:
+        raise ValueError(f"{type(network).__name__} gives no hidden states of one size, so its layers cannot be mixed")
+    return torch.stack(states, 2).float()

@@ -1,0 +1,80 @@
+"""Which spans speak of the same thing?  Mentions of entities, from `Entity=` in MISC, as GUM and CorefUD have them.
+
+`(3-person-...` begins a mention of the entity 3 at this word, `3)` ends it, `(3-person-...)` is a whole one. Which of
+the fields is the type, a comment says: `# global.Entity = GRP-etype-infstat`.
+"""
+
+import re
+from dataclasses import dataclass
+
+PARTS = re.compile(r"\((?P<opens>[^()]+)(?P<closes>\))?|(?P<ends>[^()]+)\)")
+FIELDS = re.compile(r"#\s*global\.Entity\s*=\s*(\S+)")
+PIECE = re.compile(r"(.+)\[\d+/\d+\]")  # e1[1/2]: the first of the two pieces of a mention that has a gap
+
+
+@dataclass(frozen=True)
+class Mention:
+    begin: int  # its first word, from 0
+    end: int  # the word after its last
+    entity: str
+    kind: str  # "" where it is not said
+
+
+class Mentions:
+    """The mentions of a file, from its words in order. Those that go on in another sentence, and those with a gap, are
+    no spans: they are left out."""
+
+    def __init__(self, file: str):
+        self.file = file
+        self.kind_field = 1  # of the fields that are parted by -
+        self.open: dict[
+            str, list[tuple[int, int, str, str]]
+        ] = {}  # entity -> (sentence, word, type, where), last first
+        self.found: list[Mention] = []
+        self.sentence = 0
+
+    def read_comment(self, line: str) -> None:
+        """A line that may say what the fields of a mention are."""
+        if named := FIELDS.match(line):
+            fields = named[1].split("-")
+            self.kind_field = fields.index("etype") if "etype" in fields else -1
+
+    def read(self, misc: list[str], word: int, where: str) -> None:
+        """What MISC says of a word. Errors: ValueError."""
+        for item in misc:
+            if not item.startswith("Entity="):
+                continue
+            value = item.removeprefix("Entity=")
+            if "".join(part[0] for part in PARTS.finditer(value)) != value:
+                raise ValueError(f"{where}: Entity={value} is no row of brackets such as (3-person, 3) or (3-person)")
+            for part in PARTS.finditer(value):
+                if part["opens"]:
+                    self.begin(part["opens"].split("-"), word, where)
+                if part["ends"] or part["closes"]:
+                    self.end(part["ends"] or part["opens"].split("-")[0], word, where)
+
+    def begin(self, fields: list[str], word: int, where: str) -> None:
+        kind = fields[self.kind_field] if 0 < self.kind_field < len(fields) else ""
+        self.open.setdefault(fields[0], []).append((self.sentence, word, kind, where))
+
+    def end(self, entity: str, word: int, where: str) -> None:
+        if not self.open.get(entity):
+            raise ValueError(f"{where}: Entity has {entity}) here, which ends a mention that did not begin: ({entity}- "
+                             "is expected at or before this word")  # fmt: skip
+        sentence, begin, kind, _ = self.open[entity].pop()
+        if sentence == self.sentence and not PIECE.fullmatch(entity):
+            self.found.append(Mention(begin, word + 1, entity, kind))
+
+    def end_sentence(self) -> list[Mention]:
+        """The mentions of the sentence that ends, from left to right."""
+        found, self.found = sorted(self.found, key=lambda one: (one.begin, one.end, one.entity)), []
+        self.sentence += 1
+        return found
+
+    def end_document(self) -> None:
+        """Errors: ValueError for a mention that has begun and does not end."""
+        for entity, begun in self.open.items():
+            if begun:
+                raise ValueError(f"{begun[-1][3]}: Entity has ({entity}- here, which begins a mention, and no "
+                                 f"{entity}) in this document ends it")  # fmt: skip
+        self.open = {}

@@ -1,0 +1,154 @@
+"""Are the vectors of like sentences alike?  Sentence similarity against people's judgement, by layer: STS-B.
+
+A sentence's vector is made of the states of one layer in three ways: their `mean` over all tokens that the tokenizer
+makes, special ones included, as sentence-transformers does; that of BERT's first token (`cls`); and that of the `last`
+token, which is all that a GPT has for a whole sentence. The score is that of the mean of the last layer. Beside it:
+the share of words that both sentences have (`overlap`), and the cosine of how often each word stands in them
+(`bag_of_words`). Nothing is trained here; a model that was tuned for similarity is at an advantage over one that
+has only been pretrained.
+"""
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from scipy.stats import pearsonr
+from torch import Tensor
+
+from engine.run.recipe import data_path
+from networks.states import Encoded, StateReader, take_mean
+from probe.probe import Found
+from probe.readers import open_reader
+from probe.similarity import FileProbe, cosines_of, spearman
+
+AT_ONCE = 256  # pairs whose vectors are kept
+WORD = re.compile(r"\w+")
+COLUMNS = ("sentence1", "sentence2", "score")  # as GLUE's STS-B has them
+
+Pair = tuple[str, str, float]
+Pooled = dict[str, list[Tensor]]  # how it was made -> a vector (D,) of each layer
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceSimilarity(FileProbe):
+    """Pairs of sentences with a score: GLUE's STS-B, or a file with the columns sentence1, sentence2 and score, or
+    with these three fields and no heading. A .csv file has quotes, in any other tabs part the fields."""
+
+    def ask(self, model: str, untrained: bool, seed: int) -> Found:
+        pairs = read_sentence_pairs(data_path(self.path))
+        reader = open_reader(model, untrained, seed)
+        cosines, covered = compare(reader, pairs)
+        if len(covered) < 2:
+            raise ValueError(f"{self.path}: {len(covered)} of {len(pairs)} pairs have words that {model} knows; two "
+                             "are the fewest that can be ranked")  # fmt: skip
+        scores = [pairs[number][2] for number in covered]
+        ranked = {name: [spearman(layer, scores) for layer in layers] for name, layers in cosines.items()}
+        linear = {name: [pearson(layer, scores) for layer in layers] for name, layers in cosines.items()}
+        last = {("" if name == "mean" else f"{name}_") + "spearmanr": values[-1] for name, values in ranked.items()}
+        shortcuts = {
+            way.__name__: spearman([way(one, other) for one, other, _ in pairs], [score for *_, score in pairs])
+            for way in (overlap, bag_of_words)
+        }
+        found = {**last, "pearson": linear["mean"][-1], "coverage": len(covered) / len(pairs), **shortcuts}
+        blind = {"all": {"spearmanr": 0.0, "pearson": 0.0}}
+        by_layer = ranked if len(ranked["mean"]) > 1 else {}
+        return Found(
+            {"all": found}, blind, "spearmanr", {"all": len(pairs)}, tell(ranked, linear, reader),
+            layers=by_layer, shortcuts=tuple(shortcuts),
+        )  # fmt: skip
+
+
+def compare(reader: StateReader, pairs: Sequence[Pair]) -> tuple[dict[str, list[list[float]]], list[int]]:
+    """By how a vector is made, and by layer, the cosine of each pair that can be compared; and which pairs can."""
+    found: dict[str, list[list[float]]] = {}
+    covered: list[int] = []
+    for begin in range(0, len(pairs), AT_ONCE):
+        some = pairs[begin : begin + AT_ONCE]
+        texts = list(dict.fromkeys(text for one, other, _ in some for text in (one, other)))
+        vectors = {texts[number]: pool(reader, encoded, states) for number, encoded, states in reader.read(texts)
+                   if any(encoded.counted)}  # fmt: skip
+        there = [number for number, (one, other, _) in enumerate(some) if one in vectors and other in vectors]
+        covered += [begin + number for number in there]
+        sides = [[vectors[some[number][0]] for number in there], [vectors[some[number][1]] for number in there]]
+        for name in sides[0][0] if there else ():
+            layers = found.setdefault(name, [[] for _ in sides[0][0][name]])
+            for layer, values in enumerate(layers):
+                values += cosines_of(*(torch.stack([of_text[name][layer] for of_text in side]) for side in sides))
+    return found, covered
+
+
+def pool(reader: StateReader, encoded: Encoded, states: Sequence[Tensor]) -> Pooled:
+    """One vector of each layer's states (T, D), in each way that says something of this model."""
+    places = [place for place, counts in enumerate(encoded.counted) if counts]
+    found = {"mean": take_mean(states, places)}
+    if encoded.ids[0] == reader.tokenizer.cls_token_id and encoded.counted[0]:
+        found["cls"] = [layer[0] for layer in states]
+    if reader.context != "none":
+        found["last"] = [layer[places[-1]] for layer in states]
+    return found
+
+
+def overlap(one: str, other: str) -> float:
+    """The share of the words of two sentences that both have (Jaccard)."""
+    first, second = (set(WORD.findall(text.lower())) for text in (one, other))
+    return len(first & second) / max(1, len(first | second))
+
+
+def bag_of_words(one: str, other: str) -> float:
+    """The cosine of how often each word stands in two sentences."""
+    first, second = (Counter(WORD.findall(text.lower())) for text in (one, other))
+    norms = math.prod(sum(count * count for count in counts.values()) for counts in (first, second))
+    return sum(count * second[word] for word, count in first.items()) / math.sqrt(norms or 1)
+
+
+def pearson(one: Sequence[float], other: Sequence[float]) -> float:
+    """Pearson's correlation; 0 where one side has a single value."""
+    return float(pearsonr(one, other).statistic) if len(set(one)) > 1 and len(set(other)) > 1 else 0.0
+
+
+def tell(ranked: dict[str, list[float]], linear: dict[str, list[float]], reader: StateReader) -> str:
+    """Every layer and pooling, in Markdown."""
+    lines = ["# Spearman's and Pearson's correlation by layer, in %", "", f"| layer | {' | '.join(ranked)} |",
+             f"| --- |{' ---: |' * len(ranked)}"]  # fmt: skip
+    for layer in range(len(ranked["mean"])):
+        cells = [f"{100 * ranked[name][layer]:.1f} / {100 * linear[name][layer]:.1f}" for name in ranked]
+        lines.append(f"| {layer or 'embeddings'} | {' | '.join(cells)} |")
+    if reader.context == "left":
+        lines += ["", "This model reads from the left: of a sentence the last token alone has seen all words."]
+    return "\n".join(lines) + "\n"
+
+
+def read_sentence_pairs(path: Path) -> list[Pair]:
+    """Errors: ValueError that names file and line."""
+    pairs: list[Pair] = []
+    columns: list[int] = [0, 1, 2]
+    for number, row in read_rows(path):
+        if number == 1 and set(COLUMNS) <= set(row):
+            columns = [row.index(name) for name in COLUMNS]
+            continue
+        try:
+            one, other, score = (row[column] for column in columns)
+            pairs.append((one.strip(), other.strip(), float(score)))
+        except (ValueError, IndexError):
+            raise ValueError(
+                f"{path}, line {number}: two sentences and a number are expected, parted by "
+                f"{'commas' if path.suffix == '.csv' else 'tabs'}, or a first line that names the columns "
+                f"{', '.join(COLUMNS)}; found {' | '.join(row)[:60]!r}"
+            ) from None
+    if not pairs:
+        raise ValueError(f"{path} holds no pairs of sentences with a score, one in each line")
+    return pairs
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The number of each line that is not empty, and its fields. GLUE's files have no quoting, and bare quotes."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file) if path.suffix == ".csv" else (line.rstrip("\r\n").split("\t") for line in file)
+        for number, row in enumerate(reader, start=1):
+            if any(field.strip() for field in row):
+                yield number, row
