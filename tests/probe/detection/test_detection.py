@@ -156,7 +156,7 @@ def test_crops_of_an_untrained_network_tell_red_discs_from_blue_squares(folder, 
     found = probe.ask(str(resnet), True, 0)
     scores, blind = found.metrics["val"], found.baseline["val"]
     assert scores["map"] == pytest.approx((scores["ap_disc"] + scores["ap_square"]) / 2)
-    assert scores["map"] > 0.8 > blind["map"]
+    assert scores["map"] > 0.7 > blind["map"]
 
 
 def test_a_recipe_beside_hog_and_the_table(folder, resnet, launch_program, monkeypatch):
