@@ -81,7 +81,7 @@ def test_the_table_has_every_stage_beside_pixels_hog_and_the_untrained_network(
     model, stores, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    shared = {"train": {"kind": "digits"}, "image_size": 16, "max_train_samples": 300, "max_test_samples": 100}
+    shared = {"train": {"kind": "digits"}, "image_size": 16, "max_train_samples": 100, "max_test_samples": 50}
     probes = [{"name": name, "stores": stores, **shared} for name in ("knn", "linear")]
     content = {"name": "images", "seeds": [0, 1], "model": [str(model)], "probes": probes}
     Path("images.yaml").write_text(yaml.safe_dump(content))
@@ -102,7 +102,7 @@ def test_the_table_has_every_stage_beside_pixels_hog_and_the_untrained_network(
         stages = {"accuracy"} if line["label"] in ("pixels", "hog") else {"accuracy", "stem", "stage1", "stage2"}
         assert set(scores) == stages
         assert scores["accuracy"] in [scores.get(stage, scores["accuracy"]) for stage in ("stem", "stage1", "stage2")]
-        assert line["sizes"] == {"train": 300, "test": 100}
+        assert line["sizes"] == {"train": 100, "test": 50}
     page = next(Path("runs/images").glob("*/*/seed-0/page.md")).read_text()
     assert "| stage | features |" in page
     capsys.readouterr()
