@@ -55,7 +55,7 @@ def open_trunk(model: str, untrained: bool = False, seed: int = 0) -> Trunk:
     """
     source = located(model)
     config = config_of(source)
-    made = MODEL_FOR_BACKBONE_MAPPING.get(type(config), None)
+    made: Any = MODEL_FOR_BACKBONE_MAPPING.get(type(config), None)
     if made is None:
         raise ValueError(
             f"{model} is a {config.model_type} model, which transformers opens as no backbone, so it gives no maps of "
@@ -67,7 +67,10 @@ def open_trunk(model: str, untrained: bool = False, seed: int = 0) -> Trunk:
         backbone = made(config)
         start_as_identity(backbone)
     else:
-        backbone = load_weights(made, source, config)[0]
+        backbone, info = load_weights(made, source, config)
+        if lost := sorted(info["missing_keys"]):
+            raise ValueError(f"{model} lacks {len(lost)} weights of its {config.model_type}, such as {lost[0]}: it is "
+                             "no whole model; export or download it again")  # fmt: skip
     keep_statistics(backbone)
     return Trunk(backbone.eval(), *normalisation(source))
 
