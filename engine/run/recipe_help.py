@@ -84,13 +84,12 @@ def choices(types: list[Any]) -> str:
 
 def default_of(field: "dataclasses.Field[Any]") -> str:
     """What stands for a key that is left out."""
-    if field.default_factory is not dataclasses.MISSING:
-        return json.dumps(field.default_factory())
-    if field.default is dataclasses.MISSING:
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    if default is dataclasses.MISSING:
         return REQUIRED
-    if dataclasses.is_dataclass(field.default):
+    if dataclasses.is_dataclass(default):
         return ""
-    return json.dumps(field.default, default=str)
+    return json.dumps(default, default=str)
 
 
 def comments(kind: type[Any]) -> dict[str, str]:

@@ -21,6 +21,7 @@ def check(result):
     assert result["text"] == "Wikipedia and books"
 
 
+@pytest.mark.slow
 def test_it_prints_its_ratios_for_both_models(last_line):
     check(last_line(main, *TINY_FORM, "--launches", "0"))
 

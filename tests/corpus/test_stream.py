@@ -467,6 +467,7 @@ def test_a_source_without_a_document_is_refused(open_text, sources, tmp_path):
         all_held_out.chapter(0, 0, {})
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_of_training_that_says_how_much_is_needed(open_text):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # for the writer, which inherits it
@@ -480,6 +481,7 @@ def test_a_full_disk_is_an_error_of_training_that_says_how_much_is_needed(open_t
         open_text(chapter_tokens=1 << 50).chapter(0, 0, {})
 
 
+@pytest.mark.slow
 def test_a_killed_writer_is_told_to_all_who_wait(open_text, monkeypatch):
     monkeypatch.setattr(stream_module, "PATIENCE", 0.5)
     text = open_text()
@@ -552,6 +554,7 @@ def test_no_process_and_no_file_outlives_training(run_training, how):
     assert wait_until(lambda: not list(run.folder.iterdir()), seconds=30)
 
 
+@pytest.mark.slow
 def test_what_a_killed_launch_still_does_does_not_touch_the_next_one(open_text, tmp_path):
     """Its writer notices later that it is alone, and deletes its folder then."""
     killed = open_text(folder=tmp_path / "stream", launch="-1")

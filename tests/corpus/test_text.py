@@ -360,6 +360,7 @@ def test_the_real_wikipedia_is_read_whole(data):
             assert json.loads(line)["text"].split() == " ".join(document.paragraphs).split()
 
 
+@pytest.mark.slow
 def test_every_real_book_loses_two_lines_and_no_word_more(data):
     found = read("books", data / "books")
     assert len(found) == 83

@@ -107,6 +107,7 @@ class TestPretraining:
         ended = launch_together(program, tmp_path, "recipe.yaml")
         assert_refused(ended, tmp_path, "launcher.mixed_precision is not there on process 0, bf16 on process 1")
 
+    @pytest.mark.slow
     def test_another_state_to_go_on_from(self, tmp_path, write_recipe, launch_together):
         """A second machine's own disk may hold what an earlier run left there."""
         write_recipe(tmp_path, plan={**STEPS, "max_steps": 4, "save_steps": 1})

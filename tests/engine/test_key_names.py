@@ -147,8 +147,8 @@ def test_a_recipe_of_before_is_mended_by_what_is_said_of_it(tmp_path):
     assert recipe.objective.max_seq_length == 128
     assert recipe.resume_from_checkpoint == "step-7"
     assert resolved(recipe)["plan"] | {"minutes": 0.0} == {
-        "global_batch_size": 32, "per_device_train_batch_size": 8, "max_steps": 10, "minutes": 0.0, "flops": 0.0,
-        "logging_steps": 1, "eval_steps": 2, "save_steps": 3, "save_total_limit": 4, "max_grad_norm": 1.0,
+        "global_batch_size": 32, "per_device_train_batch_size": 8, "max_steps": 10, "minutes": 0.0, "clock": "wall",
+        "flops": 0.0, "logging_steps": 1, "eval_steps": 2, "save_steps": 3, "save_total_limit": 4, "max_grad_norm": 1.0,
         "skip_spikes": False, "dataloader_num_workers": 5, "torch_compile": True, "gradient_checkpointing": True,
         "timeout": 120,
     }  # fmt: skip
@@ -162,7 +162,7 @@ def test_a_recipe_of_before_is_mended_by_what_is_said_of_it(tmp_path):
         ("lerning_rate: 1", "did you mean 'learning_rate' in the section optimizer?"),
         ("sed: 1", "did you mean 'seed'?"),
         ("lr: 1\nhub:\n  ? [a]\n  : 1", "say 'learning_rate' in the section optimizer instead"),
-        ("qqq: 1", r"unknown key 'qqq' \(keys: name, corpus, "),
+        ("qqq: 1", r"unknown key 'qqq' \(keys: name, model, "),
     ],
 )
 def test_a_key_in_the_wrong_section_or_with_a_slip_is_sent_to_its_place(tmp_path, line, expected):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = """
 import builtins
@@ -41,6 +43,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_programs_import_and_train_without_what_only_unix_has(tmp_path, write_recipe):
     write_recipe(tmp_path, plan={"max_steps": 2})
     (tmp_path / "elsewhere.py").write_text(ELSEWHERE.replace("ROOT", str(ROOT)))

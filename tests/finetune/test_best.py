@@ -196,6 +196,7 @@ class TestEarlyStopping:
         assert f"stopped early, at step {line['steps']} of 80" in ended.said
 
 
+@pytest.mark.slow
 class TestPartOfTheRows:
     def test_a_try_out_is_marked(self, tmp_path, launch, write_finetune_recipe):
         write_finetune_recipe(tmp_path, plan={"num_train_epochs": 1}, seeds=[0, 1])

@@ -228,6 +228,7 @@ def test_other_tasks_are_learnt(name, elmo, launch, write_finetune_recipe, tmp_p
     assert_learnt(tmp_path / f"runs/small/{name.replace('/', '-')}/seed-0")
 
 
+@pytest.mark.slow
 def test_a_byte_level_vocabulary_is_framed_and_saved(elmo_of_bytes, launch, write_finetune_recipe, tmp_path):
     write_finetune_recipe(tmp_path, model=str(elmo_of_bytes), plan={"num_train_epochs": 1})
     ended = launch(tmp_path, "recipe.yaml")

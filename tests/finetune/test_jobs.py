@@ -274,6 +274,7 @@ def test_a_changed_recipe_does_not_touch_a_finished_job(done, tmp_path, launch):
     assert "optimizer.learning_rate: 1e-12 there, 0.001 here" in ended.said.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [["--mixed_precision", "bf16"], ["--share", "jobs"], []])
 def test_what_says_how_may_change_from_launch_to_launch(tmp_path, write_finetune_recipe, launch, how):
     """A run that was begun with --overwrite goes on without it, and in other precision if that is said."""

@@ -327,6 +327,7 @@ class TestChoices:
                 shares += [0.0] * (4 - len(shares))
                 assert found.probabilities[row].tolist() == pytest.approx(shares, abs=1e-5)
 
+    @pytest.mark.slow
     def test_rows_with_two_and_three_are_learnt_and_answered(
         self, tmp_path, launch, write_finetune_recipe, launch_program
     ):

@@ -28,6 +28,7 @@ def spoiled(model, folder, name):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task",
     ["glue/rte", *(pytest.param(name, marks=pytest.mark.slow) for name in ("glue/stsb", "conll2003", "squad/v1.1"))],

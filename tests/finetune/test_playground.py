@@ -140,6 +140,7 @@ class TestLanguageModels:
         assert grown[-1] == expected[0, : len(grown[-1])].tolist()
         assert [ids[:-1] for ids in grown[1:]] == grown[:-1]  # a token at a time
 
+    @pytest.mark.slow
     def test_what_is_drawn_is_of_the_nucleus_as_often_as_likely(self, folders, guest):
         gpt = guest("gpt")
         start = torch.tensor([[gpt.tokenizer.eos_token_id, *gpt.tokenizer(SENTENCE)["input_ids"]]])

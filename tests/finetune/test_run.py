@@ -347,6 +347,7 @@ class TestMistakes:
         assert complaint in said
         assert str(path) in said
 
+    @pytest.mark.slow
     def test_diagnostics_that_are_not_there_cost_no_training(self, tmp_path, labelled, launch, write_finetune_recipe):
         shutil.copytree(labelled, tmp_path / "data", ignore=shutil.ignore_patterns("AX", "test_matched.tsv"))
         data = {"path": str(tmp_path / "data")}

@@ -166,6 +166,7 @@ def test_it_learns_where_no_answer_is(learnt):
     assert scores["exact_match"] > line["majority"]["dev"]["exact_match"] + 0.3
 
 
+@pytest.mark.slow
 def test_the_threshold_is_the_best_on_dev_and_is_saved_with_the_model(learnt):
     job, _ = learnt
     threshold = AutoConfig.from_pretrained(job / "model").null_threshold
@@ -183,6 +184,7 @@ def headline(job):
     return json.loads((job / "finished.json").read_text())["headline"]["value"]
 
 
+@pytest.mark.slow
 def test_no_threshold_stays_when_the_model_learns_to_answer_always(learnt, tmp_path, launch, write_finetune_recipe):
     job, _ = learnt
     for split in ("train", "dev"):

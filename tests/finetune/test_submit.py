@@ -134,6 +134,7 @@ class TestFormat:
             assert head == "index\tprediction"
             assert [row.split("\t")[0] for row in rows] == [str(index) for index in range(number)]
 
+    @pytest.mark.slow
     def test_labels_are_written_as_the_server_reads_them(self, submitted):
         for name, official in NAMES.items():
             if name != "WNLI":

@@ -95,6 +95,7 @@ def test_fresh_vectors_are_others_and_as_long(vectors):
     same(fresh.read(ids).norm(dim=-1), model.read(ids).norm(dim=-1))
 
 
+@pytest.mark.slow
 def test_a_job_learns_is_saved_and_is_asked_again(vectors, launch, write_finetune_recipe, tmp_path):
     changes = {**SMALL, "feature_dropout": 0.0, "classifier_dropout": 0.0}
     write_finetune_recipe(tmp_path, model=str(vectors), config=changes, optimizer={"learning_rate": 1e-2})

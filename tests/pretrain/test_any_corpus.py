@@ -66,6 +66,7 @@ def test_a_few_rows_are_enough_for_sentence_pairs(tmp_path, launch, write_recipe
     assert "| held out | 2 |" in report
 
 
+@pytest.mark.slow
 def test_documents_of_one_sentence_are_refused_with_remedies_that_work(tmp_path, launch, write_recipe):
     texts = tmp_path / "texts"
     texts.mkdir()

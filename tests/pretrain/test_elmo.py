@@ -186,7 +186,7 @@ def test_it_is_converted_and_shown(uninterrupted, tmp_path, launch_program):
     ended = launch_program(convert, tmp_path, str(run), "--to", "safetensors", "--dtype", "bf16", "--out", str(copy))
     assert ended.status == 0, ended.said
     (guest,) = load_models([str(copy)])
-    assert guest.abilities == ()
+    assert guest.abilities == ("occurrences",)
 
 
 def one_line(ended) -> str:

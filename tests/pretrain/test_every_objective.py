@@ -200,7 +200,11 @@ def recipe(objective, model, write_recipe, both_tokens, tmp_path) -> Path:
         tmp_path, objective={"name": objective.name}, tokenizer=str(both_tokens), plan={"max_steps": 6, "eval_steps": 3}
     )
     content = yaml.safe_load(path.read_text())
-    rates = {key for key, value in model.config.to_dict().items() if "drop" in key and isinstance(value, float)}
+    rates = {
+        key
+        for key, value in model.config.to_dict().items()
+        if "drop" in key and isinstance(value, float) and key != "classifier_dropout"
+    }
     content["model"] = {**small(objective), **dict.fromkeys(rates, 0.0)}
     if objective.medium is not Text:
         del content["corpus"], content["tokenizer"]  # images are those that installed packages bring
@@ -214,6 +218,14 @@ def evaluations(run: Path) -> list[dict[str, float]]:
     return [line for line in lines if any(name.startswith("eval_") for name in line)]
 
 
+LONG = ("elmo", "colorization", "exemplar", "relative_position")
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in NAMES],
+    indirect=True,
+)
 def test_a_run_ends_in_a_report_and_a_card_and_two_processes_equal_one(
     objective, recipe, launch_program, launch_together
 ):

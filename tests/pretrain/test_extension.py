@@ -86,6 +86,7 @@ def test_stopped_on_the_way_the_same_command_resumes(copy, finished, launch, tmp
     assert weights(copy) == weights(other)
 
 
+@pytest.mark.slow
 def test_a_kill_while_it_is_extended_loses_nothing(copy, finished, launch, tmp_path):
     run, longer = copy / "runs/small", ("recipe.yaml", "--plan.max_steps", "14")
     recipe = run / "recipe.yaml"
@@ -121,6 +122,7 @@ def test_what_else_differs_is_refused(copy, launch):
     assert "once that run is finished, a larger plan.max_steps extends it" in ended.said
 
 
+@pytest.mark.slow
 def test_without_a_state_the_advice_trains_on_from_the_weights(copy, launch):
     shutil.rmtree(copy / "runs/small/state")
     ended = launch(copy, "recipe.yaml", "--plan.max_steps", "20")
@@ -131,6 +133,7 @@ def test_without_a_state_the_advice_trains_on_from_the_weights(copy, launch):
     assert (copy / "runs/more/model/model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_in_its_last_phase_is_not_extended(tmp_path, launch, write_recipe):
     phase = {"share": 0.5, "max_seq_length": 24, "per_device_train_batch_size": 16}
     write_recipe(tmp_path, plan={"max_steps": 4, "eval_steps": 0}, last_phase=phase)

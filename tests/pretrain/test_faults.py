@@ -197,6 +197,7 @@ def test_a_rank_that_fails_does_not_keep_the_other_waiting(prepared, launch_toge
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_one_poisoned_rank_changes_no_parameter_and_after_three_steps_the_run_ends(prepared, launch_together, value):
     """Two micro-batches a step: from the first of step 5 on, all of rank 1's are poisoned."""

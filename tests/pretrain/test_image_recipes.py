@@ -26,7 +26,13 @@ ASKED: dict[str, dict[str, Any]] = {  # by objective
 }
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in RECIPES])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[] if path.stem.endswith("-small") else [pytest.mark.slow])
+        for path in RECIPES
+    ],
+)
 def test_a_recipe_on_images_trains(path, tmp_path, launch):
     recipe = yaml.safe_load(path.read_text())
     assert recipe["name"] == path.stem  # so that no two share a run's folder

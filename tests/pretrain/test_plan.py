@@ -136,6 +136,7 @@ def test_the_papers_models_have_the_papers_parameters_and_fit_their_card(tmp_pat
     assert longer["step_flops"] > 4 * shorter["step_flops"]  # four times the tokens, and attention besides
 
 
+@pytest.mark.slow
 def test_twice_the_processes_take_half_the_time_and_each_holds_a_copy_of_the_gradients_more(
     tmp_path, write_recipe, foresee
 ):

@@ -299,6 +299,7 @@ def weights_of(folder):
     return (folder / "runs/places/model/model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_stopped_by_a_signal_it_resumes_bit_by_bit_and_its_report_shows_the_controls(new, launch):
     whole, stopped = new("whole"), new("stopped")
     assert launch(whole, "recipe.yaml").status == 0
