@@ -2,7 +2,8 @@
 
 Zhang et al. 2016, "Colorful Image Colorization" (arXiv 1603.08511), and the authors' training code. x is L, y is ab at
 a `reduction`-th of the picture's sides: JPEG files mostly keep colours at half of theirs (4:2:0), so nothing is lost by
-2. The bins and how common they are come from the pictures to train on (`pretrain.colors`). Grey pictures ask nothing.
+2. The bins and how common they are come from the pictures to train on (`pretrain.pretext.colors`). Grey pictures ask
+nothing.
 
 Most pixels are greyish, so rarer colours weigh more (section 2.2). As in the authors' code a weight multiplies the
 gradient alone, and the loss that is reported is without it. A model that is trained so says what is likely among
@@ -28,9 +29,9 @@ from engine.run.recipe import check_least
 from engine.train.batch import Batch
 from networks.colorization import IN_GROUP, make_colorizer
 from networks.pictures import make_trunk, map_shapes
-from pretrain.color_sheet import compare, describe_colors, draw_sheet
-from pretrain.colors import Cut, Framed, Frames, read_colors, table_of, with_colors
 from pretrain.objective import Objective
+from pretrain.pretext.color_sheets import compare, describe_colors, draw_sheet
+from pretrain.pretext.colors import Cut, Framed, Frames, read_colors, table_of, with_colors
 from pretrain.terms import Term
 
 

@@ -25,8 +25,8 @@ from engine.train.batch import Batch
 from networks.pictures import make_trunk
 from networks.relative_position import RelativePositionModel, opposite
 from pretrain.objective import Objective, correct_sum, cross_entropy_sum
-from pretrain.patch_sheets import draw_samples, show_pairs
-from pretrain.patches import Layout, blur_some, cut_pairs, keep_one_channel
+from pretrain.pretext.patch_sheets import draw_samples, show_pairs
+from pretrain.pretext.patches import Layout, blur_some, cut_pairs, keep_one_channel
 from pretrain.terms import Term
 
 

@@ -7,8 +7,9 @@ import torch
 from corpus.images.medium import Images
 from corpus.images.pictures import PictureChapter, Shots
 from networks.lab import rgb_to_lab
-from pretrain.color_sheet import nearness
-from pretrain.colors import (
+from pretrain.objectives.colorization import Colorization, RebalancedCrossEntropy
+from pretrain.pretext.color_sheets import nearness
+from pretrain.pretext.colors import (
     Cut,
     Framed,
     count_colors,
@@ -19,7 +20,6 @@ from pretrain.colors import (
     table_of,
     with_colors,
 )
-from pretrain.objectives.colorization import Colorization, RebalancedCrossEntropy
 
 SIZE = 16
 SMALL = {"hidden_sizes": [16, 32], "depths": [1, 1], "embedding_size": 16, "layer_type": "basic"}
@@ -168,7 +168,7 @@ class TestCounting:
         photos = Photos(tmp_path / "store")
         chapter, cut = PictureChapter(photos, np.arange(12)), objective.cut(SIZE)
         first = open_table(chapter, cut, 100)
-        monkeypatch.setattr("pretrain.colors.count_colors", lambda *_: pytest.fail("counted again"))
+        monkeypatch.setattr("pretrain.pretext.colors.count_colors", lambda *_: pytest.fail("counted again"))
         again = open_table(chapter, cut, 100)
         assert again.stamp == first.stamp
         assert np.array_equal(again.given_lightness, first.given_lightness)

@@ -181,7 +181,7 @@ def test_a_plan_counts_images_and_the_store(slopes, tmp_path, monkeypatch):
     assert found["work"]["corpus_images"] == 256
     assert found["work"]["images"] == 60 * 32
     assert found["time"]["images_per_second"] > 0
-    prepared = prepare(recipe.collection.sources, tmp_path / "stores", 0.2, 128)
+    prepared = prepare(recipe.image_collection.sources, tmp_path / "stores", 0.2, 128)
     size = sum(path.stat().st_size for path in prepared.folder.glob("*.bin"))
     assert found["disk"]["store"] == pytest.approx(size, rel=0.05)
     show(found)

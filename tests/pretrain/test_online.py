@@ -9,7 +9,7 @@ from corpus.images.pictures import PictureChapter
 from corpus.medium import OpenCorpus
 from engine.run.runtime import make_accelerator
 from networks.pictures import PretextModel, make_trunk
-from pretrain.online import OnlineProbe, in_words
+from pretrain.online_probe import OnlineProbe, in_words
 
 SMALL = {"embedding_size": 16, "hidden_sizes": [16], "depths": [1], "layer_type": "basic"}
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from corpus.files import digest, locked
 from corpus.images.medium import Images
 from corpus.images.pictures import Album, Ints, PictureChapter, Pixels, Shots
+from corpus.images.scaling import scale
 from engine.run.disk import read_json, whole_file
 from engine.train import draws
 from networks.colors import REACH, Bins
@@ -90,23 +90,14 @@ def cut_squares(t: Framed, key: int) -> Pixels:
     size, corners, mirrored = cut.image_size, draws.stream("corner", key), draws.stream("mirrored", key)
     found = np.empty((len(shots.pixels), size, size, 3), np.uint8)
     for place, (pixels, index) in enumerate(zip(shots.pixels, shots.index.tolist(), strict=True)):
-        scaled = scale(pixels, size, cut.least)
+        side = cut.least if min(pixels.shape[:2]) >= cut.least else size
+        scaled = scale(pixels, side, side)
         room = np.array(scaled.shape[:2]) - size + 1
         row, column = draws.integers(corners, room, index, np.arange(2)).tolist()
         found[place] = scaled[row : row + size, column : column + size]
     turned = draws.uniform(mirrored, shots.index) < 0.5
     found[turned] = found[turned, :, ::-1]
     return found
-
-
-def scale(pixels: Pixels, size: int, least: int) -> Pixels:
-    """A picture whose shorter side has `least` pixels, or `size` where it has not so many."""
-    side = min(pixels.shape[:2])
-    wanted = least if side >= least else size
-    if side == wanted:
-        return pixels
-    height, width = (max(wanted, round(length * wanted / side)) for length in pixels.shape[:2])
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
 @dataclass(frozen=True)
