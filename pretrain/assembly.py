@@ -160,15 +160,9 @@ class Checks(Hooks):
             self.tracker.show("samples", step, exhibits)
         found = self.found[step] = objective.metrics(sums, counts)
         baselines = {f"baseline_{name}": value for name, value in self.baselines.items()}
-        looked = self.online.measure(model, self.accelerator) if self.online and self.probes_at(step) else {}
+        is_due = online_probe.is_due(step, self.parts.plan, self.recipe.probe_every)
+        looked = self.online.measure(model, self.accelerator) if self.online and is_due else {}
         return {f"eval_{name}": value for name, value in found.items()} | baselines | looked
-
-    def probes_at(self, step: int) -> bool:
-        """Whether features are looked at in this evaluation: in every `probe_every`-th, and in the last."""
-        plan = self.parts.plan
-        if not plan.eval_steps or step % plan.eval_steps:  # the last, also where nobody knows its step before
-            return True
-        return step == plan.max_steps or not step // plan.eval_steps % self.recipe.probe_every
 
     def card(self, step: int) -> Card:
         """The card of the model of a step, with what its evaluation found, if there was one."""

@@ -54,9 +54,7 @@ class PretrainRecipe:
     """A whole experiment."""
 
     name: str  # the run's folder is runs/NAME
-    model: dict[
-        str, Any
-    ]  # model_type and keys of its config; of text also from, and revision: a folder or Hub id
+    model: dict[str, Any]  # model_type and keys of its config; of text also from, and revision: a folder or Hub id
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule

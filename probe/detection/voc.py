@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from corpus.images.decoding import Unreadable, decode, read_header
 from corpus.images.pictures import Pixels
+from engine.run.disk import sha256
 from engine.train import draws
 from probe.detection.boxes import Boxes, clip
 
@@ -193,5 +194,5 @@ def hash_of(photos: Sequence[Photo]) -> str:
     digest = hashlib.sha256()
     for photo in photos:
         for path in (photo.annotation, photo.picture):
-            digest.update(photo.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+            digest.update(f"{photo.name} {sha256(path)}\n".encode())
     return digest.hexdigest()
