@@ -105,7 +105,7 @@ class Crops(Dataset[Tensor]):
 
     def __init__(self, pictures: StoredPictures, options: Options):
         chapter = StoredChapters(pictures, pictures.train, 0, len(pictures)).chapter(0, 0, {})
-        self.album = Album(chapter, options.resize)
+        self.album = Album(chapter, options.size, options.resize)
         self.order = draws.permutation(draws.stream("order"), len(self.album))
         self.mean, self.std = (np.array(pictures.manifest[name]) for name in ("mean", "std"))
         self.options = options

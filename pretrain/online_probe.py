@@ -105,11 +105,10 @@ def choose(chapter: PictureChapter, number: int, seed: int) -> Ints:
 
 
 def is_due(step: int, plan: Plan, probe_every: int) -> bool:
-    """Whether the evaluation at a step looks at features: each `probe_every`-th does (0: none), and so does the last, also
-    where nobody knows its step before, as where minutes end the run."""
-    if not plan.eval_steps or step % plan.eval_steps or step == plan.max_steps:
-        return probe_every > 0
-    return probe_every > 0 and step // plan.eval_steps % probe_every == 0
+    """Whether the evaluation at a step looks at features: each `probe_every`-th does, and so does the last, also where
+    nobody knows its step before, as where minutes end the run. 0: none does."""
+    is_last = not plan.eval_steps or step % plan.eval_steps > 0 or step == plan.max_steps
+    return probe_every > 0 and (is_last or step // plan.eval_steps % probe_every == 0)
 
 
 def in_words(found: Mapping[str, float]) -> list[str]:
