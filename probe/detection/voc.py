@@ -44,7 +44,7 @@ class Photo:
         try:
             return decode(self.picture.read_bytes())
         except Unreadable as error:
-            raise ValueError(f"{self.picture} is {error}; restore it, or take {self.name} out of the list") from None
+            raise ValueError(f"{self.picture}: {error}; restore it, or take {self.name} out of the list") from None
 
     def of(self, name: str) -> npt.NDArray[np.bool_]:
         """(K,) Which of the boxes are of this class."""
@@ -92,7 +92,7 @@ def read_photo(folder: Path, name: str, named_in: Path) -> Photo:
     try:
         header = read_header(picture.read_bytes())
     except Unreadable as error:
-        raise ValueError(f"{picture} is {error}; restore it, or take {name} out of {named_in}") from None
+        raise ValueError(f"{picture}: {error}; restore it, or take {name} out of {named_in}") from None
     width, height = header.width, header.height
     try:
         root = xml.parse(annotation).getroot()

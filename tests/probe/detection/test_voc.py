@@ -124,7 +124,7 @@ def test_a_damaged_picture_is_named_when_it_is_decoded(folder):
     Image.fromarray(drawn).save(path)
     path.write_bytes(path.read_bytes()[:900])
     photo = read_voc(folder, "train")[0]
-    with pytest.raises(ValueError, match=r"JPEGImages/a\.jpg is truncated or damaged; restore it"):
+    with pytest.raises(ValueError, match=r"JPEGImages/a\.jpg: truncated or damaged; restore it"):
         photo.load()
 
 
