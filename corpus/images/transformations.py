@@ -65,9 +65,6 @@ class Parameters:
     shift: Floats  # (B, 2)
     hue: Floats  # (B,)
 
-    def __len__(self) -> int:
-        return len(self.scale)
-
 
 def unchanged(number: int) -> Parameters:
     """The parameters that leave patches as they are."""
