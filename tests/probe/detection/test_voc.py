@@ -99,7 +99,7 @@ def test_faults_of_an_annotation_are_named(folder, objects, said):
     [
         ("Annotations/c.xml", None, " is not there; "),
         ("JPEGImages/c.jpg", None, " is not there; "),
-        ("JPEGImages/c.jpg", "no", " is no picture"),
+        ("JPEGImages/c.jpg", "no", ": no picture of a known format"),
         ("ImageSets/Main/train.txt", "a\nb\na\n", " names a twice"),
         ("ImageSets/Main/train.txt", "\n", " names no pictures"),
         ("ImageSets/Main/train.txt", None, " is not there (lists in this folder: val)"),
