@@ -28,7 +28,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.measuring import cpu_seconds, finish, ratio, turn_by_turn
 from corpus.images.chapters import StoredChapters
-from corpus.images.pictures import Album, Pixels, Shots
+from corpus.images.pictures import Album, Shots
+from corpus.images.scaling import scale
 from corpus.images.source import PictureSource, files
 from corpus.images.store import StoredPictures, prepare
 from engine.run.options import read_options
@@ -104,7 +105,7 @@ class Crops(Dataset[Tensor]):
 
     def __init__(self, pictures: StoredPictures, options: Options):
         chapter = StoredChapters(pictures, pictures.train, 0, len(pictures)).chapter(0, 0, {})
-        self.album = Album(chapter, options.resize)
+        self.album = Album(chapter, options.size, options.resize)
         self.order = draws.permutation(draws.stream("order"), len(self.album))
         self.mean, self.std = (np.array(pictures.manifest[name]) for name in ("mean", "std"))
         self.options = options
@@ -121,7 +122,7 @@ def our_batches(pictures: StoredPictures, options: Options) -> Iterator[Tensor]:
 def split(t: Shots, options: Options, mean: npt.NDArray[Any], std: npt.NDArray[Any], key: int) -> Tensor:
     """(B, 3, S, S) Random crops, mirrored by chance."""
     pad, size = options.pad, options.size
-    pixels = [resized(picture, options.resize) for picture in t.pixels] if options.resize else t.pixels
+    pixels = [scale(picture, options.resize, options.resize) for picture in t.pixels] if options.resize else t.pixels
     room = np.array([picture.shape[:2] for picture in pixels]) + 2 * pad - size + 1  # (B, 2)
     corner = draws.integers(draws.stream("corner", key), room, t.index[:, None], np.arange(2))
     cut = np.zeros((len(pixels), size, size, 3), np.uint8)
@@ -130,21 +131,12 @@ def split(t: Shots, options: Options, mean: npt.NDArray[Any], std: npt.NDArray[A
         crop[max(0, -top) :, max(0, -left) :][: seen.shape[0], : seen.shape[1]] = seen
     mirrored = draws.integers(draws.stream("mirrored", key), 2, t.index).astype(bool)
     cut[mirrored] = cut[mirrored, :, ::-1]
-    scale, shift = 1 / (255 * std), -mean / std
-    return torch.from_numpy(cut).permute(0, 3, 1, 2).contiguous().float().mul_(column(scale)).add_(column(shift))
+    factor, shift = 1 / (255 * std), -mean / std
+    return torch.from_numpy(cut).permute(0, 3, 1, 2).contiguous().float().mul_(column(factor)).add_(column(shift))
 
 
 def column(values: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))[:, None, None]
-
-
-def resized(picture: Pixels, shorter: int) -> Pixels:
-    height, width = picture.shape[:2]
-    if min(height, width) == shorter:
-        return picture
-    scale = shorter / min(height, width)
-    size = max(shorter, round(width * scale)), max(shorter, round(height * scale))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
 
 
 # The plain road

@@ -134,7 +134,7 @@ def learn_ours(
     keep: Path | None,
 ) -> None:
     recipe = load(PretrainRecipe, RECIPES / f"{OURS[family]}.yaml")
-    recipe = replace(recipe, corpus=replace(recipe.text, stores=str(stores)))
+    recipe = replace(recipe, corpus=replace(recipe.text_corpus, stores=str(stores)))
     with tempfile.TemporaryDirectory() as home:
         seconds_per_step = fit_ours(recipe, tokenizer, 12, 4, lambda *_: None, Path(home) / "first")
         steps = math.floor(60 * minutes / seconds_per_step)
@@ -173,7 +173,7 @@ def fit_ours(
         marks.append(time.process_time())
         evaluate(model, step)
 
-    with open_corpus(recipe.text, text, recipe.seed, folder, accelerator) as corpus:
+    with open_corpus(recipe.text_corpus, text, recipe.seed, folder, accelerator) as corpus:
         parts = assemble(recipe, text, corpus, model, accelerator)
         training = training_of(recipe, text, parts, AtEvaluations(look), folder)
         train(training, run, Tracker(folder, accelerator), accelerator)

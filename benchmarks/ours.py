@@ -55,7 +55,7 @@ def assembled(
         Corpus((source,), held_out=HELD_OUT, stores=str(folder / "stores")), tokenizer="sample",
         max_eval_samples=evaluated,
     )  # fmt: skip
-    with open_corpus(recipe.text, text, recipe.seed, folder, accelerator) as corpus:
+    with open_corpus(recipe.text_corpus, text, recipe.seed, folder, accelerator) as corpus:
         yield recipe, text, assemble(recipe, text, corpus, build_model(recipe, text), accelerator)
 
 

@@ -67,12 +67,12 @@ def main(argv: list[str]) -> None:
     speak_plainly()
     torch.set_num_threads(options.threads)
     recipe: PretrainRecipe = load(PretrainRecipe, RECIPE)
-    recipe = replace(recipe, corpus=replace(recipe.text, stores=options.stores))
+    recipe = replace(recipe, corpus=replace(recipe.text_corpus, stores=options.stores))
     tokenizer = load_tokenizer(recipe.tokenizer_source)
     text = Text.of(tokenizer, tokenizer_hash(tokenizer))
     with tempfile.TemporaryDirectory() as place:
         folder, accelerator = Path(place), make_accelerator(recipe.seed)
-        with open_corpus(recipe.text, text, recipe.seed, folder, accelerator) as corpus:
+        with open_corpus(recipe.text_corpus, text, recipe.seed, folder, accelerator) as corpus:
             store = corpus.train.chapter(0, 0, {}).store  # type: ignore[attr-defined]
             words: Any = [text.words.convert_ids_to_tokens(ids) for ids in known_documents(store, text)]
             size = sum(map(len, words)) * options.epochs

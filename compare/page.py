@@ -25,14 +25,14 @@ from compare.order import (
     list_common,
 )
 from compare.recipe import Arm, CompareRecipe
-from engine.publish.curves import INK, as_svg, ink_style, save
+from engine.publish.curves import INK, PALETTE, as_svg, ink_style, save
 from engine.publish.page import template
 from engine.run.disk import read_json, whole_file
 from engine.run.finite import strict_json
 from engine.run.folders import read_finished
 from engine.run.tracking import read_lines
 from finetune.table.cells import Row, Table
-from finetune.table.pages import COLOURS, WIDTHS, as_json, html, markdown
+from finetune.table.pages import WIDTHS, as_json, html, markdown
 from finetune.table.results import Result, read_what_is_there
 from finetune.table.standings import GLUE, list_published_rows, make_tables
 
@@ -206,7 +206,7 @@ def draw_means(recipe: CompareRecipe, means: Mapping[Arm, Mapping[str, Mean]], w
             # Of medians, which may lie beyond what nine of ten draws reach
             below = [max(0.0, rows[name].value - rows[name].low) for name in names]
             above = [max(0.0, rows[name].high - rows[name].value) for name in names]
-            colour = INK if arm == "untrained" else COLOURS[number - 1]
+            colour = INK if arm == "untrained" else PALETTE[number - 1]
             axes.errorbar(
                 across, values, yerr=[below, above], fmt="o", markersize=6, capsize=3, color=colour, label=ARMS[arm]
             )

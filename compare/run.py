@@ -29,7 +29,7 @@ from engine.run.runtime import program, speak_plainly
 from engine.run.starting import INTERRUPTED
 from pretrain.recipe import PretrainRecipe
 
-ARMS: tuple[Arm, ...] = ("minutes", "untrained")  # once a system has had its minutes
+AFTER_MINUTES: tuple[Arm, ...] = ("minutes", "untrained")  # that are fine-tuned once a system has had its minutes
 MAY_CHANGE = ("tasks", "large_tasks", "seeds", "large_seeds", "same")  # more of them add to what is there
 
 
@@ -50,23 +50,17 @@ def compare(recipe: CompareRecipe) -> Path:
         check_text(recipe)
         for system in recipe.systems:
             take(recipe, learn_vocabulary(recipe, system))
+        minutes = ("--plan.minutes", str(recipe.minutes), "--plan.clock", recipe.clock)
         for system in recipe.systems:
-            take(
-                recipe,
-                pretraining(
-                    recipe, system, "minutes", "--plan.minutes", str(recipe.minutes), "--plan.clock", recipe.clock
-                ),
-            )
-            for arm in ARMS:
+            take(recipe, pretraining(recipe, system, "minutes", *minutes))
+            for arm in AFTER_MINUTES:
                 for step in finetunings(recipe, system, arm):
                     take(recipe, step)
         if "text" in recipe.same:
             for system in recipe.systems:
                 if system != find_slowest(recipe):  # which has read this very text in its minutes
-                    take(
-                        recipe,
-                        pretraining(recipe, system, "text", "--plan.max_steps", str(count_steps(recipe, system))),
-                    )
+                    steps = str(count_steps(recipe, system))
+                    take(recipe, pretraining(recipe, system, "text", "--plan.max_steps", steps))
                     for step in finetunings(recipe, system, "text"):
                         take(recipe, step)
         page = write_page(recipe)

@@ -40,11 +40,10 @@ def guess(recipe_path: Path, folder: Path, examples: int, best: int = 3) -> list
     """Mask held-out examples of a pretraining recipe as its evaluation does, and ask the model in `folder`."""
     recipe = load(PretrainRecipe, recipe_path)
     tokenizer = load_tokenizer(folder)
-    _, held_out = prepare(
-        recipe.text.sources, tokenizer, tokenizer_hash(tokenizer), Path(recipe.text.stores), recipe.text.held_out
-    )
+    corpus, stamp = recipe.text_corpus, tokenizer_hash(tokenizer)
+    _, held_out = prepare(corpus.sources, tokenizer, stamp, Path(corpus.stores), corpus.held_out)
     text = StoredText(held_out, recipe.seed, chapter_tokens=held_out.num_tokens)
-    open_chapter = open_chapters(text, recipe.objective, Text.of(tokenizer, tokenizer_hash(tokenizer)), recipe.seed)
+    open_chapter = open_chapters(text, recipe.objective, Text.of(tokenizer, stamp), recipe.seed)
     unseen = open_chapter(Position(), recipe.objective.size)
     speak_plainly()
     model = opened(str(folder))

@@ -69,14 +69,13 @@ def read_marked(text: str) -> list[Occurrence]:
 def read_occurrences(reader: StateReader, occurrences: Sequence[Occurrence]) -> tuple[list[Tensor], list[bool]]:
     """Of each layer the vectors (N, D), the mean of a word's pieces, of the N occurrences that the model knows, and
     which are. One that has an unknown piece, or stands behind what the model reads at once, is not."""
-    texts = list(dict.fromkeys(occurrence.text for occurrence in occurrences))
-    numbers, unknown = {text: number for number, text in enumerate(texts)}, reader.tokenizer.unk_token_id
-    of_text: dict[int, list[int]] = {}
-    for number, occurrence in enumerate(occurrences):
-        of_text.setdefault(numbers[occurrence.text], []).append(number)
+    texts, unknown = list(dict.fromkeys(one.text for one in occurrences)), reader.tokenizer.unk_token_id
+    in_text: dict[str, list[int]] = {}
+    for number, one in enumerate(occurrences):
+        in_text.setdefault(one.text, []).append(number)
     vectors: dict[int, list[Tensor]] = {}
     for text, encoded, states in reader.read(texts):
-        for number in of_text[text]:
+        for number in in_text[texts[text]]:
             places = encoded.places(occurrences[number].start, occurrences[number].end)
             if places and unknown not in [encoded.ids[place] for place in places]:
                 vectors[number] = take_mean(states, places)

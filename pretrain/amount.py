@@ -23,9 +23,9 @@ class Amount:
 def foresee_amount(recipe: PretrainRecipe, vocabulary: int) -> Amount:
     """`vocabulary` is that of the model."""
     if recipe.objective.medium is Images:
-        return Amount(*foresee_store(recipe.collection.sources, recipe.collection.decoded_side))
-    tokens = corpus_tokens(recipe.text.sources)
-    if recipe.text.mode == "stream":
+        return Amount(*foresee_store(recipe.image_collection.sources, recipe.image_collection.decoded_side))
+    tokens = corpus_tokens(recipe.text_corpus.sources)
+    if recipe.text_corpus.mode == "stream":
         return Amount(tokens, 0)
     id_bytes = 2 if vocabulary <= 1 << 16 else 4
     return Amount(tokens, tokens and round(tokens * (id_bytes + 8 / SENTENCE)))  # an offset a sentence

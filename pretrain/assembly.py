@@ -21,12 +21,12 @@ from engine.train.evaluation import measure
 from engine.train.flops import count_flops
 from engine.train.loop import Hooks, Training, train
 from engine.train.plan import Plan
-from pretrain import online
+from pretrain import online_probe
 from pretrain.card import card
 from pretrain.continued import FRESH, Origin
 from pretrain.data_report import write_data_report
 from pretrain.examples import ChapterExamples, fixed_batches, open_chapters
-from pretrain.online import OnlineProbe
+from pretrain.online_probe import OnlineProbe
 from pretrain.recipe import PretrainRecipe
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def train_and_export(
         checks.evaluate(model.eval(), steps)
     folder = run.export(model, recipe.objective.saved_beside(model, medium), checks.card(steps), recipe.hub.repo)
     if accelerator.is_main_process:
-        picture = curves(run.folder / "metrics.jsonl", (*recipe.objective.panels, *online.PANELS))
+        picture = curves(run.folder / "metrics.jsonl", (*recipe.objective.panels, *online_probe.PANELS))
         (run.folder / "curves.svg").write_text(picture, encoding="utf-8")
     run.finish(steps=steps, parameters=model.num_parameters())
     tracker.note(f"the report is {run.folder / 'report.html'}")
@@ -160,13 +160,9 @@ class Checks(Hooks):
             self.tracker.show("samples", step, exhibits)
         found = self.found[step] = objective.metrics(sums, counts)
         baselines = {f"baseline_{name}": value for name, value in self.baselines.items()}
-        looked = self.online.measure(model, self.accelerator) if self.online and self.probes_at(step) else {}
+        is_due = online_probe.is_due(step, self.parts.plan, self.recipe.probe_every)
+        looked = self.online.measure(model, self.accelerator) if self.online and is_due else {}
         return {f"eval_{name}": value for name, value in found.items()} | baselines | looked
-
-    def probes_at(self, step: int) -> bool:
-        """Whether features are looked at in this evaluation: in every so manieth, and in the last."""
-        plan = self.parts.plan
-        return step == plan.max_steps or not step // plan.eval_steps % self.recipe.probe_every
 
     def card(self, step: int) -> Card:
         """The card of the model of a step, with what its evaluation found, if there was one."""
@@ -174,7 +170,7 @@ class Checks(Hooks):
         return card(recipe, self.parts.model, self.medium, self.corpus, found, self.baselines, self.parts.origin)
 
     def in_words(self, found: dict[str, float]) -> list[str]:
-        return [term.in_words(found) for term in self.recipe.objective.terms] + online.in_words(found)
+        return [term.in_words(found) for term in self.recipe.objective.terms] + online_probe.in_words(found)
 
     def publish(self, step: int) -> None:
         target = self.publisher.wants(step)

@@ -24,7 +24,7 @@ def check_amount(recipe: PretrainRecipe, tokenizer: Tokenizer) -> list[str]:
 
     Errors: ValueError where no example can be made of it, and what the sources raise.
     """
-    if recipe.objective.medium is not Text or any(source.kind == "hub" for source in recipe.text.sources):
+    if recipe.objective.medium is not Text or any(source.kind == "hub" for source in recipe.text_corpus.sources):
         return []
     return [*check_pairs(recipe, tokenizer), *compare_sizes(recipe)]
 
@@ -35,7 +35,7 @@ def check_pairs(recipe: PretrainRecipe, tokenizer: Tokenizer) -> list[str]:
     if not recipe.objective.needs_sentences:
         return []
     room, number, is_all, found = recipe.objective.size - NUM_SPECIAL, 0, True, False
-    for source in recipe.text.sources:
+    for source in recipe.text_corpus.sources:
         for place, document in enumerate(islice(documents(source, Tally()), LOOKED_AT), start=1):
             number += 1
             found = found or makes_pair(document, room, tokenizer)
@@ -62,7 +62,7 @@ def makes_pair(document: Document, room: int, tokenizer: Tokenizer) -> bool:
 
 def compare_sizes(recipe: PretrainRecipe) -> list[str]:
     """What to say of the size of plain files, beside what the plan asks for and what is held out of them."""
-    plan, corpus, size = recipe.plan, recipe.text, recipe.objective.size
+    plan, corpus, size = recipe.plan, recipe.text_corpus, recipe.objective.size
     files = [part for source in corpus.sources for part in parts(source)]
     if any(part.source.kind not in PLAIN or (part.path and part.path.suffix in (".gz", ".zst")) for part in files):
         return []

@@ -55,9 +55,9 @@ def main(argv: list[str]) -> None:
         raise ValueError(f"--workers is {options.workers}; it must be 1 or more, or -1 for one a core")
     recipe = read(PretrainRecipe, recipe_argv, PROG, "recipes/pretrain/bert-mini.yaml --tasks 8")
     if recipe.objective.medium is Images:
-        prepare_images(recipe.collection, options)
+        prepare_images(recipe.image_collection, options)
         return
-    corpus, tokenizer = recipe.text, load_tokenizer(recipe.tokenizer_source, recipe.tokenizer_revision)
+    corpus, tokenizer = recipe.text_corpus, load_tokenizer(recipe.tokenizer_source, recipe.tokenizer_revision)
     if corpus.mode == "stream":
         raise ValueError("corpus.mode is stream: such a corpus is read while training, and there is nothing to prepare")
     for line in check_amount(recipe, tokenizer.backend_tokenizer):

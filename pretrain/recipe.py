@@ -54,7 +54,7 @@ class PretrainRecipe:
     """A whole experiment."""
 
     name: str  # the run's folder is runs/NAME
-    model: dict[str, Any]  # model_type and keys of transformers' config; or from, and revision: a folder or Hub id
+    model: dict[str, Any]  # model_type and keys of its config; of text also from, and revision: a folder or Hub id
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule
@@ -97,6 +97,8 @@ class PretrainRecipe:
         if section == "images":
             if self.tokenizer:
                 raise ValueError(f"{name} is trained on images, so `tokenizer:` does nothing: leave it out")
+            if "from" in self.model:
+                raise ValueError(f"{name} starts from random weights, so model.from does nothing: leave it out")
             if self.images is None:  # a run's recipe says what was chosen
                 object.__setattr__(self, "images", Collection())
 
@@ -114,13 +116,13 @@ class PretrainRecipe:
             raise ValueError("it lacks a tokenizer: a folder, such as runs/bert-wordpiece/tokenizer, or a Hub id")
 
     @property
-    def text(self) -> Corpus:
+    def text_corpus(self) -> Corpus:
         """The `corpus:` section of a recipe on text."""
         assert self.corpus is not None, f"{self.objective.name} is trained on no text"
         return self.corpus
 
     @property
-    def collection(self) -> Collection:
+    def image_collection(self) -> Collection:
         """The `images:` section of a recipe on images."""
         assert self.images is not None, f"{self.objective.name} is trained on no images"
         return self.images

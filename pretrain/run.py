@@ -23,7 +23,7 @@ from pretrain.images import open_images
 from pretrain.recipe import PretrainRecipe
 from pretrain.text import open_text
 
-ROADS = {Text: open_text, Images: open_images}  # by medium: how its material is opened, and a model for it made
+OPENERS = {Text: open_text, Images: open_images}  # by medium: of its material, and of a model for it
 
 
 @program
@@ -52,7 +52,7 @@ def pretrain(recipe: PretrainRecipe) -> Path:
         tracker.note(f"{run.folder} is finished; its model is {run.folder / 'model'}")
         return run.folder / "model"
 
-    with ROADS[recipe.objective.medium](recipe, run, tracker, accelerator) as found:
+    with OPENERS[recipe.objective.medium](recipe, run, tracker, accelerator) as found:
         return train_and_export(
             recipe, found.medium, found.corpus, found.model, run, tracker, publisher, accelerator, found.origin
         )

@@ -46,5 +46,5 @@ def open_text(recipe: PretrainRecipe, run: Run, tracker: Tracker, accelerator: "
         for line in check_amount(recipe, tokenizer.backend_tokenizer):
             tracker.note(line)
     held_out_tokens = recipe.max_eval_samples * max(phase.size for phase in recipe.phases)
-    with open_corpus(recipe.text, text, recipe.seed, run.folder, accelerator, held_out_tokens) as corpus:
+    with open_corpus(recipe.text_corpus, text, recipe.seed, run.folder, accelerator, held_out_tokens) as corpus:
         yield Material(text, corpus, model, origin)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from skimage.feature import hog
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from transformers import MODEL_FOR_BACKBONE_MAPPING, PreTrainedConfig, PreTrainedModel
@@ -20,6 +19,7 @@ from transformers.utils.constants import IMAGENET_STANDARD_MEAN, IMAGENET_STANDA
 
 from engine.run.saved import config_of, load_weights, located
 from networks.pictures import keep_statistics, start_as_identity
+from probe.hog import describe_by_hog
 
 Squares = npt.NDArray[np.uint8]  # (N, S, S, 3), sRGB
 POOL = 2
@@ -42,8 +42,7 @@ class Trunk:
 
     def maps(self, squares: Squares) -> list[Tensor]:
         """(N, C, h, w) of each stage."""
-        pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).float().div_(255)
-        pixels = (pixels - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
+        pixels = (as_tensor(squares) - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
         with torch.inference_mode():
             return list(self.backbone(pixel_values=pixels).feature_maps)
 
@@ -81,7 +80,7 @@ def every_stage(config: PreTrainedConfig) -> list[str]:
 
 
 def normalisation(source: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of a model's image processor; of a model without one, 0.5 each."""
+    """Mean and standard deviation of a model's image processor; of a model without one, those of ImageNet."""
     try:
         said: dict[str, Any] = ImageProcessingMixin.get_image_processor_dict(source)[0]
     except OSError:
@@ -109,12 +108,17 @@ def describe(system: str, untrained: bool, seed: int, *parts: Squares, pool: int
 
 def take_pixels(squares: Squares, most: int = 32) -> Tensor:
     """Pixels between 0 and 1 (N, D), of pictures of `most` pixels a side at most."""
-    pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).float().div_(255)
+    pixels = as_tensor(squares)
     return (adaptive_avg_pool2d(pixels, most) if pixels.shape[2] > most else pixels).flatten(1)
 
 
 def take_hog(squares: Squares, cells: int = 4) -> Tensor:
     """Histograms of nine directions (N, D), in `cells` x `cells` cells that are normalised in blocks of 2 x 2."""
-    side = squares.shape[1] // cells
-    found = [hog(square, 9, (side, side), (2, 2), channel_axis=2) for square in squares]
-    return torch.from_numpy(np.stack(found)).float()
+    cell = squares.shape[1] // cells
+    found = [describe_by_hog(squares[start : start + AT_ONCE], cell) for start in range(0, len(squares), AT_ONCE)]
+    return torch.from_numpy(np.concatenate(found))
+
+
+def as_tensor(squares: Squares) -> Tensor:
+    """(N, 3, S, S) between 0 and 1."""
+    return torch.from_numpy(squares).permute(0, 3, 1, 2).float().div_(255)

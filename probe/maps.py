@@ -15,10 +15,9 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from engine.publish.curves import ink_style, save
+from engine.publish.curves import PALETTE, ink_style, save
 from engine.publish.exhibits import Picture
 
-COLOURS = ("#3b82f6", "#e07b39", "#2a9d8f", "#b357c9", "#c9a227", "#d1495b", "#6b8e23", "#8a6d5b")
 FEWEST = 4  # points of a map
 PERPLEXITY = 30.0  # of t-SNE: about so many neighbours count; of few points fewer
 
@@ -59,10 +58,10 @@ def draw(places: npt.NDArray[np.float64], names: Sequence[str], groups: Sequence
         figure.subplots_adjust(0.01, (0.05 + 0.25 * lines) / figure.get_figheight(), 0.99, 0.99)  # a layout that
         for number, kind in enumerate(kinds):  # measures every label is slower than the drawing
             own = [place for place, group in enumerate(groups) if group == kind]
-            axis.scatter(places[own, 0], places[own, 1], s=16, color=COLOURS[number % len(COLOURS)], label=kind)
+            axis.scatter(places[own, 0], places[own, 1], s=16, color=PALETTE[number % len(PALETTE)], label=kind)
         for (x, y), name, group in zip(places, names, groups, strict=True):
             if name:
-                colour = COLOURS[kinds.index(group) % len(COLOURS)]
+                colour = PALETTE[kinds.index(group) % len(PALETTE)]
                 axis.annotate(name, (x, y), (3, 3), textcoords="offset points", fontsize=8, color=colour)
         if lines:
             figure.legend(frameon=False, loc="lower center", ncols=4, fontsize=9)

@@ -16,10 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from engine.publish.curves import INK, as_svg, ink_style, save
+from engine.publish.curves import INK, PALETTE, as_svg, ink_style, save
 from engine.publish.page import template
 from engine.report import markdown
-from probe.maps import COLOURS
 
 Line = dict[str, Any]  # of results.jsonl, or of a job without a score
 
@@ -131,7 +130,7 @@ def draw_layers(jobs: Sequence[Finished]) -> str:
         figure = Figure((5.6, 3.2 + 0.2 * (len(curves) + len(first["shortcuts"]))), layout="constrained")
         axis = figure.subplots()
         for number, (system, name) in enumerate(curves):
-            colour = COLOURS[number % len(COLOURS)]
+            colour = PALETTE[number % len(PALETTE)]
             label = f"{system}, {name}" if len(names) > 1 else system
             own, fresh = ([job.line["layers"][name] for job in of_init(jobs, system, is_untrained)]
                           for is_untrained in (False, True))  # fmt: skip

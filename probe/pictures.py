@@ -60,7 +60,7 @@ class PictureProbe(Probe):
 
     @property
     def task(self) -> str:
-        return f"{self.name}/{label_of(self.train)}"
+        return f"{self.name}/{name_data(self.train)}"
 
     @property
     def stamps(self) -> dict[str, str]:
@@ -149,7 +149,7 @@ def described_last(
     return describe(model, untrained, seed, known.squares, asked.squares)
 
 
-def label_of(source: PictureSource) -> str:
+def name_data(source: PictureSource) -> str:
     """As the table calls the data: vision/cifar10/train and vision/cifar10/train-*.parquet are cifar10."""
     parts = [part.lower() for part in Path(source.path).parts if not part.lower().startswith("train")]
     return parts[-1].partition(".")[0] if parts else source.kind

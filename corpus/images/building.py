@@ -205,8 +205,11 @@ class Writer:
             file.close()
         number = len(self.labels)
         if number < 2:
-            left = f"; left out: {dict(self.skipped)}" if self.skipped else ""
-            raise ValueError(f"{number} pictures are too few to train on some and to hold out others{left}")
+            left = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.items())
+            raise ValueError(
+                f"{number} pictures are too few to train on some and to hold out others: give more pictures"
+                + (f" (left out: {left})" if left else "")
+            )
         names, labels = in_order(self.classes, known, np.array(self.labels, np.int64))
         held_out, how = divide(np.array(self.draws), origin["held_out"])
         self.write("labels", labels)

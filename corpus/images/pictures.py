@@ -50,20 +50,22 @@ class Shots:
     pixels: list[Pixels]
     index: Ints  # (B,) their numbers in the collection
     labels: Ints  # (B,)
+    size: int = 0  # of an example, in pixels, as the recipe or its phase says
 
 
 class Album:
     """The pictures of a chapter, one an example: what most objectives on images make of it."""
 
-    def __init__(self, chapter: PictureChapter, least: int):
-        self.chapter, self.least = chapter, least
+    def __init__(self, chapter: PictureChapter, size: int, least: int | None = None):
+        """`size` is that of an example; `least`: see `Pictures.load`, by default the size."""
+        self.chapter, self.size, self.least = chapter, size, size if least is None else least
 
     def __len__(self) -> int:
         return len(self.chapter.members)
 
     def take(self, index: Ints) -> Shots:
         pictures, members = self.chapter.pictures, self.chapter.members[index]
-        return Shots(pictures.load(members, self.least), members, pictures.labels[members])
+        return Shots(pictures.load(members, self.least), members, pictures.labels[members], self.size)
 
     def report(self) -> list[str]:
         return [f"{len(self):,} pictures, one an example."]

@@ -27,7 +27,7 @@ def read(source: PictureSource) -> Iterator[Found]:
 def classes(source: PictureSource) -> list[str]:
     """The classes that a source names before it is read, in its order."""
     if source.kind == "folder":
-        return classes_of([name for name, _ in files(source)])
+        return classes_of(source, [name for name, _ in files(source)])
     if source.kind == "parquet":
         return Columns.of_file(source, files(source)[0][1]).classes
     if source.kind == "hub":
@@ -37,7 +37,7 @@ def classes(source: PictureSource) -> list[str]:
 
 def folder(source: PictureSource) -> Iterator[Found]:
     found = files(source)
-    known = classes_of([name for name, _ in found])
+    known = classes_of(source, [name for name, _ in found])
     for name, path in found:
         label = name.split("/")[0] if known and "/" in name else None
         if path.stat().st_size > source.max_bytes:

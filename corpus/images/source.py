@@ -196,7 +196,7 @@ def shown_and_left_out(source: PictureSource) -> tuple[list[tuple[str, Path]], C
     return sorted(shown), +left_out
 
 
-def classes_of(names: list[str]) -> list[str]:
+def classes_of(source: PictureSource, names: list[str]) -> list[str]:
     """The classes of a folder's files: the folders they lie in, CLASS/NAME.jpg. None if all lie beside each other.
 
     Errors: ValueError where these are the parts of a data set.
@@ -204,6 +204,7 @@ def classes_of(names: list[str]) -> list[str]:
     found = sorted({name.split("/")[0] for name in names if "/" in name})
     if found and all(name.lower() in PARTS for name in found):
         raise ValueError(
-            f"its folders {', '.join(found)} are parts of a data set, no classes: name one of them as path"
+            f"{source}: its folders {', '.join(found)} are parts of a data set, no classes: name one of them, such as "
+            f"path: {root_and_pattern(source.path)[0] / found[0]}"
         )
     return found

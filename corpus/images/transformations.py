@@ -6,7 +6,7 @@ shifted; the hue is shifted. Shift, scale and angle are one affine resampling, a
 are changed together. What is drawn for a patch is a function of (key, its number, which of its draws) alone.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -64,15 +64,6 @@ class Parameters:
     factor: Floats  # (B, 2)
     shift: Floats  # (B, 2)
     hue: Floats  # (B,)
-
-    def __len__(self) -> int:
-        return len(self.scale)
-
-    def only(self, *names: str) -> "Parameters":
-        """The same with all but `names` as they are for an unchanged patch."""
-        plain = unchanged(len(self))
-        others = [each.name for each in fields(self) if each.name not in names]
-        return replace(self, **{name: getattr(plain, name) for name in others})
 
 
 def unchanged(number: int) -> Parameters:

@@ -17,6 +17,7 @@ Points = list[tuple[float, float]]
 Panels = Sequence[tuple[str, dict[str, str]]]  # (title, {label: metric's name}) each
 INK = "#808790"  # to be read on white and on black
 COLOURS = {"baseline_": "#c06a3a", "eval_": "#2f80d8"}  # by how a metric's name begins
+PALETTE = ("#3b82f6", "#e07b39", "#2a9d8f", "#b357c9", "#c9a227", "#d1495b", "#6b8e23", "#8d99ae")  # systems, groups
 MOST_VALUES = 500  # of a curve that can be asked for: more than there are places on the screen
 SHARES = ("accuracy", "mfu", "padding_rate", "wait")  # how the names of what is shown in percent end
 

@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from engine.publish.curves import INK, as_svg, ink_style, save
+from engine.publish.curves import INK, PALETTE, as_svg, ink_style, save
 from engine.publish.page import template
 from engine.run.disk import whole_file
 from engine.run.finite import strict_json
@@ -169,14 +169,10 @@ def plot(table: Table, width: float) -> Markup:
             _levels(axes, table, measure, place)
             for number, row in enumerate(ours):
                 if measure in row.cells:
-                    _dots(
-                        axes,
-                        row.cells[measure],
-                        place + (number + 1) / (len(ours) + 1) - 0.5,
-                        COLOURS[number % len(COLOURS)],
-                    )
+                    height = place + (number + 1) / (len(ours) + 1) - 0.5
+                    _dots(axes, row.cells[measure], height, PALETTE[number % len(PALETTE)])
         for number, row in enumerate(ours):
-            axes.scatter([], [], color=COLOURS[number % len(COLOURS)], label=row.system)
+            axes.scatter([], [], color=PALETTE[number % len(PALETTE)], label=row.system)
         drawn = {row.kind for row in table.rows if any(measure in row.cells for measure in measures)}
         if "published" in drawn:
             axes.scatter([], [], marker="|", color=INK, label="others, published")
@@ -189,9 +185,6 @@ def plot(table: Table, width: float) -> Markup:
         axes.spines[["top", "right", "left"]].set_visible(False)
         figure.legend(frameon=False, loc="outside lower center", ncols=int(width / 2.1) - 1, fontsize=9)
         return Markup(as_svg(save(figure, "svg", bbox_inches="tight")))  # our own drawing
-
-
-COLOURS = ("#3b82f6", "#e07b39", "#2a9d8f", "#b357c9", "#c9a227", "#d1495b", "#6b8e23", "#8d99ae")
 
 
 def compute_height(num_measures: int, num_systems: int) -> float:

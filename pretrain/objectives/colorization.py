@@ -2,7 +2,8 @@
 
 Zhang et al. 2016, "Colorful Image Colorization" (arXiv 1603.08511), and the authors' training code. x is L, y is ab at
 a `reduction`-th of the picture's sides: JPEG files mostly keep colours at half of theirs (4:2:0), so nothing is lost by
-2. The bins and how common they are come from the pictures to train on (`pretrain.colors`). Grey pictures ask nothing.
+2. The bins and how common they are come from the pictures to train on (`pretrain.pretext.colors`). Grey pictures ask
+nothing.
 
 Most pixels are greyish, so rarer colours weigh more (section 2.2). As in the authors' code a weight multiplies the
 gradient alone, and the loss that is reported is without it. A model that is trained so says what is likely among
@@ -20,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from corpus.images.medium import Images
-from corpus.images.pictures import PictureChapter
+from corpus.images.pictures import Album, PictureChapter, Shots
 from corpus.medium import Chapters
 from engine.publish.exhibits import Exhibit
 from engine.run.checkpoint import Processor
@@ -28,9 +29,9 @@ from engine.run.recipe import check_least
 from engine.train.batch import Batch
 from networks.colorization import IN_GROUP, make_colorizer
 from networks.pictures import make_trunk, map_shapes
-from pretrain.color_sheet import compare, describe_colors, draw_sheet
-from pretrain.colors import Cut, Framed, Frames, read_colors, table_of, with_colors
 from pretrain.objective import Objective
+from pretrain.pretext.color_sheets import compare, describe_colors, draw_sheet
+from pretrain.pretext.colors import Cut, read_colors, table_of, with_colors
 from pretrain.terms import Term
 
 
@@ -78,12 +79,12 @@ class Colorization(Objective[Images]):
         chapter = cast(PictureChapter, train.chapter(0, 0, {}))
         return with_colors(medium, chapter, self.cut(self.image_size), self.counted_pictures)
 
-    def units(self, chapter: PictureChapter, size: int, medium: Images, key: int) -> Frames:
-        return Frames(chapter, self.cut(size))
+    def units(self, chapter: PictureChapter, size: int, medium: Images, key: int) -> Album:
+        return Album(chapter, size, self.cut(size).least)
 
-    def split(self, t: Framed, medium: Images, key: int) -> Batch:
+    def split(self, t: Shots, medium: Images, key: int) -> Batch:
         table = table_of(medium)
-        found = read_colors(t, key)
+        found = read_colors(t, self.cut(t.size), key)
         ab = found.ab[found.is_asked]  # (P, h, w, 2) of the pictures that are not grey
         bins, shares = table.bins.encode(ab.reshape(-1, 2))  # (M, K), M = P h w
         logs = np.take_along_axis(table.log_given(found.coarse[found.is_asked].ravel()), bins, 1)

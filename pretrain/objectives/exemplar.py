@@ -4,9 +4,7 @@ Dosovitskiy et al. 2014 (TPAMI 2016). t is a seed patch, x is one random transfo
 contrast, colour), y is the seed's number, one of N classes. Held-out examples are new transformations of the same
 seeds, for other pictures have no class here: what the features are worth on other pictures is what probes tell.
 
-Where N is large, `softmax: memory` takes the place of a layer with weights for each class (the non-parametric softmax
-of Wu et al. 2018, without their sampling): p(n | x) is a softmax over the cosines of x's features with a memory of
-those that each seed had when it was last seen.
+Where N is large, `softmax: memory` takes the place of a layer with weights for each class: see `networks.exemplar`.
 """
 
 from dataclasses import dataclass, field
@@ -15,9 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import normalize
-from transformers import PreTrainedConfig, PreTrainedModel
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from corpus.images.medium import FakePictures, Images
 from corpus.images.pictures import Ints, PictureChapter
@@ -28,9 +25,10 @@ from engine.run.checkpoint import Processor
 from engine.run.recipe import check_least
 from engine.train.batch import Batch
 from engine.train.together import rows_of_all
-from networks.pictures import PretextModel, feature_maps, make_trunk, map_shapes
-from pretrain.exemplars import draw_invariance, show_mistakes, show_variants
+from networks.exemplar import ExemplarNet, MemoryNet
+from networks.pictures import make_trunk
 from pretrain.objective import Objective, correct_sum, cross_entropy_sum
+from pretrain.pretext.exemplar_sheets import draw_invariance, show_mistakes, show_variants, windows_of
 from pretrain.terms import Term
 
 
@@ -133,8 +131,7 @@ class Exemplar(Objective[Images]):
 
     def split(self, t: Draws, images: Images, key: int) -> Batch:
         drawn = draw_parameters(self.transformations, key, t.number, t.draw)
-        windows = torch.from_numpy(t.seeds.windows[t.number]).permute(0, 3, 1, 2).float().div_(255)
-        patches = transform(windows, t.seeds.size, drawn, t.seeds.colours)  # (B, 3, S, S)
+        patches = transform(windows_of(t.seeds, t.number), t.seeds.size, drawn, t.seeds.colours)  # (B, 3, S, S)
         x = {"pixel_values": images.normalised(patches)}
         y = {"seeds": torch.from_numpy(t.number)}
         return Batch(x, y, {"seed": len(t.number)}, (1,) * len(t.number), len(t.number))
@@ -169,65 +166,3 @@ class Exemplar(Objective[Images]):
     def _latest(self) -> Seeds:
         """The seeds that were chosen last."""
         return next(reversed(self.chosen.values()))
-
-
-class ExemplarNet(PretextModel):
-    """A trunk, averaged over the places of its last map, and a score for each of N seeds."""
-
-    def __init__(self, config: PreTrainedConfig, trunk: PreTrainedModel, seeds: int):
-        super().__init__(config, trunk)
-        self.seed = nn.Linear(width_of(trunk), seeds)
-        self.post_init()
-
-    def features(self, pixel_values: Tensor) -> Tensor:
-        """(B, C) of (B, 3, H, W)."""
-        return feature_maps(self.trunk, pixel_values)[-1].mean((2, 3))
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.seed(self.features(pixel_values))  # (B, N)
-
-    def scores(self, found: Tensor) -> Tensor:
-        """The logits (B, N) of what `forward` found."""
-        return found
-
-
-class MemoryNet(ExemplarNet):
-    """A trunk, averaged over the places of its last map, projected to `size` numbers, and a memory of N such features.
-    All features have length 1."""
-
-    memory: Tensor  # (N, size)
-
-    def __init__(
-        self,
-        config: PreTrainedConfig,
-        trunk: PreTrainedModel,
-        seeds: int,
-        size: int,
-        temperature: float,
-        momentum: float,
-    ):
-        super().__init__(config, trunk, size)
-        self.temperature, self.momentum = temperature, momentum
-        self.register_buffer("memory", normalize(torch.randn(seeds, size), dim=1))
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return normalize(self.seed(self.features(pixel_values)).float(), dim=1)  # (B, size)
-
-    def scores(self, found: Tensor) -> Tensor:
-        with torch.autocast(found.device.type, enabled=False):
-            # A copy, for the memory changes before the gradient is taken.
-            return found @ self.memory.clone().T / self.temperature
-
-    @torch.no_grad()
-    def remember(self, features: Tensor, seeds: Tensor) -> None:
-        """Take in the features (B, size) of `seeds` (B,), of which some may be the same."""
-        finite = features.isfinite().all(1)
-        rows, place = seeds[finite].unique(return_inverse=True)
-        new = features.new_zeros(len(rows), features.shape[1]).index_add_(0, place, features[finite])
-        kept = self.momentum * self.memory[rows]
-        self.memory[rows] = normalize(kept + (1 - self.momentum) * normalize(new, dim=1), dim=1)
-
-
-def width_of(trunk: PreTrainedModel) -> int:
-    """The channels of a trunk's last map."""
-    return map_shapes(trunk, getattr(trunk.config, "image_size", 64))[-1][0]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from corpus.images.medium import Images
-from corpus.images.pictures import Album, Ints, PictureChapter, Shots
+from corpus.images.pictures import Album, PictureChapter, Shots
 from engine.publish.exhibits import Exhibit
 from engine.run.checkpoint import Processor
 from engine.run.recipe import check_least
@@ -25,28 +25,9 @@ from engine.train.batch import Batch
 from networks.pictures import make_trunk
 from networks.relative_position import RelativePositionModel, opposite
 from pretrain.objective import Objective, correct_sum, cross_entropy_sum
-from pretrain.patch_sheets import draw_samples, show_pairs
-from pretrain.patches import Layout, blur_some, cut_pairs, keep_one_channel
+from pretrain.pretext.patch_sheets import draw_samples, show_pairs
+from pretrain.pretext.patches import Layout, blur_some, cut_pairs, keep_one_channel
 from pretrain.terms import Term
-
-
-@dataclass(frozen=True)
-class Sized:
-    """Pictures, and how large they are to be."""
-
-    shots: Shots
-    size: int
-
-
-class Sheets(Album):
-    """The pictures of a chapter, one an example, in `size` x `size` pixels or as many in another shape."""
-
-    def __init__(self, chapter: PictureChapter, size: int, least: int):
-        super().__init__(chapter, least)
-        self.size = size
-
-    def take(self, index: Ints) -> Sized:  # type: ignore[override]
-        return Sized(super().take(index), self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +84,13 @@ class RelativePosition(Objective[Images]):
     def in_short(self) -> str:
         return f"relative position of patches of {self.patch_size} pixels, {self.gap} apart (Doersch et al. 2015)"
 
-    def units(self, chapter: PictureChapter, size: int, images: Images, key: int) -> Sheets:
-        return Sheets(chapter, size, least=int(np.ceil(size * self.area_range[1] ** 0.5)))
+    def units(self, chapter: PictureChapter, size: int, images: Images, key: int) -> Album:
+        return Album(chapter, size, least=int(np.ceil(size * self.area_range[1] ** 0.5)))
 
-    def split(self, t: Sized, images: Images, key: int) -> Batch:
-        shots = t.shots
-        patches, place = cut_pairs(shots, self.layout, t.size**2, self.area_range, self.grids, key)
+    def split(self, t: Shots, images: Images, key: int) -> Batch:
+        patches, place = cut_pairs(t, self.layout, t.size**2, self.area_range, self.grids, key)
         pictures, pairs = patches.shape[:2]
-        index, number = np.repeat(shots.index, 2 * pairs), np.tile(np.arange(2 * pairs), pictures)
+        index, number = np.repeat(t.index, 2 * pairs), np.tile(np.arange(2 * pairs), pictures)
         patches = patches.reshape(-1, *patches.shape[3:])  # (N, P, P, 3), two and two of a pair
         if self.downsample:
             patches = blur_some(patches, self.downsample, self.downsample_to, key, index, number)

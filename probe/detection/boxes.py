@@ -39,15 +39,7 @@ def suppress(boxes: Boxes, scores: Floats, most: float) -> Numbers:
 
 def clip(boxes: Boxes, width: int, height: int) -> Boxes:
     """The boxes as far as they are in a picture of this size; at least one pixel of each stays."""
-    return np.stack(
-        [
-            np.clip(boxes[:, 0], 1, width),
-            np.clip(boxes[:, 1], 1, height),
-            np.clip(boxes[:, 2], 1, width),
-            np.clip(boxes[:, 3], 1, height),
-        ],
-        axis=1,
-    )
+    return np.clip(boxes, 1, [width, height, width, height])
 
 
 def moves(boxes: Boxes, targets: Boxes) -> Floats:

@@ -12,9 +12,10 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from corpus.images.pictures import Pixels
 from probe.detection.boxes import Boxes
-from probe.detection.crops import describe_by_hog, warp
+from probe.detection.crops import warp
 from probe.detection.pooling import pool_regions
 from probe.features import Trunk, open_trunk
+from probe.hog import describe_by_hog
 
 HOG = "hog"  # as --model names it
 AT_ONCE = 32  # crops

@@ -6,7 +6,6 @@ ever was is a proposal. Two spaces of colour and two sizes of segments give four
 not trained. What it does not propose cannot be detected: its recall is the most that a detector can have.
 """
 
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from skimage.color import rgb2hsv, rgb2lab
 from skimage.segmentation import felzenszwalb
 
 from corpus.images.pictures import Pixels
-from engine.run.disk import whole_file
+from engine.run.disk import sha256, whole_file
 from engine.train import draws
 from probe.detection.boxes import Boxes, Floats, Numbers, overlaps
 from probe.detection.voc import Photo
@@ -35,8 +34,7 @@ BINS = 25  # of each channel's histogram
 def find_proposals(photos: Sequence[Photo], most: int) -> Iterator[Boxes]:
     """At most `most` boxes for each picture, best first; computed once for each picture, and kept in runs/stores."""
     for photo in photos:
-        about = f"{VERSION} {hashlib.sha256(photo.picture.read_bytes()).hexdigest()}"
-        path = CACHE / f"{hashlib.sha256(about.encode()).hexdigest()[:24]}.npy"
+        path = CACHE / f"{sha256(photo.picture)[:24]}-{VERSION}.npy"
         if not path.is_file():
             content = io.BytesIO()
             np.save(content, propose(photo.load()).astype(np.float32))

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from corpus.images.decoding import Unreadable, decode, read_header
 from corpus.images.pictures import Pixels
+from engine.run.disk import sha256
 from engine.train import draws
 from probe.detection.boxes import Boxes, clip
 
@@ -43,7 +44,7 @@ class Photo:
         try:
             return decode(self.picture.read_bytes())
         except Unreadable as error:
-            raise ValueError(f"{self.picture} is {error}; restore it, or take {self.name} out of the list") from None
+            raise ValueError(f"{self.picture}: {error}; restore it, or take {self.name} out of the list") from None
 
     def of(self, name: str) -> npt.NDArray[np.bool_]:
         """(K,) Which of the boxes are of this class."""
@@ -91,7 +92,7 @@ def read_photo(folder: Path, name: str, named_in: Path) -> Photo:
     try:
         header = read_header(picture.read_bytes())
     except Unreadable as error:
-        raise ValueError(f"{picture} is {error}; restore it, or take {name} out of {named_in}") from None
+        raise ValueError(f"{picture}: {error}; restore it, or take {name} out of {named_in}") from None
     width, height = header.width, header.height
     try:
         root = xml.parse(annotation).getroot()
@@ -193,5 +194,5 @@ def hash_of(photos: Sequence[Photo]) -> str:
     digest = hashlib.sha256()
     for photo in photos:
         for path in (photo.annotation, photo.picture):
-            digest.update(photo.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+            digest.update(f"{photo.name} {sha256(path)}\n".encode())
     return digest.hexdigest()

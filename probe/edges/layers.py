@@ -4,6 +4,7 @@ Each piece of a text (a token of the model's tokenizer) has a vector of every la
 all the pieces that have a character of it. A text that is longer than the model reads is cut.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -15,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from engine.run.architecture import count_positions
 from engine.run.disk import alone, whole_folder
 from engine.run.saved import located, opened
+from networks.states import StateReader
 from probe.edges.conllu import Sentence
 from probe.edges.examples import Span
 from probe.probe import stamp_of
@@ -76,13 +77,14 @@ def read_layers(model: str, untrained: bool, seed: int, sentences: Sequence[Sent
     tokenizer = load_tokenizer(source)
     network = open_network(source, untrained, seed)
     refuse_strange_ids(tokenizer, network.config.vocab_size, source)
-    pieces = [read_pieces(tokenizer, one.text, count_positions(network)) for one in sentences]
+    reader = StateReader(network, tokenizer, count_positions(network))
+    pieces = [read_pieces(reader, one.text) for one in sentences]
     starts = np.cumsum([0, *(len(one.offsets) for one in pieces)])
     about = [stamp_of(model), str(Path(source).absolute()), seed if untrained else None, [one.ids for one in pieces]]
     folder = STORES / hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
     with alone(folder, "reading layers into"):
         if not folder.exists():
-            compute(network, tokenizer, pieces, starts, folder)
+            compute(reader, pieces, starts, folder)
     return Layers(pieces, starts, np.load(folder / "layers.npy", mmap_mode="r"))
 
 
@@ -92,6 +94,8 @@ def open_network(source: str, untrained: bool, seed: int) -> Any:
     network: Any = opened(source).base_model
     if network.config.is_encoder_decoder:
         network = network.get_encoder()
+        network.config = copy.copy(network.config)
+        network.config.is_encoder_decoder = False  # by itself it reads, and writes nothing
     if untrained:
         torch.manual_seed(seed)
         fresh = type(network)(network.config)
@@ -101,46 +105,40 @@ def open_network(source: str, untrained: bool, seed: int) -> Any:
     return network.requires_grad_(False)
 
 
-def read_pieces(tokenizer: PreTrainedTokenizerFast, text: str, most: int) -> Pieces:
-    """Cut a text into pieces, `most` of them. A model whose tokenizer frames nothing begins behind the token that texts
-    begin behind, if it has one, as it did in training."""
-    found = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False)
-    ids, ordinary = found["input_ids"], [n for n, mask in enumerate(found["special_tokens_mask"]) if not mask]
+def read_pieces(reader: StateReader, text: str) -> Pieces:
+    """Cut a text into pieces, as many as the model reads."""
+    encoded = reader.encode(text)
+    ordinary = [place for place, (_, end) in enumerate(encoded.spans) if end]
     if not ordinary:
-        return Pieces(ids, len(ids), np.zeros((0, 2), np.int64))
+        return Pieces(encoded.ids, len(encoded.ids), np.zeros((0, 2), np.int64))
     first, behind = ordinary[0], ordinary[-1] + 1
-    frame, ends = ids[:first], ids[behind:]
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    if not frame and not ends and start is not None:
-        frame = [start]
-    kept = min(behind - first, most - len(frame) - len(ends))
-    offsets = np.array(found["offset_mapping"][first : first + kept], np.int64)
-    return Pieces([*frame, *ids[first : first + kept], *ends], len(frame), offsets)
+    return Pieces(encoded.ids, first, np.array(encoded.spans[first:behind], np.int64))
 
 
-def compute(network: Any, tokenizer: Any, pieces: Sequence[Pieces], starts: Any, folder: Path) -> None:
+def compute(reader: StateReader, pieces: Sequence[Pieces], starts: Any, folder: Path) -> None:
     """Write the layers of all pieces as fp16, or, where a number is too large for that, as fp32."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network.to(device)
+    reader.model.to(device)
     order = sorted((n for n, one in enumerate(pieces) if len(one.offsets)), key=lambda number: len(pieces[number].ids))
-    shape = (int(starts[-1]), *read(network, tokenizer, [pieces[order[0]]], device).shape[2:])
+    shape = (int(starts[-1]), *read(reader, [pieces[order[0]]], device).shape[2:])
     for kind in (np.float16, np.float32):
         with whole_folder(folder, int(np.prod(shape)) * np.dtype(kind).itemsize) as aside:
             values = np.lib.format.open_memmap(aside / "layers.npy", "w+", kind, shape)
-            if fill(values, network, tokenizer, pieces, starts, order, device):
+            if fill(values, reader, pieces, starts, order, device):
                 values.flush()
                 return
             if kind is np.float32:
                 raise ValueError("hidden states of this model are not finite")
 
 
-def fill(values: Floats, network: Any, tokenizer: Any, pieces: Sequence[Pieces], starts: Any, order: list[int],
-         device: str) -> bool:  # fmt: skip
+def fill(
+    values: Floats, reader: StateReader, pieces: Sequence[Pieces], starts: Any, order: list[int], device: str
+) -> bool:
     """Fill `values`; stop and return False at a number that they cannot hold."""
     while order:
         at_once = max(1, PIECES_AT_ONCE // len(pieces[order[-1]].ids))
         batch, order = order[-at_once:], order[:-at_once]
-        states = read(network, tokenizer, [pieces[number] for number in batch], device).cpu().numpy()
+        states = read(reader, [pieces[number] for number in batch], device).cpu().numpy()
         for row, number in enumerate(batch):
             first, count = pieces[number].first, len(pieces[number].offsets)
             with np.errstate(over="ignore"):
@@ -150,15 +148,14 @@ def fill(values: Floats, network: Any, tokenizer: Any, pieces: Sequence[Pieces],
     return True
 
 
-@torch.inference_mode()
-def read(network: Any, tokenizer: Any, batch: Sequence[Pieces], device: str) -> Tensor:
+def read(reader: StateReader, batch: Sequence[Pieces], device: str) -> Tensor:
     """The layers (B, T, L + 1, D) of B texts. Errors: ValueError for a network that has none."""
     width = max(len(one.ids) for one in batch)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    ids = torch.tensor([[*one.ids, *[pad] * (width - len(one.ids))] for one in batch], device=device)
+    ids = torch.tensor([[*one.ids, *[0] * (width - len(one.ids))] for one in batch], device=device)
     mask = torch.tensor([[1] * len(one.ids) + [0] * (width - len(one.ids)) for one in batch], device=device)
-    found = network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-    states = getattr(found, "hidden_states", None)
-    if not states or len({one.shape for one in states}) > 1:
-        raise ValueError(f"{type(network).__name__} gives no hidden states of one size, so its layers cannot be mixed")
-    return torch.stack(states, 2).float()
+    states = reader.layers(ids, mask)
+    if len(states) < 2 or len({one.shape for one in states}) > 1:
+        raise ValueError(
+            f"{type(reader.model).__name__} gives no hidden states of one size, so its layers cannot be mixed"
+        )
+    return torch.stack(list(states), 2).float()

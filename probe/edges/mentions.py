@@ -27,9 +27,8 @@ class Mentions:
     def __init__(self, file: str):
         self.file = file
         self.kind_field = 1  # of the fields that are parted by -
-        self.open: dict[
-            str, list[tuple[int, int, str, str]]
-        ] = {}  # entity -> (sentence, word, type, where), last first
+        # entity -> those that have begun, as (sentence, word, type, where), the last one at the end
+        self.open: dict[str, list[tuple[int, int, str, str]]] = {}
         self.found: list[Mention] = []
         self.sentence = 0
 

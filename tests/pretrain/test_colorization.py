@@ -7,10 +7,10 @@ import torch
 from corpus.images.medium import Images
 from corpus.images.pictures import PictureChapter, Shots
 from networks.lab import rgb_to_lab
-from pretrain.color_sheet import nearness
-from pretrain.colors import (
+from pretrain.objectives.colorization import Colorization, RebalancedCrossEntropy
+from pretrain.pretext.color_sheets import nearness
+from pretrain.pretext.colors import (
     Cut,
-    Framed,
     count_colors,
     cut_squares,
     level_of,
@@ -19,7 +19,6 @@ from pretrain.colors import (
     table_of,
     with_colors,
 )
-from pretrain.objectives.colorization import Colorization, RebalancedCrossEntropy
 
 SIZE = 16
 SMALL = {"hidden_sizes": [16, 32], "depths": [1, 1], "embedding_size": 16, "layer_type": "basic"}
@@ -122,7 +121,7 @@ class TestSplit:
         shots = Shots(chapter.pictures.load(np.arange(24)), np.arange(24), np.full(24, -1))
         most = np.abs(rgb_to_lab(chapter.pictures.pixels)[..., 1:]).sum(-1).max((1, 2))
         for grey in (5.0, 60.0):
-            assert read_colors(Framed(shots, Cut(SIZE, 2, grey)), 0).is_asked.tolist() == (most > grey).tolist()
+            assert read_colors(shots, Cut(SIZE, 2, grey), 0).is_asked.tolist() == (most > grey).tolist()
 
     def test_a_batch_of_grey_pictures_asks_nothing_and_costs_nothing(self, objective, medium, chapter):
         batch = split(objective, medium, chapter, [0, 4])
@@ -142,12 +141,12 @@ class TestSplit:
     def test_pictures_of_any_size_are_cut_to_squares_and_half_of_them_mirrored(self):
         ramp = np.repeat(np.arange(90, dtype=np.uint8)[None, :, None], 60, 0).repeat(3, 2)
         shots = Shots([ramp] * 200, np.arange(200), np.full(200, -1))
-        found = cut_squares(Framed(shots, Cut(48, 2, 5)), 7)
+        found = cut_squares(shots, Cut(48, 2, 5), 7)
         assert found.shape == (200, 48, 48, 3)
         rising = found[:, 0, -1, 0].astype(int) > found[:, 0, 0, 0]
         assert 70 < rising.sum() < 130
         assert len(set(found[rising, 0, 0, 0].tolist())) > 10  # cut at many places
-        assert np.array_equal(found, cut_squares(Framed(shots, Cut(48, 2, 5)), 7))
+        assert np.array_equal(found, cut_squares(shots, Cut(48, 2, 5), 7))
 
 
 class TestCounting:
@@ -168,7 +167,7 @@ class TestCounting:
         photos = Photos(tmp_path / "store")
         chapter, cut = PictureChapter(photos, np.arange(12)), objective.cut(SIZE)
         first = open_table(chapter, cut, 100)
-        monkeypatch.setattr("pretrain.colors.count_colors", lambda *_: pytest.fail("counted again"))
+        monkeypatch.setattr("pretrain.pretext.colors.count_colors", lambda *_: pytest.fail("counted again"))
         again = open_table(chapter, cut, 100)
         assert again.stamp == first.stamp
         assert np.array_equal(again.given_lightness, first.given_lightness)

@@ -181,7 +181,7 @@ def test_a_plan_counts_images_and_the_store(slopes, tmp_path, monkeypatch):
     assert found["work"]["corpus_images"] == 256
     assert found["work"]["images"] == 60 * 32
     assert found["time"]["images_per_second"] > 0
-    prepared = prepare(recipe.collection.sources, tmp_path / "stores", 0.2, 128)
+    prepared = prepare(recipe.image_collection.sources, tmp_path / "stores", 0.2, 128)
     size = sum(path.stat().st_size for path in prepared.folder.glob("*.bin"))
     assert found["disk"]["store"] == pytest.approx(size, rel=0.05)
     show(found)
@@ -202,4 +202,6 @@ def test_the_section_of_another_medium_is_refused():
         recipe_for(Collection(), corpus=Corpus((Source("docstrings"),)))
     with pytest.raises(ValueError, match="relative_position is trained on images, so `tokenizer:` does nothing"):
         recipe_for(Collection(), tokenizer="runs/bert-wordpiece/tokenizer")
+    with pytest.raises(ValueError, match=r"starts from random weights, so model\.from does nothing: leave it out"):
+        replace(recipe_for(Collection()), model={"from": "runs/places", "model_type": "patches"})
     assert recipe_for(None).images == Collection()  # the photos that installed packages bring

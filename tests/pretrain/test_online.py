@@ -8,8 +8,9 @@ from corpus.images.medium import Images
 from corpus.images.pictures import PictureChapter
 from corpus.medium import OpenCorpus
 from engine.run.runtime import make_accelerator
+from engine.train.plan import Plan
 from networks.pictures import PretextModel, make_trunk
-from pretrain.online import OnlineProbe, in_words
+from pretrain.online_probe import OnlineProbe, in_words, is_due
 
 SMALL = {"embedding_size": 16, "hidden_sizes": [16], "depths": [1], "layer_type": "basic"}
 
@@ -85,3 +86,13 @@ def test_a_network_that_gives_all_pictures_the_same_features_is_said_to_have_col
 def test_what_has_no_trunk_of_pictures_is_not_looked_at():
     assert probe_of(120, torch.nn.Linear(2, 2)) is None
     assert in_words({"eval_place_accuracy": 0.5}) == []
+
+
+def test_features_are_looked_at_in_every_third_evaluation_and_in_the_last():
+    batches = {"global_batch_size": 4, "per_device_train_batch_size": 4}
+    by_steps = Plan(max_steps=50, eval_steps=10, **batches)
+    assert [step for step in (10, 20, 30, 40, 50) if is_due(step, by_steps, 3)] == [30, 50]
+    by_time = Plan(minutes=1, eval_steps=10, **batches)  # it ends after step 57
+    assert [step for step in (10, 20, 30, 40, 50, 57) if is_due(step, by_time, 3)] == [30, 57]
+    assert is_due(57, Plan(minutes=1, **batches), 3)  # which is the only evaluation
+    assert not is_due(50, by_steps, 0)

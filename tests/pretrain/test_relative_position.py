@@ -21,8 +21,8 @@ from networks.pictures import feature_maps, open_backbone
 from networks.relative_position import ALONE, PLACES, RelativePositionModel, normalize_patches, opposite
 from pretrain.examples import ChapterExamples
 from pretrain.objectives.relative_position import RelativePosition
-from pretrain.patch_sheets import guess
-from pretrain.patches import Layout, blur_some, cut, cut_pairs, keep_one_channel
+from pretrain.pretext.patch_sheets import guess
+from pretrain.pretext.patches import Layout, blur_some, cut, cut_pairs, keep_one_channel
 from tests.kills import left_in, survive
 
 SMALL = {"layer_type": "basic", "embedding_size": 16, "hidden_sizes": [16, 16], "depths": [1, 1]}

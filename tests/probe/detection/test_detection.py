@@ -11,12 +11,13 @@ from skimage.feature import hog
 from transformers import ResNetConfig, ResNetModel
 
 from probe.detection.boxes import overlaps
-from probe.detection.crops import describe_by_hog, warp
+from probe.detection.crops import warp
 from probe.detection.detector import Labels, label
 from probe.detection.evaluation import Detection
 from probe.detection.guess import guess
 from probe.detection.proposals import find_proposals, merge, propose, recall_of
 from probe.detection.voc import Photo, read_voc
+from probe.hog import describe_by_hog
 from probe.run import main
 
 COLOURS = {"disc": (200, 40, 40), "square": (40, 60, 200)}
@@ -94,10 +95,11 @@ def test_segments_merge_by_colour_first():
     assert found[4:].tolist() == [[0, 0, 4, 3], [4, 0, 8, 3], [0, 0, 8, 3]]
 
 
-def test_hog_is_that_of_scikit_image():
-    crops = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3)).astype(np.uint8)
-    theirs = [hog(crop, 9, (8, 8), (2, 2), channel_axis=2) for crop in crops]
-    np.testing.assert_allclose(describe_by_hog(crops), theirs, atol=1e-5)
+@pytest.mark.parametrize(("size", "cell"), [(32, 8), (30, 7), (9, 2)])
+def test_hog_is_that_of_scikit_image(size, cell):
+    crops = np.random.default_rng(0).integers(0, 255, (3, size, size, 3)).astype(np.uint8)
+    theirs = [hog(crop, 9, (cell, cell), (2, 2), channel_axis=2) for crop in crops]
+    np.testing.assert_allclose(describe_by_hog(crops, cell), theirs, atol=1e-5)
 
 
 def test_crops_have_their_context_in_pixels_of_the_crop():

@@ -99,7 +99,7 @@ def test_faults_of_an_annotation_are_named(folder, objects, said):
     [
         ("Annotations/c.xml", None, " is not there; "),
         ("JPEGImages/c.jpg", None, " is not there; "),
-        ("JPEGImages/c.jpg", "no", " is no picture"),
+        ("JPEGImages/c.jpg", "no", ": no picture of a known format"),
         ("ImageSets/Main/train.txt", "a\nb\na\n", " names a twice"),
         ("ImageSets/Main/train.txt", "\n", " names no pictures"),
         ("ImageSets/Main/train.txt", None, " is not there (lists in this folder: val)"),
@@ -124,7 +124,7 @@ def test_a_damaged_picture_is_named_when_it_is_decoded(folder):
     Image.fromarray(drawn).save(path)
     path.write_bytes(path.read_bytes()[:900])
     photo = read_voc(folder, "train")[0]
-    with pytest.raises(ValueError, match=r"JPEGImages/a\.jpg is truncated or damaged; restore it"):
+    with pytest.raises(ValueError, match=r"JPEGImages/a\.jpg: truncated or damaged; restore it"):
         photo.load()
 
 

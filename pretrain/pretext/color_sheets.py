@@ -5,27 +5,25 @@ distances from 0 to 150; over all pixels, and with each pixel weighed by how rar
 win by grey.
 """
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from corpus.images.sheets import sheet
 from engine.publish.exhibits import Exhibit, Picture
 from engine.train.batch import Batch
 from networks.colorization import ANNEALED, ForColorization, paint
 from networks.lab import Pixels
-from pretrain.colors import ColorTable
+from pretrain.pretext.colors import ColorTable
 
 TEMPERATURES = (1.0, 0.77, ANNEALED, 0.14, 0.0)  # the paper's figure 4: from the mean to the mode
 ROWS = 8  # pictures of a sheet
 COMPARED = 256  # pictures on which ways to colour are compared
 FARTHEST = 150  # a distance of the curve
 LEAST_SIDE = 96  # pixels of a picture on a sheet
-HEAD = 16  # pixels of the line above a column
 
 
 def describe_colors(batch: Batch) -> list[Exhibit]:
@@ -36,9 +34,9 @@ def describe_colors(batch: Batch) -> list[Exhibit]:
         grey = as_grey(lightness)
         if number in asked:
             sides = [grey, paint(lightness, asked[number])]
-            exhibits.append(Picture("what is shown; what is asked", to_png([sides], ["shown", "asked"])))
+            exhibits.append(Picture("what is shown; what is asked", draw_rows([sides], ["shown", "asked"])))
         else:
-            exhibits.append(Picture("a grey picture: it asks nothing", to_png([[grey]], ["grey"])))
+            exhibits.append(Picture("a grey picture: it asks nothing", draw_rows([[grey]], ["grey"])))
     return exhibits
 
 
@@ -59,7 +57,7 @@ def draw_sheet(model: ForColorization, table: ColorTable, unseen: list[Batch]) -
     names = {1.0: "T 1, mean", 0.0: "T 0, mode"}
     heads = ["grey", "truth", *(names.get(each, f"T {each:g}") for each in TEMPERATURES), "p(ab | L)"]
     caption = "Held-out pictures: grey, as they are, coloured by the model at several temperatures, and by p(ab | L)"
-    return [Picture(caption, to_png(rows, heads))]
+    return [Picture(caption, draw_rows(rows, heads))]
 
 
 @torch.no_grad()
@@ -123,18 +121,7 @@ def as_grey(lightness: Tensor) -> Pixels:
     return paint(lightness, torch.zeros(1, 1, 2))
 
 
-def to_png(rows: list[list[Pixels]], heads: list[str]) -> bytes:
-    """Rows of pictures of one size, with a word above each column."""
-    height, width = rows[0][0].shape[:2]
-    times = -(-LEAST_SIDE // min(height, width))
-    height, width = height * times, width * times
-    sheet = Image.new("RGB", ((width + 2) * len(heads), HEAD + (height + 2) * len(rows)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
-    for column, head in enumerate(heads):
-        draw.text((column * (width + 2) + 2, 1), head, fill="black", font=font)
-        for row, pictures in enumerate(rows):
-            scaled = Image.fromarray(pictures[column]).resize((width, height), Image.Resampling.NEAREST)
-            sheet.paste(scaled, (column * (width + 2), HEAD + row * (height + 2)))
-    written = io.BytesIO()
-    sheet.save(written, "PNG", optimize=True)
-    return written.getvalue()
+def draw_rows(rows: list[list[Pixels]], heads: list[str]) -> bytes:
+    """A PNG of square pictures of one size, made some times as large if they are small, a word above each column."""
+    size = len(rows[0][0])
+    return sheet(rows, size * -(-LEAST_SIDE // size), heads)

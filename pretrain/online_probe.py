@@ -23,6 +23,7 @@ from engine.train import draws
 from engine.train.batch import Batch
 from engine.train.evaluation import predict
 from engine.train.features import LinearProbe, effective_rank, predict_nearest, spread
+from engine.train.plan import Plan
 from networks.pictures import PretextModel, feature_maps
 
 if TYPE_CHECKING:
@@ -101,6 +102,13 @@ def choose(chapter: PictureChapter, number: int, seed: int) -> Ints:
     """Some pictures of a chapter, drawn by `seed`."""
     members = np.sort(chapter.members)
     return members[draws.permutation(draws.stream("online probe", seed), len(members))[:number]]
+
+
+def is_due(step: int, plan: Plan, probe_every: int) -> bool:
+    """Whether the evaluation at a step looks at features: each `probe_every`-th does, and so does the last, also where
+    nobody knows its step before, as where minutes end the run. 0: none does."""
+    is_last = not plan.eval_steps or step % plan.eval_steps > 0 or step == plan.max_steps
+    return probe_every > 0 and (is_last or step // plan.eval_steps % probe_every == 0)
 
 
 def in_words(found: Mapping[str, float]) -> list[str]:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from corpus.files import digest, locked
 from corpus.images.medium import Images
 from corpus.images.pictures import Album, Ints, PictureChapter, Pixels, Shots
+from corpus.images.scaling import scale
 from engine.run.disk import read_json, whole_file
 from engine.train import draws
 from networks.colors import REACH, Bins
@@ -55,58 +55,28 @@ class Colors:
     is_asked: npt.NDArray[np.bool_]  # (B,) it is not grey
 
 
-@dataclass(frozen=True)
-class Framed:
-    """B pictures, and how they are to be cut."""
-
-    shots: Shots
-    cut: Cut
-
-
-class Frames(Album):
-    """The pictures of a chapter, one an example."""
-
-    def __init__(self, chapter: PictureChapter, cut: Cut):
-        super().__init__(chapter, cut.least)
-        self.cut = cut
-
-    def take(self, index: Ints) -> Framed:  # type: ignore[override]
-        return Framed(super().take(index), self.cut)
-
-
-def read_colors(t: Framed, key: int) -> Colors:
+def read_colors(shots: Shots, cut: Cut, key: int) -> Colors:
     """Cut B pictures to squares, at random, half of them mirrored, and take their colours off."""
-    cut = t.cut
-    lab = rgb_to_lab(cut_squares(t, key))
+    lab = rgb_to_lab(cut_squares(shots, cut, key))
     side, step = cut.image_size // cut.reduction, cut.reduction
     small = lab.reshape(-1, side, step, side, step, 3).mean((2, 4))
     is_asked = (np.abs(small[..., 1:]).sum(-1) > cut.grey).any((1, 2))
     return Colors(lab[..., 0], small[..., 1:], small[..., 0], is_asked)
 
 
-def cut_squares(t: Framed, key: int) -> Pixels:
+def cut_squares(shots: Shots, cut: Cut, key: int) -> Pixels:
     """Squares (B, S, S, 3) of the pictures. A larger picture is made smaller first, one that is too small larger."""
-    shots, cut = t.shots, t.cut
     size, corners, mirrored = cut.image_size, draws.stream("corner", key), draws.stream("mirrored", key)
     found = np.empty((len(shots.pixels), size, size, 3), np.uint8)
     for place, (pixels, index) in enumerate(zip(shots.pixels, shots.index.tolist(), strict=True)):
-        scaled = scale(pixels, size, cut.least)
+        side = cut.least if min(pixels.shape[:2]) >= cut.least else size
+        scaled = scale(pixels, side, side)
         room = np.array(scaled.shape[:2]) - size + 1
         row, column = draws.integers(corners, room, index, np.arange(2)).tolist()
         found[place] = scaled[row : row + size, column : column + size]
     turned = draws.uniform(mirrored, shots.index) < 0.5
     found[turned] = found[turned, :, ::-1]
     return found
-
-
-def scale(pixels: Pixels, size: int, least: int) -> Pixels:
-    """A picture whose shorter side has `least` pixels, or `size` where it has not so many."""
-    side = min(pixels.shape[:2])
-    wanted = least if side >= least else size
-    if side == wanted:
-        return pixels
-    height, width = (max(wanted, round(length * wanted / side)) for length in pixels.shape[:2])
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
 @dataclass(frozen=True)
@@ -197,10 +167,10 @@ def as_json(table: ColorTable) -> dict[str, Any]:
 
 def count_colors(chapter: PictureChapter, cut: Cut, most: int) -> ColorTable:
     """Errors: ValueError if all pictures are grey."""
-    frames, counts = Frames(chapter, cut), np.zeros(LEVELS * SPAN**2, np.int64)
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(np.int64))
+    album, counts = Album(chapter, cut.image_size, cut.least), np.zeros(LEVELS * SPAN**2, np.int64)
+    chosen = np.unique(np.linspace(0, len(album) - 1, min(most, len(album))).astype(np.int64))
     for start in range(0, len(chosen), AT_ONCE):
-        found = read_colors(frames.take(chosen[start : start + AT_ONCE]), 0)
+        found = read_colors(album.take(chosen[start : start + AT_ONCE]), cut, 0)
         a, b = np.moveaxis(np.rint(found.ab[found.is_asked]).astype(np.int64) + REACH, -1, 0)
         place = (level_of(found.coarse[found.is_asked]) * SPAN + a) * SPAN + b
         counts += np.bincount(place.ravel(), minlength=len(counts))
