@@ -48,6 +48,9 @@ ASKED: dict[str, dict[str, Any]] = {  # by objective: what it asks of pictures o
 }
 
 
+HEADS_OWN = ("classifier_dropout", "feature_dropout")  # rates that only fine-tuning has
+
+
 def small(objective: Objective) -> dict[str, Any]:
     return OWN.get(objective.name, SMALL[objective.medium])
 
@@ -203,7 +206,7 @@ def recipe(objective, model, write_recipe, both_tokens, tmp_path) -> Path:
     rates = {
         key
         for key, value in model.config.to_dict().items()
-        if "drop" in key and isinstance(value, float) and key != "classifier_dropout"
+        if "drop" in key and isinstance(value, float) and key not in HEADS_OWN
     }
     content["model"] = {**small(objective), **dict.fromkeys(rates, 0.0)}
     if objective.medium is not Text:
