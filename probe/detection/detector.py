@@ -5,23 +5,23 @@ the proposals that overlap none of the class by .3; C .001, positives count twic
 second ridge regression a class moves a box that overlaps an object by more than .6 onto it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import Ridge
-from sklearn.svm import LinearSVC
 
 from engine.train import draws
 from probe.detection.average_precision import Detections, Truth
 from probe.detection.boxes import Boxes, Floats, Numbers, clip, moved, moves, overlaps, suppress
+from probe.detection.svm import Plane, fit
 from probe.detection.voc import Photo
 
 Features = npt.NDArray[np.floating]  # (N, D)
 
 LENGTH = 20.0  # of features, in the mean
-COST, POSITIVE_WEIGHT, BIAS = 1e-3, 2.0, 10.0  # of the SVM's errors; of a positive's; of the constant feature
+LOOKED_AT = 10_000  # about so many features, for their scale
 NEGATIVE = 0.3  # IoU below which a proposal is one
 FIRST_NEGATIVES = 4_000  # drawn by chance, before the hard ones
 HARD, EASY = -1.0, -1.2  # scores: a negative above is taken among the examples, one below is dropped
@@ -81,6 +81,7 @@ class Detector:
     bias: Floats  # (C,)
     mover: Floats  # (D, C, 4)
     mover_bias: Floats  # (C, 4)
+    unfinished: tuple[str, ...] = ()  # classes whose SVM is not the best one
 
     def detect(
         self, picture: int, features: Features, boxes: Boxes, size: tuple[int, int], move: bool
@@ -100,30 +101,69 @@ class Detector:
 
 def learn(features: Features, labels: Labels, classes: tuple[str, ...], seed: int) -> Detector:
     """Learn from the boxes of all training pictures: `features` (N, D), float16 as they may be many."""
-    length = np.concatenate([np.linalg.norm(part, axis=1) for part in parts(features)]).mean()
-    factor = LENGTH / length if length else 1.0
-    weights, bias = learn_scores(features, factor, labels, seed)
-    mover, mover_bias = learn_moves(features, factor, labels)
-    return Detector(classes, factor * weights, bias, factor * mover, mover_bias)
+    scale = Scale.of(features)
+    planes = learn_scores(features, scale, labels, seed)
+    weights, bias = scale.undo(np.stack([plane.weights for plane in planes], axis=1), [plane.bias for plane in planes])
+    mover, mover_bias = scale.undo(*learn_moves(features, scale, labels))
+    unfinished = tuple(name for name, plane in zip(classes, planes, strict=True) if not plane.is_best)
+    return Detector(classes, weights, bias, mover, mover_bias, unfinished)
 
 
-def learn_scores(features: Features, factor: float, labels: Labels, seed: int) -> tuple[Floats, Floats]:
-    """Weights (D, C) and bias (C,) of linear SVMs, for features times `factor`."""
+@dataclass(frozen=True)
+class Scale:
+    """Features around 0, with a mean length of LENGTH.
+
+    R-CNN's code does not centre. Averages of a map are all alike: without it, most of their length tells no box from
+    another, so that the penalty holds down all that does.
+    """
+
+    centre: npt.NDArray[np.float32]  # (D,)
+    factor: float
+
+    @staticmethod
+    def of(features: Features) -> "Scale":
+        """From every so manieth row."""
+        some = features[:: max(1, len(features) // LOOKED_AT)].astype(np.float32)
+        centre = some.mean(axis=0)
+        length = float(np.linalg.norm(some - centre, axis=1).mean())
+        return Scale(centre, LENGTH / length if length else 1.0)
+
+    def of_rows(self, features: Features) -> npt.NDArray[np.float32]:
+        return self.factor * (features.astype(np.float32) - self.centre)
+
+    def undo(self, weights: Floats, bias: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """What says the same of features as they come: weights (D, ...) and bias (...)."""
+        weights = self.factor * weights
+        return weights, np.asarray(bias) - np.tensordot(self.centre.astype(np.float64), weights, 1)
+
+
+def learn_scores(features: Features, scale: Scale, labels: Labels, seed: int) -> list[Plane]:
+    """A linear SVM of each class. One whose pictures hold nothing else, or that has no objects, gets a plane of 0."""
     number = labels.is_positive.shape[1]
-    weights, bias = np.zeros((features.shape[1], number)), np.zeros(number)
+    planes = [Plane.of_nothing(features.shape[1]) for _ in range(number)]
     positives = [np.flatnonzero(labels.is_positive[:, one]) for one in range(number)]
     chosen = [draw_negatives(np.flatnonzero(labels.is_negative[:, one]), one, seed) for one in range(number)]
     for round_ in range(ROUNDS + 1):
         for one in range(number):
-            weights[:, one], bias[one] = fit(features, factor, positives[one], chosen[one], seed)
+            if len(positives[one]) and len(chosen[one]):
+                examples = [scale.of_rows(features[rows]) for rows in (positives[one], chosen[one])]
+                planes[one] = fit(*examples, planes[one])
         if round_ == ROUNDS:
             break
-        scores = np.concatenate([part @ (factor * weights) + bias for part in parts(features)])
+        scores = score(features, scale, planes)
         harder = [take_harder(scores[:, one], chosen[one], labels.is_negative[:, one]) for one in range(number)]
         if all(np.array_equal(new, old) for new, old in zip(harder, chosen, strict=True)):
             break
         chosen = harder
-    return weights, bias
+    return planes
+
+
+def score(features: Features, scale: Scale, planes: Sequence[Plane], at_once: int = 4096) -> Floats:
+    """(N, C), some rows at a time."""
+    weights = np.stack([plane.weights for plane in planes], axis=1).astype(np.float32)
+    starts = range(0, len(features), at_once)
+    found = [scale.of_rows(features[start : start + at_once]) @ weights for start in starts]
+    return np.concatenate(found) + np.array([plane.bias for plane in planes])
 
 
 def draw_negatives(rows: Numbers, class_number: int, seed: int) -> Numbers:
@@ -138,38 +178,18 @@ def take_harder(scores: Floats, chosen: Numbers, is_negative: npt.NDArray[np.boo
     return np.union1d(stay, new[np.argsort(-scores[new], kind="stable")[:MOST_HARD]])
 
 
-def fit(features: Features, factor: float, positives: Numbers, negatives: Numbers, seed: int) -> tuple[Floats, float]:
-    """One linear SVM; a class whose pictures hold nothing else gets none."""
-    if not len(positives) or not len(negatives):
-        return np.zeros(features.shape[1]), 0.0
-    rows = np.concatenate([positives, negatives])
-    answers = np.arange(len(rows)) < len(positives)
-    machine = LinearSVC(
-        loss="hinge", C=COST, class_weight={True: POSITIVE_WEIGHT}, intercept_scaling=BIAS, dual=True,
-        random_state=seed, max_iter=5_000,
-    )  # fmt: skip
-    machine.fit(factor * features[rows].astype(np.float64), answers)
-    return machine.coef_[0], float(machine.intercept_[0])
-
-
-def learn_moves(features: Features, factor: float, labels: Labels) -> tuple[Floats, Floats]:
-    """Weights (D, C, 4) and bias (C, 4) of ridge regressions, for features times `factor`; 0 where there is nothing to
-    learn from, so that a box stays."""
+def learn_moves(features: Features, scale: Scale, labels: Labels) -> tuple[Floats, Floats]:
+    """Weights (D, C, 4) and bias (C, 4) of ridge regressions; 0 where there is nothing to learn from, so that a box
+    stays."""
     number = labels.is_positive.shape[1]
     weights, bias = np.zeros((features.shape[1], number, 4)), np.zeros((number, 4))
     for one in range(number):
         mine = labels.near[:, 1] == one
         if mine.any():
             rows = labels.near[mine, 0]
-            ridge = Ridge(alpha=RIDGE).fit(factor * features[rows].astype(np.float64), labels.moves[mine])
+            ridge = Ridge(alpha=RIDGE).fit(scale.of_rows(features[rows]).astype(np.float64), labels.moves[mine])
             weights[:, one], bias[one] = ridge.coef_.T, ridge.intercept_
     return weights, bias
-
-
-def parts(features: Features, size: int = 4096) -> Iterator[Features]:
-    """Some rows at a time, in double precision."""
-    for start in range(0, len(features), size):
-        yield features[start : start + size].astype(np.float64)
 
 
 def truth_of(photos: Sequence[Photo], name: str) -> list[Truth]:

@@ -96,6 +96,7 @@ class Detection(Probe):
             test=test, proposals=self.proposals, recalls=recalls_of(boxes, test, classes),
             detections=moved, curves=score(moved, test, classes), unmoved=score(kept, test, classes),
             blind=score([guess(training, test, name) for name in classes], test, classes),
+            unfinished=detector.unfinished,
         )  # fmt: skip
         return Found(
             {self.test: report.metrics}, {self.test: report.baseline}, HEADLINE,

@@ -46,6 +46,7 @@ class Report:
     curves: Sequence[Curve]
     unmoved: Sequence[Curve]  # without box regression
     blind: Sequence[Curve]  # of who does not look
+    unfinished: Sequence[str] = ()  # classes whose SVM is not the best one
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -94,8 +95,11 @@ def describe_page(report: Report) -> str:
 
 
 def list_remarks(report: Report) -> list[str]:
-    """What is strange about the collection, a paragraph each."""
+    """What is strange about the collection, or went wrong, a paragraph each."""
     found = []
+    if report.unfinished:
+        found.append(f"**The SVM is not the best one** for {', '.join(report.unfinished)}: its solver stopped on its "
+                     "way. Precision may be too low there.")  # fmt: skip
     if absent := [name for name, curve in zip(report.classes, report.curves, strict=True) if not curve.objects]:
         found.append(f"No test picture has {', '.join(absent)}: the largest mean is "
                      f"{1 - len(absent) / len(report.classes):.1%}.")  # fmt: skip
