@@ -146,8 +146,8 @@ def learn_scores(features: Features, scale: Scale, labels: Labels, seed: int) ->
     for round_ in range(ROUNDS + 1):
         for one in range(number):
             if len(positives[one]) and len(chosen[one]):
-                examples = [scale.of_rows(features[rows]) for rows in (positives[one], chosen[one])]
-                planes[one] = fit(*examples, planes[one])
+                right, wrong = (scale.of_rows(features[rows]) for rows in (positives[one], chosen[one]))
+                planes[one] = fit(right, wrong, planes[one])
         if round_ == ROUNDS:
             break
         scores = score(features, scale, planes)

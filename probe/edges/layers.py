@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -118,7 +118,7 @@ def read_pieces(reader: StateReader, text: str) -> Pieces:
 def compute(reader: StateReader, pieces: Sequence[Pieces], starts: Any, folder: Path) -> None:
     """Write the layers of all pieces as fp16, or, where a number is too large for that, as fp32."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    reader.model.to(device)
+    cast(Any, reader.model).to(device)
     order = sorted((n for n, one in enumerate(pieces) if len(one.offsets)), key=lambda number: len(pieces[number].ids))
     shape = (int(starts[-1]), *read(reader, [pieces[order[0]]], device).shape[2:])
     for kind in (np.float16, np.float32):

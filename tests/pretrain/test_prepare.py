@@ -61,7 +61,7 @@ def recipe(tmp_path, rows, write_recipe) -> Path:
 def open_store(recipe: Path, stores: Path) -> tuple[Store, Store]:
     """The store as training builds or finds it."""
     asked = load(PretrainRecipe, recipe)
-    corpus, tokenizer = asked.text, load_tokenizer(asked.tokenizer)
+    corpus, tokenizer = asked.text_corpus, load_tokenizer(asked.tokenizer)
     stamp, cleaning = tokenizer_hash(tokenizer), (corpus.filters, corpus.deduplicate)
     return prepare(corpus.sources, tokenizer, stamp, stores, corpus.held_out, 1, *cleaning)
 
