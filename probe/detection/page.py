@@ -20,6 +20,7 @@ from probe.detection.voc import Photo
 
 HEADLINE = "map"
 SHOWN = 12  # pictures on the sheet: the first ones of the list
+MOST_SHOWN = 2  # detections of a class for each object of it: a bad detector's would cover the pictures
 ACROSS = 4
 GROUND = "white"
 MARKS: dict[str, tuple[str, Literal["-", "--", ":"]]] = {  # on the sheet: colour, style of the line
@@ -114,7 +115,10 @@ def list_remarks(report: Report) -> list[str]:
 def draw_pictures(report: Report) -> list[Picture]:
     """Curves of each class, and a sheet of detections."""
     shown = min(SHOWN, len(report.test))
-    sheet = f"The first {shown} test pictures, with the detections of each class down to the score where its F1 is best"
+    sheet = (
+        f"The first {shown} test pictures, with the detections of each class down to the score where its F1 is best, "
+        f"and not more than {MOST_SHOWN} for each object"
+    )
     with rc_context({**ink_style("#303338"), "figure.facecolor": GROUND, "savefig.facecolor": GROUND}):
         return [
             Picture("Precision and recall", save(plot_curves(report), "png")),
@@ -168,7 +172,7 @@ def plot_sheet(report: Report) -> Figure:
 
 def draw_class(axis: Axes, found: Detections, curve: Curve, number: int, photo: Photo, name: str) -> None:
     """The objects and the detections of a class in one picture."""
-    shown = curve.number[: curve.best_number]
+    shown = curve.number[: min(curve.best_number, MOST_SHOWN * curve.objects)]
     here = found.picture[shown] == number
     hits = found.boxes[shown[here & curve.is_hit[: len(shown)]]]
     false = found.boxes[shown[here & ~curve.is_hit[: len(shown)]]]

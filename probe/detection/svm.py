@@ -14,7 +14,7 @@ from probe.detection.boxes import Floats
 
 COST, POSITIVE_WEIGHT, BIAS = 1e-3, 2.0, 10.0  # of the errors; of a positive's; of the constant feature
 MOST_STEPS = 1_000
-CLOSE = 1e-3  # to a gradient of zero, as a share of that of a plane of zeros
+CLOSE = 1e-5  # to a gradient of zero, as a share of that of a plane of zeros
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_the_plane_is_that_of_liblinear():
     )
     machine.fit(np.concatenate([positives, negatives]), np.arange(1512) < 12)
     assert found.is_best
-    np.testing.assert_allclose(found.weights, machine.coef_[0], atol=1e-3 * np.abs(machine.coef_).max())
+    np.testing.assert_allclose(found.weights, machine.coef_[0], atol=3e-3 * np.abs(machine.coef_).max())
     assert found.bias == pytest.approx(machine.intercept_[0], abs=1e-3)
 
 
