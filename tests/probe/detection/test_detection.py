@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def resnet(tmp_path_factory) -> Path:
 
 def test_proposals_are_the_same_each_time_and_find_the_objects(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    photos = read_voc(folder, "val")
+    photos = read_voc(folder, "val")[:3]
     first = [propose(photo.load()) for photo in photos]
     assert all(np.array_equal(boxes, propose(photo.load())) for boxes, photo in zip(first, photos, strict=True))
     assert recall_of(first, photos) == 1
@@ -153,14 +154,18 @@ def test_who_does_not_look_detects_where_objects_were(folder):
 def test_crops_of_an_untrained_network_tell_red_discs_from_blue_squares(folder, resnet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     probe = Detection(
-        name="detection", path=str(folder), features="crops", crop_size=32, context=4, proposals=40, bins=2
+        name="detection", path=str(folder), features="crops", crop_size=32, context=4, proposals=30, bins=2
     )
-    found = probe.ask(str(resnet), True, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing that a solver says is for the user
+        found = probe.ask(str(resnet), True, 0)
+    assert "not the best one" not in found.page
     scores, blind = found.metrics["val"], found.baseline["val"]
     assert scores["map"] == pytest.approx((scores["ap_disc"] + scores["ap_square"]) / 2)
     assert scores["map"] > 0.7 > blind["map"]
 
 
+@pytest.mark.slow
 def test_a_recipe_beside_hog_and_the_table(folder, resnet, launch_program, monkeypatch):
     """Features are pooled from maps; what is asked a second time comes out the same, to the last pixel."""
     from finetune.table.__main__ import main as table

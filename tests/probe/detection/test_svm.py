@@ -1,13 +1,16 @@
 """Is the plane of an SVM the best one, quickly, and is it said where it is not?"""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
 from probe.detection import svm
+from probe.detection.average_precision import Detections, Truth, compare
 from probe.detection.detector import LENGTH, Scale
+from probe.detection.page import Report, describe_page
 from probe.detection.svm import BIAS, COST, POSITIVE_WEIGHT, Plane, fit
 
 
@@ -61,3 +64,12 @@ def test_features_are_centred_and_a_plane_comes_back_to_them_as_they_were():
 def test_equal_features_are_no_error():
     scale = Scale.of(np.ones((20, 4), np.float16))
     assert scale.of_rows(np.ones((2, 4))).tolist() == [[0] * 4] * 2
+
+
+def test_the_page_names_classes_whose_solver_stopped():
+    nothing = Detections(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
+    curves = [compare(nothing, [Truth(np.ones((1, 4)), np.array([False]))])] * 2
+    recalls = {"": 1.0, "cat": 1.0, "dog": 1.0}
+    report = Report("a", ("cat", "dog"), [], [], 5, recalls, [], curves, curves, curves)
+    assert "The SVM is not" not in describe_page(report)
+    assert "**The SVM is not the best one** for dog: " in describe_page(replace(report, unfinished=("dog",)))
