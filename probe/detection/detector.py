@@ -2,7 +2,7 @@
 
 R-CNN (Girshick et al. 2014, sections 2.3 and appendices B, C) and its code: positives are the objects alone, negatives
 the proposals that overlap none of the class by .3; C .001, positives count twice, features have a mean length of 20. A
-second ridge regression a class moves a box that overlaps an object by more than .6 onto it.
+ridge regression a class moves a box that overlaps an object by more than .6 onto it.
 """
 
 from collections.abc import Sequence
@@ -122,7 +122,7 @@ class Scale:
 
     @staticmethod
     def of(features: Features) -> "Scale":
-        """From every so manieth row."""
+        """From some rows, at equal distances."""
         some = features[:: max(1, len(features) // LOOKED_AT)].astype(np.float32)
         centre = some.mean(axis=0)
         length = float(np.linalg.norm(some - centre, axis=1).mean())
@@ -146,8 +146,8 @@ def learn_scores(features: Features, scale: Scale, labels: Labels, seed: int) ->
     for round_ in range(ROUNDS + 1):
         for one in range(number):
             if len(positives[one]) and len(chosen[one]):
-                right, wrong = (scale.of_rows(features[rows]) for rows in (positives[one], chosen[one]))
-                planes[one] = fit(right, wrong, planes[one])
+                objects, others = (scale.of_rows(features[rows]) for rows in (positives[one], chosen[one]))
+                planes[one] = fit(objects, others, planes[one])
         if round_ == ROUNDS:
             break
         scores = score(features, scale, planes)
