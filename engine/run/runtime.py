@@ -8,6 +8,7 @@ import platform
 import signal
 import subprocess
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -91,10 +92,8 @@ def make_accelerator(seed: int, asked: Precision = MEASURED) -> Accelerator:
         use_matmul(precision.matmul)
         keep_memory()
     if accelerator.is_main_process:
-        print(
-            f"{accelerator.num_processes} process(es) on {hardware()}{', the model in shards' if sharded else ''}, "
-            f"{words}"
-        )
+        print(f"{accelerator.num_processes} process(es) on {hardware()}{', the model in shards' if sharded else ''}")
+        print(textwrap.fill(words, 100))
     speak_plainly()
     set_seed(seed)
     return accelerator
