@@ -423,7 +423,12 @@ def test_in_a_browser_every_tab_answers_and_no_other_machine_is_asked(folders, b
         assert all(label in answers("Classify")[0] for label in LABELS.values())
         assert "The best answers" in answers("Answer")[0]
         answers("Entities")
+        page.get_by_role("tab", name="Occurrences", exact=True).first.click()
+        sentences = page.get_by_label("Sentences, a line each").locator("visible=true")
+        sentences.fill("The *history* of the city.\nThe *history* of it.")  # bank is in no vocabulary so small
         assert "cosine by layer" in answers("Occurrences")[0]
+        page.get_by_role("tab", name="Compare", exact=True).first.click()
+        page.get_by_role("tab", name="Classify", exact=True).locator("visible=true").last.click()
         both = answers("Compare", "Classify", number=2)
         assert both[0].startswith("labels")
         assert both[1].startswith("other labels")
