@@ -5,7 +5,7 @@
     python -m benchmarks.images --folder vision/detection/voc-animals/JPEGImages --size 64 --resize 72 --shorter_side 72
 
 Both give the same: a random crop of `size` pixels, mirrored by chance, less the mean, by the standard deviation, in
-batches of float tensors. The plain road is what is written everywhere: a Dataset that opens each file with PIL,
+batches of float tensors. The plain way is what most people write: a Dataset that opens each file with PIL,
 transforms as torchvision has them (Resize, RandomCrop, RandomHorizontalFlip, ToTensor, Normalize), and a DataLoader.
 Ours is what `cloze pretrain` does: a store, chapters, an album, and a split of whole batches, in the same DataLoader.
 Times are of the CPU, in one process, so that other work on the machine takes nothing from them; the making of the store
@@ -139,7 +139,7 @@ def column(values: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))[:, None, None]
 
 
-# The plain road
+# The plain way
 
 
 class PlainPictures(Dataset[Tensor]):

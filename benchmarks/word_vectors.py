@@ -5,7 +5,7 @@
 
 The text is Wikipedia in the vocabulary of recipes/tokenizer/words.yaml, without unknown words, the same ids for both;
 both have the settings of recipes/pretrain/skip-gram.yaml (features, window, negatives, subsampling). Words are counted
-before subsampling, as gensim counts them. What is timed is training: `engine.train.loop.train`, and `Word2Vec.train`
+before subsampling, as gensim counts them. Only training is timed: `engine.train.loop.train`, and `Word2Vec.train`
 with as many workers as we have threads; beside it stands CPU time, which other work on the machine disturbs less. The
 vectors are judged by probe.similarity. The table of GloVe is counted too: tokens a second on one core.
 """

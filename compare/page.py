@@ -51,7 +51,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Taken:
-    """What a pretraining has taken, and what it has learnt."""
+    """What a pretraining has read and cost, and its held-out loss."""
 
     system: str
     arm: Arm

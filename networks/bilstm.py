@@ -5,10 +5,13 @@ attends to all of the other (Seo et al. 2016, arXiv 1611.01603), and a second Bi
 each feature over a text is the text, u, and an MLP judges [u; v; |u - v|; u * v], or u alone.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import cross_entropy, dropout, mse_loss
 from transformers import initialization as init
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from networks.lstm import Gates, LSTMLayer, placed
 
@@ -55,18 +58,25 @@ class BothWays(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """From the features of texts, or of pairs of texts, to logits."""
+    """From the features of texts, or of pairs of texts, to logits: labels, or a score where there is one label. Its
+    sizes are those of `config`, whose `text_columns` says whether it reads pairs."""
 
-    def __init__(
-        self, feature_size: int, hidden_size: int, num_layers: int, classifier_size: int, dropout: float,
-        num_labels: int, pairs: bool,
-    ):  # fmt: skip
+    def __init__(self, config: Any, feature_size: int):
         super().__init__()
-        self.dropout = dropout
-        self.encoder = BiLSTM(feature_size, hidden_size, num_layers)
-        self.modelling = BiLSTM(4 * hidden_size, hidden_size, 1) if pairs else None
-        self.hidden = nn.Linear((8 if pairs else 2) * hidden_size, classifier_size)
-        self.output = nn.Linear(classifier_size, num_labels)
+        hidden_size, self.dropout, self.num_labels = config.encoder_size, config.classifier_dropout, config.num_labels
+        self.pairs = config.text_columns is None or len(config.text_columns) == 2
+        self.encoder = BiLSTM(feature_size, hidden_size, config.encoder_layers)
+        self.modelling = BiLSTM(4 * hidden_size, hidden_size, 1) if self.pairs else None
+        self.hidden = nn.Linear((8 if self.pairs else 2) * hidden_size, config.classifier_size)
+        self.output = nn.Linear(config.classifier_size, config.num_labels or 1)
+
+    def answer(self, x: Tensor, mask: Tensor, labels: Tensor | None) -> SequenceClassifierOutput:
+        """The logits of features, and their loss if the right answers `labels` (B,) are given."""
+        logits, loss = self(x, mask), None
+        if labels is not None:
+            is_score = self.num_labels == 1
+            loss = mse_loss(logits.squeeze(-1), labels.float()) if is_score else cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (N, T, F), with `mask` (N, T) 1 where tokens are, from the first place on, to (B, labels). Of pairs there

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, dropout, mse_loss
+from torch.nn.functional import cross_entropy, dropout
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
@@ -99,11 +99,7 @@ class ElmoForSequenceClassification(ElmoForTask):
 
     def __init__(self, config: ElmoConfig):
         super().__init__(config)
-        self.pairs = config.text_columns is None or len(config.text_columns) == 2
-        self.classifier = TextClassifier(
-            self.feature_size, config.encoder_size, config.encoder_layers, config.classifier_size,
-            config.classifier_dropout, config.num_labels or 1, self.pairs,
-        )  # fmt: skip
+        self.classifier = TextClassifier(config, self.feature_size)
         self.post_init()
 
     def forward(
@@ -118,17 +114,12 @@ class ElmoForSequenceClassification(ElmoForTask):
         in the second one; without them what frames texts tells the two apart."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         ids, frames = self.framed_alike(input_ids, mask)
-        if self.pairs:
+        if self.classifier.pairs:
             second = behind_the_first(frames, mask) if token_type_ids is None else (token_type_ids == 1) & (mask > 0)
             masks = [mask * ~second, with_one_before(second)]
             ids, mask = torch.cat([ids, ids]), torch.cat([own.to(mask.dtype) for own in masks])
         ids, mask = tokens_first(ids, mask)
-        logits = self.classifier(self.read(ids, mask), mask)
-        loss = None
-        if labels is not None:
-            is_score = self.config.num_labels == 1
-            loss = mse_loss(logits.squeeze(-1), labels.float()) if is_score else cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return self.classifier.answer(self.read(ids, mask), mask, labels)
 
 
 class ElmoForTokenClassification(ElmoForTask):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, dropout, layer_norm, mse_loss
+from torch.nn.functional import dropout, layer_norm
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -27,11 +27,7 @@ class WordVectorsForSequenceClassification(PreTrainedModel):
     def __init__(self, config: WordVectorsConfig):
         super().__init__(config)
         self.word_vectors = WordVectors(config).requires_grad_(False)
-        self.pairs = config.text_columns is None or len(config.text_columns) == 2
-        self.classifier = TextClassifier(
-            config.hidden_size, config.encoder_size, config.encoder_layers, config.classifier_size,
-            config.classifier_dropout, config.num_labels or 1, self.pairs,
-        )  # fmt: skip
+        self.classifier = TextClassifier(config, config.hidden_size)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -69,16 +65,11 @@ class WordVectorsForSequenceClassification(PreTrainedModel):
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         frames = torch.isin(input_ids, input_ids.new_tensor(self.config.frame_token_ids or [])) & (mask > 0)
         ids, words = input_ids, mask * ~frames
-        if self.pairs:
+        if self.classifier.pairs:
             second = behind_the_first(frames, mask)
             ids, words = torch.cat([ids, ids]), torch.cat([words * ~second, words * second])
         ids, words = tokens_first(ids, words)
-        logits = self.classifier(self.read(ids), words)
-        loss = None
-        if labels is not None:
-            is_score = self.config.num_labels == 1
-            loss = mse_loss(logits.squeeze(-1), labels.float()) if is_score else cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return self.classifier.answer(self.read(ids), words, labels)
 
     def read(self, ids: Tensor) -> Tensor:
         """The vectors (B, T, D) of words. All are made as long as each other: fresh ones, which are a hundred times as
