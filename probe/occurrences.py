@@ -17,6 +17,7 @@ from corpus.text.sentences import sentences as cut
 from engine.run.recipe import check_least, data_path
 from networks.occurrences import BANK, LECTURE, Occurrence, cosines, read_marked, read_occurrences
 from networks.states import NOTES
+from probe.lines import read_text
 from probe.maps import draw_maps
 from probe.probe import Found, Probe, label_of
 from probe.readers import open_reader
@@ -94,7 +95,7 @@ class Occurrences(Probe):
         return [one for one, _ in found], [sense for _, sense in found]
 
     def in_lines(self, words: set[str]) -> Iterator[tuple[Occurrence, str]]:
-        for line in data_path(self.source).read_text(encoding="utf-8-sig").splitlines():
+        for line in read_text(data_path(self.source)).splitlines():
             sense, tab, text = line.rpartition("\t")
             for one in read_marked(text) or find_words(text, words):
                 yield one, sense.strip() if tab else ""
@@ -102,7 +103,7 @@ class Occurrences(Probe):
     def in_texts(self, words: set[str]) -> Iterator[Occurrence]:
         """The first `most` of each word."""
         left = dict.fromkeys(words, self.most)
-        sources, share = named(self.source)
+        sources, share = named(self.source, "source", "a file of sentences that is there, ")
         for source in sources:
             for text in held_out_texts(source, share):
                 for paragraph in text.split("\n") if find_words(text, words) else ():

@@ -50,10 +50,9 @@ class Cell:
 
 
 def make_page(name: str, jobs: Sequence[Finished]) -> str:
-    """One page of the finished jobs of a run; of those that are the same but for what they read, the last counts."""
-    last = {(job.line["task"], job.line["model"], job.line["init"], job.line["seed"]): job for job in jobs}
+    """One page of the finished jobs of a run."""
     tasks: dict[str, list[Finished]] = {}
-    for job in last.values():
+    for job in jobs:
         tasks.setdefault(job.line["task"], []).append(job)
     scored = {task: found for task, found in tasks.items() if found[0].line["headline"]["name"]}
     systems = list_systems([job for found in scored.values() for job in found])

@@ -106,7 +106,7 @@ class Probe(ABC):
 
 def label_of(path: str) -> str:
     """A file as the table calls it: EN-WS-353-ALL.txt is en-ws-353-all."""
-    return path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
+    return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
 
 
 def stamp_of(model: str) -> list[Any]:

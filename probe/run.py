@@ -11,7 +11,7 @@ runs/NAME/report.html shows all of it: scores, curves by layer, and what the pro
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -53,9 +53,9 @@ def probe(recipe: ProbeRecipe) -> list[dict[str, Any]]:
         mark(folder, RUN)
         for job in jobs:
             do(job, recipe.overwrite)
-        lines = write_results(folder)
-        write_pages(folder, recipe)
-        done = [Finished(path.parent, {"layers": {}, "shortcuts": []} | line) for path, line in list_finished(folder)]
+        done = list_finished(folder, jobs)
+        lines = write_results(folder, done)
+        write_pages(folder, recipe, done)
         whole_file(folder / "report.html", make_page(recipe.name, done).encode())
     show([line for line in lines if line["job"] in {str(job.folder.relative_to(folder)) for job in jobs}])
     print(f"the report is {folder / 'report.html'}", flush=True)
@@ -84,9 +84,10 @@ def list_jobs(recipe: ProbeRecipe, folder: Path) -> list[Job]:
     with each seed; what is asked beside them once. Errors: FileNotFoundError."""
     stamps = [one.stamps for one in recipe.probes]
     beside = [name for one in recipe.probes for name in one.beside]
-    found = []
-    for model in dict.fromkeys([*beside, *recipe.model]):
-        label, stamp = label_of(model), [model] if model in beside else stamp_of(model)
+    found, models = [], list(dict.fromkeys([*beside, *recipe.model]))
+    labels = name_models(models)
+    for model in models:
+        label, stamp = labels[model], [model] if model in beside else stamp_of(model)
         for one, files in zip(recipe.probes, stamps, strict=True):
             if model in beside and model not in one.beside:
                 continue
@@ -100,10 +101,14 @@ def list_jobs(recipe: ProbeRecipe, folder: Path) -> list[Job]:
     return found
 
 
-def label_of(model: str) -> str:
-    """A model as the table calls it: runs/skip-gram/model is skip-gram, vectors.txt in a folder is that folder's."""
-    parts = [part for part in Path(model).parts if part not in ("/", "runs", "model")]
-    return "/".join(parts[-2:]).removesuffix(".txt") or model
+def name_models(models: Iterable[str]) -> dict[str, str]:
+    """How the table calls each model: runs/skip-gram/model is skip-gram, vectors.txt in a folder is that folder's. The
+    last two parts of a path are enough, unless another model has the same."""
+    parts = {model: tuple(part for part in Path(model).parts if part not in ("/", "runs", "model")) for model in models}
+    short = {model: "/".join(own[-2:]).removesuffix(".txt") or model for model, own in parts.items()}
+    namesakes = {name: {parts[model] for model in short if short[model] == name} for name in short.values()}
+    return {model: name if len(namesakes[name]) == 1 else "/".join(parts[model]).removesuffix(".txt")
+            for model, name in short.items()}  # fmt: skip
 
 
 def do(job: Job, again: bool) -> None:
@@ -141,30 +146,42 @@ def line_of(job: Job, found: Found, seconds: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_results(folder: Path) -> list[dict[str, Any]]:
+def list_finished(folder: Path, jobs: Iterable[Job]) -> list[Finished]:
+    """The finished jobs of a folder, those of `jobs` last. Of those that are alike but for their settings and what they
+    read, such as a model that was trained further, the last counts."""
+    asked = {job.folder for job in jobs}
+    paths = sorted(
+        (path for path in folder.glob("*/*/seed-*/finished.json")),
+        key=lambda path: (path.parent in asked, path.stat().st_mtime_ns, path),
+    )
+    found = [
+        (path.parent, {"layers": {}, "shortcuts": []} | line) for path in paths if (line := read_finished(path.parent))
+    ]
+    labels = name_models(line["model"] for _, line in found)
+    last: dict[tuple[Any, ...], Finished] = {}
+    for place, line in found:
+        one = Finished(place, {**line, "label": labels[line["model"]]})
+        last.update({tuple(one.line[name] for name in ("task", "label", "init", "seed")): one})
+    return list(last.values())
+
+
+def write_results(folder: Path, done: Iterable[Finished]) -> list[dict[str, Any]]:
     """Make results.jsonl anew from the finished jobs that have a score. Return its lines."""
-    lines = [{**line, "job": str(path.parent.relative_to(folder))} for path, line in list_finished(folder)
-             if line["headline"]["value"] is not None]  # fmt: skip
+    lines = [{**one.line, "job": str(one.folder.relative_to(folder))} for one in done
+             if one.line["headline"]["value"] is not None]  # fmt: skip
     whole_file(folder / "results.jsonl", "".join(strict_json(line) + "\n" for line in lines).encode())
     return lines
 
 
-def write_pages(folder: Path, recipe: ProbeRecipe) -> None:
+def write_pages(folder: Path, recipe: ProbeRecipe, done: Iterable[Finished]) -> None:
     """The pages on all finished jobs of each kind of probe that the recipe has."""
+    done = list(done)
     for name, kind in {probe.name: type(probe) for probe in recipe.probes}.items():
-        jobs = [(line, json.loads((path.parent / "details.json").read_text(encoding="utf-8")))
-                for path, line in list_finished(folder)
-                if line["hyperparameters"]["name"] == name and (path.parent / "details.json").is_file()]  # fmt: skip
+        jobs = [(one.line, json.loads((one.folder / "details.json").read_text(encoding="utf-8"))) for one in done
+                if one.line["hyperparameters"]["name"] == name and (one.folder / "details.json").is_file()]  # fmt: skip
         for file, page in kind.make_pages(jobs).items():
             whole_file(folder / file, page.encode())
             print(f"page: {folder / file}", flush=True)
-
-
-def list_finished(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    paths = folder.glob("*/*/seed-*/finished.json")
-    for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path)):
-        if line := read_finished(path.parent):
-            yield path, line
 
 
 def show(lines: list[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ has only been pretrained.
 """
 
 import csv
+import io
 import math
 import re
 from collections import Counter
@@ -22,9 +23,10 @@ from torch import Tensor
 
 from engine.run.recipe import data_path
 from networks.states import Encoded, StateReader, take_mean
+from probe.lines import read_text
 from probe.probe import Found
 from probe.readers import open_reader
-from probe.similarity import FileProbe, cosines_of, spearman
+from probe.similarity import FileProbe, check_scores, cosines_of, spearman, to_score
 
 AT_ONCE = 256  # pairs whose vectors are kept
 WORD = re.compile(r"\w+")
@@ -43,10 +45,8 @@ class SentenceSimilarity(FileProbe):
         pairs = read_sentence_pairs(data_path(self.path))
         reader = open_reader(model, untrained, seed)
         cosines, covered = compare(reader, pairs)
-        if len(covered) < 2:
-            raise ValueError(f"{self.path}: {len(covered)} of {len(pairs)} pairs have words that {model} knows; two "
-                             "are the fewest that can be ranked")  # fmt: skip
         scores = [pairs[number][2] for number in covered]
+        check_scores(scores, f"{self.path}: {len(covered)} of {len(pairs)} pairs have words that {model} knows")
         ranked = {name: [spearman(layer, scores) for layer in layers] for name, layers in cosines.items()}
         linear = {name: [pearson(layer, scores) for layer in layers] for name, layers in cosines.items()}
         last = {("" if name == "mean" else f"{name}_") + "spearmanr": values[-1] for name, values in ranked.items()}
@@ -127,28 +127,41 @@ def read_sentence_pairs(path: Path) -> list[Pair]:
     """Errors: ValueError that names file and line."""
     pairs: list[Pair] = []
     columns: list[int] = [0, 1, 2]
-    for number, row in read_rows(path):
-        if number == 1 and set(COLUMNS) <= set(row):
-            columns = [row.index(name) for name in COLUMNS]
+    for place, (number, row) in enumerate(read_rows(path)):
+        names = [field.strip().lower() for field in row]
+        if not place and set(COLUMNS) <= set(names):
+            columns = [names.index(name) for name in COLUMNS]
             continue
-        try:
-            one, other, score = (row[column] for column in columns)
-            pairs.append((one.strip(), other.strip(), float(score)))
-        except (ValueError, IndexError):
+        one, other, score = (row[column].strip() if column < len(row) else "" for column in columns)
+        value = to_score(score)
+        if value is None:
             raise ValueError(
                 f"{path}, line {number}: two sentences and a number are expected, parted by "
-                f"{'commas' if path.suffix == '.csv' else 'tabs'}, or a first line that names the columns "
+                f"{'commas' if is_csv(path) else 'tabs'}, or a first line that names the columns "
                 f"{', '.join(COLUMNS)}; found {' | '.join(row)[:60]!r}"
-            ) from None
+            )
+        pairs.append((one, other, value))
     if not pairs:
         raise ValueError(f"{path} holds no pairs of sentences with a score, one in each line")
     return pairs
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The number of each line that is not empty, and its fields. GLUE's files have no quoting, and bare quotes."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file) if path.suffix == ".csv" else (line.rstrip("\r\n").split("\t") for line in file)
-        for number, row in enumerate(reader, start=1):
-            if any(field.strip() for field in row):
-                yield number, row
+    """The number of the last line of each row that is not empty, and its fields. A .csv file has quotes, and commas or
+    semicolons; in any other tabs part the fields. GLUE's files have no quoting, and bare quotes."""
+    lines = io.StringIO(read_text(path), newline="")
+    if is_csv(path):
+        mark = max(",;", key=next(filter(str.strip, lines), "").count)
+        lines.seek(0)
+        rows = csv.reader(lines, delimiter=mark)
+        numbered = ((rows.line_num, row) for row in rows)
+    else:
+        numbered = ((number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(lines, start=1))
+    try:
+        yield from ((number, row) for number, row in numbered if any(field.strip() for field in row))
+    except csv.Error as error:
+        raise ValueError(f"{path} is no table in CSV ({error}): is a quote missing?") from None
+
+
+def is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"

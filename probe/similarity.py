@@ -8,6 +8,7 @@ reads texts gets each word alone; what its last layer says of it is the score, a
 other than these three (3CosAdd). Both as gensim's `evaluate_word_pairs` and `evaluate_word_analogies` do it.
 """
 
+import csv
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from scipy.stats import spearmanr
 from torch.nn.functional import normalize
 
 from engine.run.recipe import check_least, data_path
+from probe.lines import read_lines
 from probe.probe import Found, Probe, label_of
 from probe.readers import look_up
 from probe.vectors import open_words
@@ -51,10 +53,9 @@ class Similarity(FileProbe):
         known = look_up(model, list(words), untrained, seed)
         rows = [(known.rows[one], known.rows[other], score)
                 for one, other, score in pairs if one in known.rows and other in known.rows]  # fmt: skip
-        if len(rows) < 2:
-            raise ValueError(f"{self.path}: {len(rows)} of {len(pairs)} pairs are in the vocabulary of {model}; two "
-                             "are the fewest that can be ranked")  # fmt: skip
-        first, second, scores = zip(*rows, strict=True)
+        scores = [score for *_, score in rows]
+        check_scores(scores, f"{self.path}: {len(rows)} of {len(pairs)} pairs are in the vocabulary of {model}")
+        first, second, _ = zip(*rows, strict=True)
         layers = [spearman(cosines_of(layer[list(first)], layer[list(second)]), scores) for layer in known.layers]
         found = {
             "spearmanr": layers[-1], "coverage": len(rows) / len(pairs),
@@ -89,6 +90,12 @@ class Analogies(FileProbe):
         unit = normalize(table.vectors[: self.restrict_vocab or None], dim=1)
         asked = {name: [[rows[word] for word in four] for four in fours if all(word in rows for word in four)]
                  for name, fours in sections.items()}  # fmt: skip
+        number = sum(map(len, sections.values()))
+        if not any(asked.values()):
+            raise ValueError(
+                f"{self.path}: none of its {number} analogies can be asked, for none has all its four words among the "
+                f"{len(rows):,} commonest words of {model} (restrict_vocab: {self.restrict_vocab}; 0 takes all words)"
+            )
         right = {name: count_right(unit, numbers) for name, numbers in asked.items()}
         found, blind = {}, {}
         for title, names in {"": list(sections), **{name: [name] for name in sections}}.items():
@@ -98,8 +105,17 @@ class Analogies(FileProbe):
             found[f"{title}_coverage".lstrip("_")] = covered / len(questions)
             commonest = max(Counter(four[3] for four in questions).values())
             blind[title or "accuracy"] = commonest / len(questions)
-        number = sum(map(len, sections.values()))
         return Found({"all": found}, {"all": blind}, "accuracy", {"all": number})
+
+
+def check_scores(scores: Sequence[float], what: str) -> None:
+    """Errors: ValueError where the scores of `what` cannot be ranked."""
+    if len(scores) < 2:
+        raise ValueError(f"{what}; two are the fewest that can be ranked")
+    if len(set(scores)) < 2:
+        raise ValueError(
+            f"{what}, and all have the score {scores[0]:g}; two different ones are the fewest that can be ranked"
+        )
 
 
 def spearman(one: Sequence[float], other: Sequence[float]) -> float:
@@ -137,40 +153,59 @@ def count_right(unit: torch.Tensor, numbers: list[list[int]]) -> int:
 
 
 def read_pairs(path: Path) -> list[tuple[str, str, float]]:
-    """Pairs of words, each with its score. Errors: ValueError that names file and line."""
+    """Pairs of words, each with its score, which stands in the first column of numbers: in SimLex a part of speech is
+    before it. The first line may be a heading. Errors: ValueError that names file and line."""
+    rows = [(number, line, cut(line)) for number, line in read_lines(path)]
+    last = rows[-1][2] if rows else []
+    column = next((place for place in range(2, len(last)) if to_score(last[place]) is not None), 2)
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        mark = next((mark for mark in "\t;," if mark in line), None)
-        fields = [part.strip() for part in line.split(mark)]
-        try:
-            pairs.append((fields[0], fields[1], float(fields[2])))
-        except (ValueError, IndexError):
-            if number == 1:  # a heading
-                continue
+    for place, (number, line, fields) in enumerate(rows):
+        score = to_score(fields[column]) if column < len(fields) else None
+        if score is not None:
+            pairs.append((fields[0], fields[1], score))
+        elif place or len(fields) != len(last):  # else it is a heading
             raise ValueError(
                 f"{path}, line {number}: two words and a number are expected, parted by tabs, semicolons or commas; "
                 f"found {line[:60]!r}"
-            ) from None
+            )
     if not pairs:
         raise ValueError(f"{path} holds no pairs of words with a score, one in each line")
     return pairs
+
+
+def cut(line: str) -> list[str]:
+    """The fields of a line, parted by tabs, by semicolons or commas, with quotes, or by blanks."""
+    if "\t" in line:
+        fields = line.split("\t")
+    elif mark := next((mark for mark in ";," if mark in line), ""):
+        fields = next(csv.reader([line], delimiter=mark))
+    else:
+        fields = line.split()
+    return [field.strip() for field in fields]
+
+
+def to_score(text: str) -> float | None:
+    """The number that a field holds, with a point or, as tables of some countries, a comma; None for none."""
+    try:
+        found = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def read_analogies(path: Path) -> dict[str, list[list[str]]]:
     """Analogies in capitals, by section. Errors: ValueError that names file and line."""
     sections: dict[str, list[list[str]]] = {}
     name = label_of(str(path))
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if line.startswith(":"):
-            name = line[1:].strip()
-        elif line.strip():
-            words = line.upper().split()
-            if len(words) != 4:
-                raise ValueError(f"{path}, line {number}: four words are expected, or a section (: NAME); found "
-                                 f"{line[:60]!r}")  # fmt: skip
+    for number, line in read_lines(path):
+        words = line.upper().split()
+        if words[0].startswith(":"):
+            name = line.strip()[1:].strip() or name
+        elif len(words) == 4:
             sections.setdefault(name, []).append(words)
+        else:
+            raise ValueError(f"{path}, line {number}: four words are expected, or a section (: NAME); found "
+                             f"{line[:60]!r}")  # fmt: skip
     if not sections:
         raise ValueError(f"{path} holds no analogies, four words in each line")
     return sections

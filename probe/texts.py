@@ -44,15 +44,16 @@ def own_recipe(model: str) -> str:
     return str(path)
 
 
-def named(corpus: str) -> tuple[tuple[Source, ...], float]:
-    """The sources that are meant, and which share of their documents is read: what a recipe holds out, or all."""
+def named(corpus: str, key: str = "--corpus", others: str = "") -> tuple[tuple[Source, ...], float]:
+    """The sources that are meant, and which share of their documents is read: what a recipe holds out, or all. For a
+    message: the `key` that says it, and in words what `others` are allowed. Errors: ValueError."""
     kinds = typing.get_args(Kind)
     kind, colon, path = corpus.partition(":")
     if colon and kind in kinds:
         return (Source(kind, path),), 1.0  # type: ignore[arg-type]
     if not corpus.endswith((".yaml", ".yml")):
         raise ValueError(
-            f"--corpus is {corpus!r}; it is a recipe (.yaml), or KIND:PATH with a KIND of {', '.join(kinds)}"
+            f"{key} is {corpus!r}; it is {others}a recipe (.yaml), or KIND:PATH with a KIND of {', '.join(kinds)}"
         )
     recipe = find_recipe(Path(corpus))
     root = compose(recipe)

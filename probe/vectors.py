@@ -51,9 +51,11 @@ def open_words(name: str, untrained: bool = False, seed: int = 0) -> WordTable:
     source = located(name)
     config = config_of(source)
     if not has_word_vectors(name):
+        is_text = hasattr(config, "vocab_size")
         raise ValueError(
-            f"{name} is a {config.model_type} model, whose vector of a word depends on the text around it; this probe "
-            "takes word vectors, such as recipes/pretrain/skip-gram.yaml trains, or a file of them"
+            f"{name} is a {config.model_type} model, "
+            + ("whose vector of a word depends on the text around it" if is_text else "which reads no text")
+            + "; this probe takes word vectors, such as recipes/pretrain/skip-gram.yaml trains, or a file of them"
         )
     tokenizer = load_tokenizer(source)
     if untrained:
@@ -85,22 +87,31 @@ def untrained_like(table: WordTable, seed: int) -> WordTable:
 def read_vectors(path: Path) -> WordTable:
     """Read a text file of word vectors. Errors: ValueError that names the line."""
     words, rows, width = list[str](), list[npt.NDArray[np.float32]](), 0
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
-            word, _, numbers = line.rstrip().partition(" ")
-            if number == 1 and numbers.isdecimal():  # how many words and numbers there are
+            parts = line.rstrip().split(" ")
+            if number == 1 and len(parts) == 2 and all(part.isdecimal() for part in parts):
+                width = int(parts[1])  # a line that says how many words and numbers there are
                 continue
-            try:
-                vector = np.array(numbers.split(" "), np.float32)
-            except ValueError:
+            if parts == [""]:
+                continue
+            width = width or len(parts) - 1
+            place = max(1, len(parts) - width)  # some files have words with blanks: `. . .` of GloVe's 840B
+            vector = to_vector(parts[place:])
+            if not width or vector is None or len(vector) != width or to_vector(parts[1:place]) is not None:
                 raise ValueError(f"{path}, line {number}: a word and its numbers are expected, parted by single "
-                                 f"blanks; found {line[:40]!r}") from None  # fmt: skip
-            width = width or len(vector)
-            if len(vector) != width or not np.isfinite(vector).all():
-                raise ValueError(f"{path}, line {number}: {width} finite numbers are expected, as in the lines before; "
-                                 f"found {line[-40:].strip()!r} at its end")  # fmt: skip
-            words.append(word)
+                                 f"blanks, as many as in the lines before and finite; found {line[:40]!r}")  # fmt: skip
+            words.append(" ".join(parts[:place]))
             rows.append(vector)
     if not rows:
         raise ValueError(f"{path} holds no vectors")
     return WordTable(words, torch.from_numpy(np.stack(rows)))
+
+
+def to_vector(parts: Sequence[str]) -> npt.NDArray[np.float32] | None:
+    """The numbers that stand there, of which there is one at least; None where it is something else."""
+    try:
+        vector = np.array(parts, np.float32)
+    except ValueError:
+        return None
+    return vector if len(vector) and np.isfinite(vector).all() else None

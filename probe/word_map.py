@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.run.recipe import data_path
+from probe.lines import read_lines
 from probe.maps import draw_maps
 from probe.probe import Found, Probe, label_of
 from probe.readers import look_up
@@ -53,14 +54,14 @@ def read_groups(path: Path) -> dict[str, list[str]]:
     """Words by group; those before the first `: NAME` are of a group without a name. Errors: ValueError."""
     groups: dict[str, list[str]] = {}
     name = label_of(str(path))
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if line.startswith(":"):
-            name = line[1:].strip()
-        elif line.strip():
-            if len(line.split()) > 1:
-                raise ValueError(f"{path}, line {number}: one word is expected, or a group (: NAME); found "
-                                 f"{line.strip()[:60]!r}")  # fmt: skip
-            groups.setdefault(name, []).append(line.strip())
+    for number, line in read_lines(path):
+        word = line.strip()
+        if word.startswith(":"):
+            name = word[1:].strip()
+        elif len(word.split()) > 1:
+            raise ValueError(f"{path}, line {number}: one word is expected, or a group (: NAME); found {word[:60]!r}")
+        else:
+            groups.setdefault(name, []).append(word)
     if not groups:
         raise ValueError(f"{path} holds no words, one in each line")
     return groups

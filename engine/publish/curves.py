@@ -103,9 +103,11 @@ def plot(points: Mapping[str, Points], panels: Panels) -> Figure:
 
 
 def ink_style(ink: str = INK) -> dict[Any, Any]:
-    """Matplotlib's settings for a drawing in one ink on a transparent ground, the same bytes for the same drawing."""
+    """Matplotlib's settings for a drawing in one ink on a transparent ground, the same bytes for the same drawing. A
+    dollar sign in a name is one, and begins no formula."""
     inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
-    return {**dict.fromkeys(inked, ink), "svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 10}
+    plain = {"svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 10, "text.parse_math": False}
+    return {**dict.fromkeys(inked, ink), **plain}
 
 
 def save(figure: Figure, kind: Literal["svg", "png"], **settings: Any) -> bytes:

@@ -6,14 +6,13 @@ they are written, and an empty node (1.1) is no word. The text is put together a
 SpaceAfter=No, so that a model reads it as its author wrote it.
 """
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from probe.edges.mentions import Mention, Mentions
+from probe.lines import read_text
 
 COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 WORD, RANGE, EMPTY = re.compile(r"[1-9]\d*"), re.compile(r"([1-9]\d*)-([1-9]\d*)"), re.compile(r"\d+\.[1-9]\d*")
@@ -61,17 +60,6 @@ def read_conllu(path: Path) -> list[Sentence]:
     return sentences
 
 
-def read_text(path: Path) -> str:
-    """The text of a file, plain or gzip. Errors: ValueError for what is damaged or no UTF-8."""
-    try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is no whole gzip file ({error}); fetch it again") from None
-
-
 def split_blocks(text: str) -> Iterator[list[Line]]:
     """Groups of lines between empty ones."""
     block: list[Line] = []
@@ -92,6 +80,7 @@ def read_sentence(path: Path, document: str, lines: list[Line], mentions: Mentio
         columns = split_columns(line, where)
         misc = columns[9].split("|")
         if EMPTY.fullmatch(columns[0]):
+            mentions.read(misc, len(found.words), len(found.words), where)
             continue
         if bounds := RANGE.fullmatch(columns[0]):
             first, last_of_range = int(bounds[1]), int(bounds[2])
@@ -106,7 +95,7 @@ def read_sentence(path: Path, document: str, lines: list[Line], mentions: Mentio
         else:
             begin = write(found, columns[1], misc)
             found.places.append((begin, begin + len(columns[1])))
-        mentions.read(misc, len(found.words) - 1, where)
+        mentions.read(misc, len(found.words) - 1, len(found.words), where)
     if len(found.words) < (most := max([last_of_range, *found.heads])):
         raise ValueError(f"{path}, line {found.line}: this sentence has {len(found.words)} words; a HEAD or a "
                          f"multiword token speaks of word {most}")  # fmt: skip

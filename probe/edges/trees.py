@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from probe.edges.conllu import Sentence, read_text
+from probe.edges.conllu import Sentence
+from probe.lines import read_text
 
 TOKEN = re.compile(r"[()]|[^\s()]+")
 ESCAPED = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}", "``": '"', "''": '"',

@@ -128,6 +128,14 @@ def test_sentence_pairs_of_any_file(tmp_path, sentences):
     assert read_sentence_pairs(bare) == [("one", "other", 1.0), ("this", "that", 2.5)]
     quoted.write_text('sentence2,score,sentence1\n"a, b",3,"say ""c"""\n')
     assert read_sentence_pairs(quoted) == [('say "c"', "a, b", 3.0)]
+    quoted.write_bytes(b'\r\nScore;Sentence1;Sentence2\r\n2,5;"one; two";"three\nfour"\r\n')
+    assert read_sentence_pairs(quoted) == [("one; two", "three\nfour", 2.5)]
+    quoted.write_text('sentence1,sentence2,score\n"' + "never closed " * 20_000)
+    with pytest.raises(ValueError, match=r"quoted.csv is no table in CSV .*: is a quote missing"):
+        read_sentence_pairs(quoted)
+    wrong.write_text("one\tother\tnan\n")
+    with pytest.raises(ValueError, match=r"wrong.tsv, line 1: two sentences and a number are expected"):
+        read_sentence_pairs(wrong)
     wrong.write_text("one\tother\t1\none\tother\n")
     with pytest.raises(ValueError, match=r"wrong.tsv, line 2: two sentences and a number are expected, parted by tabs"):
         read_sentence_pairs(wrong)
@@ -202,6 +210,7 @@ def test_occurrences_of_a_file_and_of_a_corpus(runs, tmp_path):
         ({"sentences": ("no word",)}, "in which no word is marked"),
         ({"sentences": ("a *zebra* is",)}, "does not know 'zebra'"),
         ({"source": "FILE"}, "holds no other sentence with bank"),
+        ({"source": "nowhere.txt"}, "source is 'nowhere.txt'; it is a file of sentences that is there, a recipe"),
     ],
 )
 def test_mistakes_of_occurrences(runs, tmp_path, settings, said):
@@ -237,6 +246,8 @@ def test_a_map_of_a_file_names_the_words_that_are_missing(runs, tmp_path):
     found = WordMap(name="word_map", path=str(path)).ask(str(runs / "bert"), False, 0)
     assert "Not in its vocabulary: zebra." in found.page
     assert len(found.pictures) == 2
+    path.write_text("# a comment\n: $costs_$\nriver\nbank\nboat\nclerk\n")
+    assert len(WordMap(name="word_map", path=str(path)).ask(str(runs / "bert"), False, 0).pictures) == 2
     path.write_text("two words\n")
     with pytest.raises(ValueError, match=r"list.txt, line 1: one word is expected"):
         read_groups(path)

@@ -1,6 +1,7 @@
 """Do the probes of word vectors say what gensim says, and are finished ones skipped?"""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from corpus.text.vocabulary import Vocabulary
 from networks.word_vectors import WordVectors, WordVectorsConfig
 from pretrain.word_vectors import TokenizerAndVectors
 from probe.probe import Found
-from probe.run import main
-from probe.similarity import Analogies, Similarity
+from probe.run import main, name_models
+from probe.similarity import Analogies, Similarity, read_analogies, read_pairs
+from probe.vectors import read_vectors
 from tokenizer.learn import WholeWords
 
 NAMES = [f"w{number}" for number in range(60)]
@@ -154,6 +156,95 @@ def test_a_bad_line_of_a_file_is_named(model, tmp_path):
     path.write_text("w1\tw2\t3\nw1 w2\n")
     with pytest.raises(ValueError, match=r"bad.txt, line 2: two words and a number are expected"):
         Similarity(name="similarity", path=str(path)).ask(str(model), False, 0)
+
+
+ROWS = [("w1", "w2", 7.0), ("w3", "w4", 6.5)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "# people's scores\n\nWord 1\tWord 2\tHuman\nw1\tw2\t7\nw3\tw4\t6.5\n",
+        "word1\tword2\tPOS\tSimLex999\tconc(w1)\nw1\tw2\tN\t7\t1.5\nw3\tw4\tA\t6.5\t2\n",
+        'Word 1,Word 2,Human (mean),1,2\n"w1","w2","7",8,6\nw3,w4,6.5,7,6\n',
+        "\ufeffw1;w2;7,0\r\nw3;w4;6,5\r\n",
+        "w1 w2 7\nw3  w4  6.5",
+    ],
+)
+def test_pairs_of_any_table(tmp_path, content):
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(content.encode())
+    assert read_pairs(path) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"w1 w2\nw3 w4 6\n", "bad.txt, line 1: two words and a number are expected"),
+        (b"w1\tw2\t7\nw3\tw4\tnan\nw5\tw6\t6", "bad.txt, line 2: two words and a number are expected"),
+        (b"new york city 7\nw3 w4 6\nw5 w6 7\n", "bad.txt, line 1: two words and a number are expected"),
+        (b"w1\tw2\t7\nw3\tw4\t7\n", "all have the score 7; two different ones are the fewest that can be ranked"),
+        ("stra\u00dfe\tw2\t7\n".encode("latin1"), "bad.txt is not UTF-8 (byte 4); save it as UTF-8"),
+        (b"", "bad.txt holds no pairs of words with a score"),
+    ],
+)
+def test_pairs_that_cannot_be_ranked_are_refused(model, tmp_path, content, said):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Similarity(name="similarity", path=str(path)).ask(str(model), False, 0)
+
+
+def test_analogies_have_comments_and_are_refused_where_none_can_be_asked(model, tmp_path):
+    path = tmp_path / "analogies.txt"
+    path.write_bytes(b"# four words a line\r\n : some\r\nw1 w2 w3 w59\r\n:\r\nw1\tw2\tw3\tw4\r\n")
+    assert read_analogies(path) == {"some": [["W1", "W2", "W3", "W59"], ["W1", "W2", "W3", "W4"]]}
+    path.write_text("w1 w2 w3 w59\n")
+    with pytest.raises(ValueError, match=r"none of its 1 analogies can be asked.*0 takes all words"):
+        Analogies(name="analogies", path=str(path), restrict_vocab=50).ask(str(model), False, 0)
+    found = Analogies(name="analogies", path=str(path), restrict_vocab=0).ask(str(model), False, 0)
+    assert found.metrics["all"]["coverage"] == 1.0
+
+
+def test_vectors_of_words_with_blanks_and_after_empty_lines_are_read(tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_text("\ufeffcat 1 2\n. . . 3 4\n\u00a0 5 6 \na\x1fb 7 8\n\n")
+    table = read_vectors(path)
+    assert list(table.words) == ["cat", ". . .", "\u00a0", "a\x1fb"]
+    assert table.vectors.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
+    for line in ("dog 1 2 3", "dog 1", "dog 1 nan", "dog", "dog\t1\t2"):
+        path.write_text(f"cat 1 2\n{line}\n")
+        with pytest.raises(ValueError, match=r"vectors.txt, line 2: a word and its numbers are expected"):
+            read_vectors(path)
+
+
+def test_of_a_model_that_was_trained_further_the_last_probe_counts(recipe, model, launch_program):
+    from finetune.table.__main__ import main as table
+
+    def similarity():
+        lines = map(json.loads, (recipe.parent / "runs/probed/results.jsonl").read_text().splitlines())
+        return [line["headline"]["value"] for line in lines
+                if line["task"] == "similarity/pairs" and line["init"] == "pretrained"]  # fmt: skip
+
+    argv = ("recipe.yaml", "--model", "runs/mine", "--untrained", "False")
+    launch_program(main, recipe.parent, *argv)
+    (first,) = similarity()
+    vectors = WordVectors.from_pretrained(model)
+    torch.nn.init.normal_(vectors.words.weight, generator=torch.Generator().manual_seed(7))
+    vectors.save_pretrained(model)
+    launch_program(main, recipe.parent, *argv)
+    (second,) = similarity()
+    assert second != first
+    assert launch_program(table, recipe.parent, "runs/probed").status == 0
+
+
+def test_models_of_one_name_are_told_apart():
+    assert name_models(["runs/a/model", "runs/b", "vectors/glove.txt", "alice/bert"]) == {
+        "runs/a/model": "a", "runs/b": "b", "vectors/glove.txt": "vectors/glove", "alice/bert": "alice/bert",
+    }  # fmt: skip
+    assert name_models(["/x/one/mini/model", "/y/one/mini", "runs/b"]) == {
+        "/x/one/mini/model": "x/one/mini", "/y/one/mini": "y/one/mini", "runs/b": "b",
+    }  # fmt: skip
 
 
 def test_ids_that_are_no_words_are_not_among_the_vectors(model):
