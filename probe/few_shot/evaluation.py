@@ -23,9 +23,9 @@ from typing import Any
 
 from engine.run.runtime import seed_weights
 from probe.few_shot.answers import write_answers
-from probe.few_shot.prompts import Prompts, draw_prompts, encode_options
+from probe.few_shot.prompts import Prompts, check_shots, draw_prompts, encode_options
 from probe.few_shot.scoring import Score, score_questions
-from probe.few_shot.task import Item, Task, read_items
+from probe.few_shot.task import Item, Task, can_be_written, read_items
 from probe.language_models import LanguageModel
 
 SHOWN = 3  # rows that are shown in full
@@ -58,6 +58,7 @@ def few_shot(model: LanguageModel, task: Task, way: Way = Way()) -> dict[str, An
     Errors: what reading the rows raises; ValueError for what does not fit the task or the model.
     """
     items, pool = read_items(task, any(way.shots), way.max_rows)
+    check_shots(task, pool, max(way.shots))  # before hours are spent on fewer
     kind = Options if task.options else FreeAnswers
     asked: Asked = kind(model, task, way, items, pool)
     scores, details = {}, {}
@@ -264,7 +265,8 @@ class FreeAnswers(Asked):
             wrong, _ = self.write([misled.context(number, item.prompt) for number, item in enumerate(self.items)])
             accuracies["wrong_answers"] = sum(self.right(wrong)) / len(self.items)
         self.note(right, contexts.__getitem__, written.__getitem__)
-        return Draw(accuracies, {"truncated": cut})
+        unreachable = sum(not can_be_written(item.answer, self.task.stop) for item in self.items)
+        return Draw(accuracies, {"truncated": cut, "unreachable": unreachable})
 
     def write(self, contexts: Sequence[str]) -> tuple[list[str], int]:
         model, task, way = self.model, self.task, self.way

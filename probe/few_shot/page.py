@@ -83,6 +83,10 @@ def notes_of(found: dict[str, Any]) -> list[str]:
             notes.append(
                 f"{shots} examples: {details['truncated']} prompts were too long for the model, and begin later"
             )
+        if details.get("unreachable"):
+            notes.append(
+                f"{shots} examples: {details['unreachable']} right answers hold what ends one, and cannot be written"
+            )
         if details.get("merged"):
             notes.append(
                 f"{shots} examples: in {details['merged']} rows a token lies across the join of prompt and option"

@@ -47,14 +47,22 @@ def draw_prompts(
 
     Of one seed and order, fewer examples are the first of more. Errors: ValueError where there are not enough.
     """
-    if shots > len(pool):
-        raise ValueError(f"--shots {shots}: {task.name} has {len(pool)} rows that examples are drawn from")
+    check_shots(task, pool, shots)
     if fresh:
         rows = [random.Random(f"{seed} {item.where}").sample(pool, shots) for item in items]
     else:
         order = random.Random(str(seed)).sample(pool, len(pool))
         rows = [order[:shots]] * len(items)
     return Prompts(task, tuple(map(tuple, rows)), bos)
+
+
+def check_shots(task: Task, pool: Sequence[Item], shots: int) -> None:
+    """Errors: ValueError where there are not enough rows."""
+    if shots > len(pool):
+        raise ValueError(
+            f"--shots {shots}: {task.name} has {len(pool)} rows that examples are drawn from, without those that are "
+            "scored, too; ask for no more"
+        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ in a sandbox: a task from elsewhere runs no code here.
 """
 
 import random
+import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +16,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow
+import pyarrow.parquet
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from corpus.text.rows import hub_rows, json_rows
-from corpus.text.source import Source, parts
+from corpus.text.rows import Rows, hub_rows, json_rows
+from corpus.text.source import Part, Source, file_of, parts
 from engine.run.recipe import data_path, find_recipe, load
 from engine.run.records import json_object
 
 HERE = Path("recipes/probe/few-shot")  # where tasks lie that are called by their name alone
+BRACED = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")  # a field as Python's format has it, and Jinja does not
+AT_ONCE = 256  # rows of a table that are in memory
 Rule = Literal["acc", "acc_per_token", "acc_norm", "acc_unconditional"]
 
 
@@ -46,7 +52,7 @@ class Task:
     name: str
     prompt: str  # a row's text, up to where its answer begins: a template such as "Q: {{ question }}\nA:"
     answer: str  # an expression: the number of the right option from 0, its text, or the text of a free answer
-    eval: Source  # the rows that are scored, of kind jsonl (also in a .zip) or hub
+    eval: Source  # the rows that are scored, of kind jsonl (also in a .zip), parquet or hub
     train: Source | None = None  # the rows that examples are drawn from
     hold_out: int = 0  # where there is no train: as many rows of eval are examples, and are not scored
     options: str = ""  # an expression: the list of options; "": the answer is written freely
@@ -63,14 +69,18 @@ class Task:
 
     def __post_init__(self) -> None:
         for source in filter(None, (self.eval, self.train)):
-            if source.kind not in ("jsonl", "hub"):
-                raise ValueError(f"rows of a task are of kind jsonl or hub; found kind {source.kind}")
+            if source.kind not in ROWS:
+                raise ValueError(f"rows of a task are of kind {', '.join(ROWS)}; found kind {source.kind}")
         if self.train and self.hold_out:
             raise ValueError("examples come from train, so hold_out does nothing: leave it out")
         if self.hold_out < 0:
             raise ValueError(f"hold_out is {self.hold_out}; it is a number of rows, 0 or more")
         if not self.options and self.headline != "acc":
             raise ValueError(f"headline: {self.headline} compares options, and the task has none: leave it out")
+        try:
+            re.compile(self.stop)
+        except re.error as error:
+            raise ValueError(f"stop is {self.stop!r}, which is no regular expression ({error})") from None
         _ = self._made  # what cannot be compiled is told with the recipe's line
 
     @cached_property
@@ -90,6 +100,10 @@ class Task:
 
     def item(self, where: str, row: Mapping[str, Any]) -> Item:
         """Put a row into words. Errors: ValueError that names the row and the task's key."""
+        if single := next((name for name in BRACED.findall(self.prompt) if name in row), None):
+            raise ValueError(
+                f"{where}: prompt has {{{single}}}, which stands as it is; write {{{{ {single} }}}} for the row's field"
+            )
         options = tuple(self._texts(where, row)) if self.options else ()
         answer = self._value("answer", where, row)
         right = 0
@@ -97,7 +111,7 @@ class Task:
             right = find_option(answer, options, f"{where}: answer")
             answer = options[right]
         elif not isinstance(answer, str) or not answer.strip():
-            raise ValueError(f"{where}: answer is {answer!r}; a free answer is a text")
+            raise ValueError(f"{where}: answer is {answer!r}; a free answer is a text, as `| string` makes one")
         group = str(self._value("group", where, row)) if self.group else ""
         prompt = str(self._value("prompt", where, row))
         blank = str(self._value("prompt", where, hollow(row))) if options else ""
@@ -108,14 +122,17 @@ class Task:
         if (
             not isinstance(found, list | tuple)
             or len(found) < 2
-            or not all(isinstance(one, str) and one for one in found)
+            or not all(isinstance(one, str) and one.strip() for one in found)
         ):
-            raise ValueError(f"{where}: options is {found!s:.200}; it must be a list of two texts or more, none empty")
+            raise ValueError(
+                f"{where}: options is {found!r:.200}; it must be a list of two texts or more, none empty"
+                + ("; of numbers  | map('string') | list  makes texts" if isinstance(found, list | tuple) else "")
+            )
         return list(found)
 
     def _value(self, name: str, where: str, row: Mapping[str, Any]) -> Any:
         try:
-            found = self._made[name](**row)
+            found = self._made[name](row)
             if isinstance(found, StrictUndefined):
                 str(found)  # raises
             return found
@@ -124,13 +141,28 @@ class Task:
             raise ValueError(f"{where}: {name}: {error}; the row has the fields {fields}") from None
 
 
+def can_be_written(answer: str, stop: str) -> bool:
+    """Whether a free answer has nothing in it that ends one."""
+    return not re.search(stop, answer.strip())
+
+
 def find_option(answer: Any, options: Sequence[str], what: str) -> int:
     """The number of the right option. Errors: ValueError."""
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options):
         return answer
     if isinstance(answer, str) and options.count(answer) == 1:
         return options.index(answer)
-    raise ValueError(f"{what} is {answer!r}; it is the number of an option from 0 to {len(options) - 1}, or its text")
+    if isinstance(answer, str) and answer in options:
+        hint = "; several options have this text, so give the number"
+    elif isinstance(answer, float) or (isinstance(answer, str) and answer.isdecimal()):
+        hint = "; `| int` makes it a number, and `- 1` one from 0"
+    elif isinstance(answer, str) and len(answer) == 1:
+        hint = "; of letters  'ABCDE'.index(...)  makes a number"
+    else:
+        hint = ""
+    raise ValueError(
+        f"{what} is {answer!r}; it is the number of an option from 0 to {len(options) - 1}, or its text{hint}"
+    )
 
 
 def hollow(value: Any) -> Any:
@@ -162,6 +194,11 @@ def read_items(task: Task, with_examples: bool, max_rows: int = 0) -> tuple[list
     raises; ValueError for a row that does not fit the task, and where examples are wanted and there are none.
     """
     items = [task.item(where, row) for where, row in rows_of(task.eval, task.labels)]
+    if not items:
+        raise ValueError(f"{task.eval}: there are no rows to score")
+    if not task.options and not any(can_be_written(item.answer, task.stop) for item in items):
+        raise ValueError(f"{items[0].where}: answer is {items[0].answer!r:.60}, which holds what ends an answer, stop: "
+                         f"{task.stop!r}, and so do all others: none could be written; give another stop")  # fmt: skip
     chance = random.Random(0)
     pool: list[Item] = []
     if with_examples and task.train:
@@ -202,8 +239,23 @@ def rows_of(source: Source, labels: str = "") -> Iterator[tuple[str, Mapping[str
 
 def of_parts(source: Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for part in parts(source):
-        for where, _, row in hub_rows(part) if source.kind == "hub" else json_rows(part, Counter()):
-            yield where, row
+        yield from ((where, row) for where, _, row in ROWS[source.kind](part))
+
+
+def table_rows(part: Part) -> Rows:
+    """All columns of a Parquet file's rows. Errors: ValueError for a damaged one."""
+    path = file_of(part)
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            rows = (row for batch in file.iter_batches(AT_ONCE) for row in batch.to_pylist())
+            yield from ((f"{path}: row {number}", f"{part.name}:{number}", row) for number, row in enumerate(rows))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ValueError(f"{path} is not a whole Parquet file: {' '.join(str(error).split())}") from None
+
+
+ROWS: dict[str, Callable[[Part], Rows]] = {
+    "jsonl": lambda part: json_rows(part, Counter()), "parquet": table_rows, "hub": hub_rows,
+}  # fmt: skip
 
 
 def is_zip(source: Source) -> bool:
@@ -223,9 +275,11 @@ def of_zip(source: Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
                     for number, line in enumerate(file, 1):
                         where = f"{path}: {name}:{number}"
                         try:
-                            row = json_object(line.decode())
+                            if text := line.decode("utf-8-sig").strip():
+                                yield where, json_object(text)
                         except ValueError as error:
                             raise ValueError(f"{where}: {error}") from None
-                        yield where, row
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path}: damaged: {error}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:  # also a password
+        raise ValueError(
+            f"{path} cannot be unpacked: {error}; unpack it, and name the .jsonl or their folder"
+        ) from None

@@ -3,7 +3,11 @@
 import json
 import zipfile
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
@@ -261,7 +265,18 @@ def test_a_prompt_is_what_its_task_says_and_wrong_answers_are_wrong(write_task):
         ({"prompt": "{{ q"}, r"own.yaml:1: the recipe: prompt is '{{ q', which is not Jinja"),
         ({"prompt": "{{ question }}"}, r"eval.jsonl:1: prompt: 'question' is undefined; the row has the fields q, a"),
         ({"answer": "'kalo'"}, r"eval.jsonl:1: answer is 'kalo'; it is the number of an option from 0 to 1, or"),
+        ({"answer": "'B'"}, r"answer is 'B'; .* or its text; of letters  'ABCDE'.index\(...\)  makes a number"),
+        ({"answer": "right ~ ''"}, r"answer is '0'; .* or its text; `\| int` makes it a number"),
+        ({"options": "[a, a]", "answer": "a"}, r"several options have this text, so give the number"),
         ({"options": "[a]"}, r"it must be a list of two texts or more"),
+        ({"options": "[a, ' ']"}, r"it must be a list of two texts or more, none empty"),
+        ({"options": "[right, 3]"}, r"none empty; of numbers  \| map\('string'\) \| list  makes texts"),
+        ({"options": "a"}, r"options is 'kala'; it must be a list of two texts or more, none empty$"),
+        ({"prompt": "Q: {q} {other}"}, r"eval.jsonl:1: prompt has \{q\}, which stands as it is; write \{\{ q \}\} for"),
+        ({"options": None, "answer": "right"}, r"answer is 0; a free answer is a text, as `\| string` makes one"),
+        ({"options": None, "answer": "a", "stop": "["}, r"stop is '\[', which is no regular expression"),
+        ({"options": None, "answer": "q"  , "stop": " "}, r"'kala kala 0', which holds what ends an answer, stop: ' '"),
+        ({"scored": 0}, r"eval.jsonl: the file is empty"),
         ({"options": "''.__class__"}, r"eval.jsonl:1: options: "),
         ({"hold_out": 3}, r"examples come from train, so hold_out does nothing: leave it out"),
         ({"options": None, "headline": "acc_norm"}, r"headline: acc_norm compares options, and the task has none"),
@@ -272,11 +287,37 @@ def test_a_mistake_in_a_task_is_told(write_task, change, complaint):
         read_items(open_task(write_task(**change)), with_examples=False)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"answer": "'AB'.index('BA'[right])"}, {"answer": "((right + 1) | string | int) - 1"},
+        {"answer": "[a, b][right]"}, {"options": "[1, 2] | map('string') | list"}, {"prompt": "{{ q }} {x}"},
+        {"options": None, "answer": "right | string"},
+    ],
+)  # fmt: skip
+def test_what_a_message_advises_is_read(write_task, change):
+    items, _ = read_items(open_task(write_task(**change)), with_examples=False)
+    assert len(items) == 12
+
+
+def test_rows_of_parquet_have_all_their_columns(write_task, tmp_path):
+    task = json.loads(Path(write_task()).read_text())
+    table = pyarrow.Table.from_pylist([{**row, "self": 1} for row in rows(12)])
+    pyarrow.parquet.write_table(table, tmp_path / "eval.parquet")
+    (tmp_path / "own.yaml").write_text(
+        json.dumps(task | {"eval": {"kind": "parquet", "path": str(tmp_path / "eval.parquet")}})
+    )
+    items, _ = read_items(open_task(str(tmp_path / "own.yaml")), with_examples=False)
+    expected, _ = read_items(open_task(write_task()), with_examples=False)
+    assert [replace(item, where="") for item in items] == [replace(item, where="") for item in expected]
+
+
 def test_rows_of_a_zip_and_labels_of_a_file_are_read(write_task, tmp_path):
     path = write_task()
     with zipfile.ZipFile(tmp_path / "rows.zip", "w") as archive:
         for name in ("b", "a"):
-            archive.writestr(f"{name}.jsonl", "".join(json.dumps({**row, "of": name}) + "\n" for row in rows(2)))
+            content = "".join(json.dumps({**row, "of": name}) + "\r\n" for row in rows(2))
+            archive.writestr(f"{name}.jsonl", f"\ufeff{content}\n")
     (tmp_path / "labels.lst").write_text("1\n0\n1\n1\n")
     task = json.loads((tmp_path / "own.yaml").read_text())
     task |= {"eval": {"kind": "jsonl", "path": str(tmp_path / "rows.zip")}, "labels": str(tmp_path / "labels.lst"),
