@@ -24,6 +24,12 @@ from probe.edges.training import Schedule, count, train
 from probe.edges.treebank import Treebank, list_files, read_treebank, trees_of
 from probe.probe import Found, Probe, label_of
 
+READ_FROM = {
+    "pos": "the column UPOS", "dependencies": "the columns HEAD and DEPREL", "constituents": "the trees beside it",
+    "entities": "Entity= in MISC, with their types, as GUM has it",
+    "coreference": "Entity= in MISC, as GUM has it: two mentions of an entity in one sentence",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Edges(Probe):
@@ -72,8 +78,9 @@ class Edges(Probe):
         bank = read_once(self.path, self.needs_trees, self.max_sentences, self.max_eval_sentences, times)
         parts = [Asked.of(self.annotation, part) for part in (bank.train, bank.validation, bank.dev)]
         for name, part in zip(("to train on", "to end training by", "to judge"), parts, strict=True):
-            if not part.labels:
-                raise ValueError(f"{self.path} has no {self.annotation} among the sentences {name}")
+            if not any(part.labels):
+                raise ValueError(f"{self.path} has no {self.annotation} among the sentences {name}; they are read from "
+                                 f"{READ_FROM[self.annotation]}")  # fmt: skip
         layers = read_layers(model, untrained, seed, bank.sentences)
         labels = sorted({label for part in parts for one in part.labels for label in one})
         controls = [control_labels(parts[0], part, seed) for part in parts]
@@ -82,6 +89,10 @@ class Edges(Probe):
             make_rows(part, control, labels, layers, int(first))
             for part, control, first in zip(parts, controls, firsts, strict=True)
         ]
+        if not all(part.rows for part in rows):
+            raise ValueError(
+                f"{model} reads none of the {self.annotation} of {self.path}: all lie behind its last token"
+            )
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         number = layers.num_layers

@@ -1,7 +1,7 @@
 """Which spans speak of the same thing?  Mentions of entities, from `Entity=` in MISC, as GUM and CorefUD have them.
 
 `(3-person-...` begins a mention of the entity 3 at this word, `3)` ends it, `(3-person-...)` is a whole one. Which of
-the fields is the type, a comment says: `# global.Entity = GRP-etype-infstat`.
+the fields are the entity and its type, a comment says: `# global.Entity = GRP-etype-infstat`.
 """
 
 import re
@@ -21,12 +21,12 @@ class Mention:
 
 
 class Mentions:
-    """The mentions of a file, from its words in order. Those that go on in another sentence, and those with a gap, are
-    no spans: they are left out."""
+    """The mentions of a file, from its words in order. Those that go on in another sentence, those with a gap, and
+    those of empty nodes alone are no spans: they are left out."""
 
     def __init__(self, file: str):
         self.file = file
-        self.kind_field = 1  # of the fields that are parted by -
+        self.entity_field, self.kind_field = 0, 1  # of the fields that are parted by -
         # entity -> those that have begun, as (sentence, word, type, where), the last one at the end
         self.open: dict[str, list[tuple[int, int, str, str]]] = {}
         self.found: list[Mention] = []
@@ -36,10 +36,12 @@ class Mentions:
         """A line that may say what the fields of a mention are."""
         if named := FIELDS.match(line):
             fields = named[1].split("-")
-            self.kind_field = fields.index("etype") if "etype" in fields else -1
+            self.entity_field = fields.index("GRP") if "GRP" in fields else 0
+            self.kind_field = next((fields.index(name) for name in ("etype", "entity") if name in fields), -1)
 
-    def read(self, misc: list[str], word: int, where: str) -> None:
-        """What MISC says of a word. Errors: ValueError."""
+    def read(self, misc: list[str], begin: int, end: int, where: str) -> None:
+        """What MISC says of a word, the `begin`-th from 0, with `end` behind it; or of an empty node, which stands
+        between two words and has none, so that `end` is `begin`. Errors: ValueError."""
         for item in misc:
             if not item.startswith("Entity="):
                 continue
@@ -47,22 +49,21 @@ class Mentions:
             if "".join(part[0] for part in PARTS.finditer(value)) != value:
                 raise ValueError(f"{where}: Entity={value} is no row of brackets such as (3-person, 3) or (3-person)")
             for part in PARTS.finditer(value):
+                fields = (part["opens"] or part["ends"]).split("-")
+                entity = fields[min(self.entity_field, len(fields) - 1)]
                 if part["opens"]:
-                    self.begin(part["opens"].split("-"), word, where)
+                    kind = fields[self.kind_field] if 0 <= self.kind_field < len(fields) else ""
+                    self.open.setdefault(entity, []).append((self.sentence, begin, kind, where))
                 if part["ends"] or part["closes"]:
-                    self.end(part["ends"] or part["opens"].split("-")[0], word, where)
+                    self.end(entity, end, where)
 
-    def begin(self, fields: list[str], word: int, where: str) -> None:
-        kind = fields[self.kind_field] if 0 < self.kind_field < len(fields) else ""
-        self.open.setdefault(fields[0], []).append((self.sentence, word, kind, where))
-
-    def end(self, entity: str, word: int, where: str) -> None:
+    def end(self, entity: str, end: int, where: str) -> None:
         if not self.open.get(entity):
             raise ValueError(f"{where}: Entity has {entity}) here, which ends a mention that did not begin: ({entity}- "
                              "is expected at or before this word")  # fmt: skip
         sentence, begin, kind, _ = self.open[entity].pop()
-        if sentence == self.sentence and not PIECE.fullmatch(entity):
-            self.found.append(Mention(begin, word + 1, entity, kind))
+        if sentence == self.sentence and begin < end and not PIECE.fullmatch(entity):
+            self.found.append(Mention(begin, end, entity, kind))
 
     def end_sentence(self) -> list[Mention]:
         """The mentions of the sentence that ends, from left to right."""

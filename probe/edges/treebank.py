@@ -41,10 +41,10 @@ def list_files(path: str) -> dict[str, list[str]]:
     if place.is_file():
         names = [path]
     else:
-        names = [f"{path}/{one.name}" for one in sorted(place.iterdir()) if one.name.endswith(ENDS)]
-    if not names or not all(name.endswith(ENDS) for name in names):
+        names = [f"{path}/{one.name}" for one in sorted(place.iterdir()) if one.name.lower().endswith(ENDS)]
+    if not names or not all(name.lower().endswith(ENDS) for name in names):
         raise ValueError(f"{place} has no CoNLL-U: a file that ends in {' or '.join(ENDS)}, or a folder of such files")
-    words = {name: re.split(r"[-_.]", Path(name).name) for name in names}
+    words = {name: re.split(r"[-_.]", Path(name).name.lower()) for name in names}
     splits = {split: [name for name in names if split in words[name]] for split in ("train", "dev")}
     if not all(splits.values()):
         splits = {"": names}
@@ -53,7 +53,7 @@ def list_files(path: str) -> dict[str, list[str]]:
 
 def trees_of(name: str) -> str:
     """The file of trees beside a CoNLL-U file. Errors: ValueError where there is none."""
-    stem = name.removesuffix(".gz").removesuffix(".conllu")
+    stem = re.sub(r"\.conllu(\.gz)?$", "", name, flags=re.IGNORECASE)
     places = [data_path(name).parent / f"{Path(stem).name}{end}" for end in TREES]
     found = [f"{stem}{end}" for place, end in zip(places, TREES, strict=True) if place.is_file()]
     if not found:

@@ -260,13 +260,21 @@ def test_a_recipe_gives_lines_for_the_table_and_a_page(recipe, models, launch_pr
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("annotation: entities", "bank has no entities among the sentences to train on"),
+        ("annotation: entities", "bank has no entities among the sentences to train on; they are read from Entity= in"),
+        (
+            "annotation: coreference",
+            "bank has no coreference among the sentences to train on; they are read from Entity",
+        ),
         ("annotation: constituents", "constituents need trees beside bank/my-train.conllu"),
         ("annotation: pos, dropout: 1.5", "dropout 1.5; both must be below 1"),
     ],
 )
 def test_mistakes_are_told_in_one_line(recipe, models, launch_program, change, said):
     recipe.write_text(recipe.read_text().replace("annotation: pos", change))
+    if "coreference" in change:  # mentions, each of another entity
+        for path in (recipe.parent / "bank").iterdir():
+            lines = path.read_text().split("\n")
+            path.write_text("\n".join(re.sub("_$", f"Entity=(e{n}-person)", line) for n, line in enumerate(lines)))
     ended = launch_program(main, recipe.parent, "recipe.yaml", "--model", str(models["bert"]))
     assert ended.status == 2
     assert said in ended.said

@@ -43,6 +43,34 @@ def test_words_text_and_mentions_of_a_sentence(tmp_path):
     assert [one.words for one in read_conllu(packed)] == [first.words, second.words]
 
 
+def test_mentions_begin_and_end_at_empty_nodes(tmp_path):
+    path = tmp_path / "a.conllu"
+    empty = "{}\t_\t_\t_\t_\t_\t_\t_\t_\tEntity={}"
+    lines = [
+        "# global.Entity = eid-etype-head-other", empty.format("0.1", "(e1-person-1-"), word(1, "a", misc="Entity=e1)"),
+        word(2, "b", misc="Entity=(e2-place-1-"), empty.format("2.1", "e2)(e3-person-1-)(e4-person-1-"),
+        word(3, "c"), word(4, "d", misc="Entity=e4)"),
+    ]  # fmt: skip
+    path.write_text("\n".join(lines))
+    (found,) = read_conllu(path)
+    assert found.mentions == [
+        Mention(0, 1, "e1", "person"),
+        Mention(1, 2, "e2", "place"),
+        Mention(2, 4, "e4", "person"),
+    ]
+
+
+def test_the_entity_may_be_a_later_field(tmp_path):
+    path = tmp_path / "a.conllu"
+    lines = [
+        "# global.Entity = entity-GRP-infstat", word(1, "a", misc="Entity=(person-1-new"),
+        word(2, "b", misc="Entity=person-1)"), word(3, "c", misc="Entity=(person-2-new)"),
+    ]  # fmt: skip
+    path.write_text("\n".join(lines))
+    (found,) = read_conllu(path)
+    assert found.mentions == [Mention(0, 2, "1", "person"), Mention(2, 3, "2", "person")]
+
+
 def test_words_that_are_not_written_have_their_whole_token(tmp_path):
     path = tmp_path / "a.conllu"
     lines = [word(1, "va"), "2-3\tau\t_\t_\t_\t_\t_\t_\t_\tSpaceAfter=No", word(2, "à"), word(3, "le"), word(4, "!")]
@@ -144,6 +172,11 @@ def test_splits_are_those_of_the_files_or_parts_of_the_documents(tmp_path):
     (tmp_path / "x-ud-dev.conllu").write_text(documents(5, 30))
     (tmp_path / "x-ud-test.conllu").write_text(documents(5, 35))
     assert list(list_files(str(tmp_path))) == ["train", "dev"]
+    for name in ("x-ud-train.conllu", "x-ud-dev.conllu"):
+        (tmp_path / name).rename(tmp_path / name.upper())
+    assert list(list_files(str(tmp_path))) == ["train", "dev"]
+    for name in ("x-ud-train.conllu", "x-ud-dev.conllu"):
+        (tmp_path / name.upper()).rename(tmp_path / name)
     bank = read_treebank(str(tmp_path), False)
     assert [len(bank.train), len(bank.validation), len(bank.dev)] == [27, 3, 5]
     few = read_treebank(str(tmp_path), False, 10, 2)
