@@ -5,6 +5,7 @@ class under the source's `label`). Without these, the class is the folder that t
 """
 
 import json
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -19,8 +20,10 @@ from corpus.images.found import REST, Found
 from corpus.images.source import PARTS, PICTURES, PictureSource, files
 
 BESIDE = (".cls", ".json")
+ALONE = ".cls without a picture: those of one sample must stand one behind the other"
 Member = tuple[str, int, Callable[[], bytes]]  # its name, its size unpacked, and how it is read
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+BROKEN = (*DAMAGED, tarfile.TarError, EOFError, OSError, NotImplementedError)
 
 
 def shards(source: PictureSource) -> Iterator[Found]:
@@ -43,14 +46,19 @@ def of_tar(path: Path) -> Iterator[Member]:
             if member.isfile():
                 file = archive.extractfile(member)
                 assert file
-                yield member.name, member.size, file.read
+                yield inside(member.name), member.size, file.read
 
 
 def of_zip(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if not member.is_dir():
-                yield member.filename, member.file_size, lambda member=member: archive.read(member)  # type: ignore[misc]
+                yield inside(member.filename), member.file_size, lambda member=member: archive.read(member)  # type: ignore[misc]
+
+
+def inside(name: str) -> str:
+    """A member's name as it stands in the archive: `tar cf X.tar .` writes ./a/b.jpg."""
+    return str(PurePosixPath(name))
 
 
 def key_of(name: str) -> str:
@@ -72,13 +80,19 @@ def taken(sample: Iterator[Member], source: PictureSource) -> Iterator[tuple[str
         else:
             try:
                 yield name, read()
-            except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # one member; RuntimeError: with a password
+            except (*DAMAGED, RuntimeError) as error:  # one member; RuntimeError: with a password
                 yield name, f"damaged in its archive ({error})"
 
 
 def of_sample(source: PictureSource, archive: str, members: list[tuple[str, bytes | str]]) -> Iterator[Found]:
     beside = {PurePosixPath(name).suffix.lower(): content for name, content in members}
-    known = read_json(beside.get(".json"))
+    if ".cls" in beside and not beside.keys() - set(BESIDE):
+        yield Found(f"{archive}: {members[0][0]}", b"", trouble=ALONE)
+    try:
+        known = read_json(beside.get(".json"))
+    except ValueError:
+        yield Found(f"{archive}: {members[0][0]}", b"", trouble="samples whose .json is none")
+        return
     for name, content in members:
         path = PurePosixPath(name)
         if path.suffix.lower() in BESIDE:
@@ -94,10 +108,8 @@ def of_sample(source: PictureSource, archive: str, members: list[tuple[str, byte
 
 
 def read_json(content: bytes | str | None) -> dict[str, Any]:
-    try:
-        found = json.loads(content) if isinstance(content, bytes) else {}
-    except ValueError:
-        return {}
+    """The object that a file holds; nothing where it holds something else. Errors: ValueError for what is no JSON."""
+    found = json.loads(content) if isinstance(content, bytes) else {}
     return found if isinstance(found, dict) else {}
 
 

@@ -205,10 +205,12 @@ class Writer:
             file.close()
         number = len(self.labels)
         if number < 2:
+            sources = ", ".join(str(PictureSource(**source)) for source in origin["sources"])
             left = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.items())
+            such = f", such as {self.named[0][0]}" if self.named else ""
             raise ValueError(
-                f"{number} pictures are too few to train on some and to hold out others: give more pictures"
-                + (f" (left out: {left})" if left else "")
+                f"{sources}: {number} pictures are too few to train on some and to hold out others: give more pictures"
+                + (f" (left out: {left}{such})" if left else "")
             )
         names, labels = in_order(self.classes, known, np.array(self.labels, np.int64))
         held_out, how = divide(np.array(self.draws), origin["held_out"])

@@ -10,6 +10,7 @@
 import io
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -63,12 +64,7 @@ def decode(content: bytes, least: int = 0) -> Pixels:
     with opened(content) as picture:
         if least and picture.format in ("JPEG", "MPO"):
             picture.draft(None, (least, least))
-        try:
-            return in_colour(picture)
-        except Unreadable:
-            raise
-        except Exception as error:  # Pillow raises what its decoders meet: struct.error, SyntaxError, EOFError ...
-            raise Unreadable("truncated or damaged") from error
+        return in_colour(picture)
 
 
 @cache
@@ -78,47 +74,44 @@ def known_formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-class opened:
-    """The picture of a file, not decoded yet. Errors: Unreadable."""
-
-    def __init__(self, content: bytes) -> None:
-        if not content:
-            raise Unreadable("empty")
-        try:
-            with warnings.catch_warnings(action="ignore"):  # on odd tags
-                self.picture: Any = Image.open(io.BytesIO(content), formats=known_formats())
-        except Image.DecompressionBombError as error:
-            raise Unreadable(TOO_LARGE) from error
-        except UnidentifiedImageError as error:
-            raise Unreadable("no picture of a known format") from error
-        except Exception as error:  # as above
-            raise Unreadable("truncated or damaged") from error
-
-    def __enter__(self) -> Any:
-        return self.picture
-
-    def __exit__(self, *_: object) -> None:
-        self.picture.close()
+@contextmanager
+def opened(content: bytes) -> Iterator[Any]:
+    """The picture of a file, not decoded yet. What Pillow raises while it is looked at is Unreadable."""
+    if not content:
+        raise Unreadable("empty")
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),  # on odd tags
+            Image.open(io.BytesIO(content), formats=known_formats()) as picture,
+        ):
+            yield picture
+    except Unreadable:
+        raise
+    except Image.DecompressionBombError as error:
+        raise Unreadable(TOO_LARGE) from error
+    except UnidentifiedImageError as error:
+        raise Unreadable("no picture of a known format") from error
+    except Exception as error:  # Pillow raises what its decoders meet: struct.error, SyntaxError, EOFError ...
+        raise Unreadable("truncated or damaged") from error
 
 
 def in_colour(picture: Any) -> Pixels:
     """Decode an opened picture as the head of this file says."""
-    with warnings.catch_warnings(action="ignore"):
-        turned = orientation(picture)
-        if picture.mode in ("I", "F"):
-            raise Unreadable("pixels of 32 bits")
-        if picture.mode in SIXTEEN:
-            grey = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
-            picture = Image.fromarray(grey)
-        elif picture.has_transparency_data:
-            seen = picture.convert("RGBA")
-            picture = Image.new("RGB", seen.size, "white")
-            picture.paste(seen, mask=seen.getchannel("A"))
-        if picture.mode != "RGB":
-            picture = picture.convert("RGB")
-        if turned != 1:
-            picture = picture.transpose(TURNS[turned])
-        return np.array(picture)
+    turned = orientation(picture)
+    if picture.mode in ("I", "F"):
+        raise Unreadable("pixels of 32 bits")
+    if picture.mode in SIXTEEN:
+        grey = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
+        picture = Image.fromarray(grey)
+    elif picture.has_transparency_data:
+        seen = picture.convert("RGBA")
+        picture = Image.new("RGB", seen.size, "white")
+        picture.paste(seen, mask=seen.getchannel("A"))
+    if picture.mode != "RGB":
+        picture = picture.convert("RGB")
+    if turned != 1:
+        picture = picture.transpose(TURNS[turned])
+    return np.array(picture)
 
 
 TURNS = {

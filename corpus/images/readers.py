@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 
-from corpus.images.archives import shards
+from corpus.images.archives import as_text, shards
 from corpus.images.decoding import TOO_LARGE
 from corpus.images.found import REST, Found
 from corpus.images.pictures import Pixels
@@ -94,9 +94,12 @@ class Columns:
 
         try:
             schema = pyarrow.parquet.read_schema(path)
-            features = datasets.Features.from_arrow_schema(schema)
         except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise ValueError(f"{path} is not a whole Parquet file: {' '.join(str(error).split())}") from None
+        try:
+            features = datasets.Features.from_arrow_schema(schema)
+        except Exception:  # what is said there of the columns is none of the Hub's words: they say it themselves
+            features = datasets.Features.from_arrow_schema(schema.remove_metadata())
         return Columns.of(source, features, str(path))
 
     @staticmethod
@@ -109,7 +112,8 @@ class Columns:
         import datasets
 
         there = ", ".join(features)
-        holds = [name for name, feature in features.items() if isinstance(feature, datasets.Image) or is_bytes(feature)]
+        holds = [name for name, feature in features.items()
+                 if is_picture(feature) and name not in (source.label, source.group)]  # fmt: skip
         picture = source.column or (holds[0] if len(holds) == 1 else "")
         if not picture:
             some = f"pictures may be in {', '.join(holds)}" if holds else "no column has pictures"
@@ -119,6 +123,15 @@ class Columns:
         for name in filter(None, (picture, label, source.group)):
             if name not in features:
                 raise ValueError(f"{where}: no column {name!r}; its columns are {there}")
+        if not is_picture(features[picture]):
+            raise ValueError(
+                f"{where}: the column {picture!r} is of {kind_of(features[picture])}; a picture is a file, as bytes or "
+                "{bytes, path}: save each as a PNG, and its bytes in a column"
+            )
+        for name in filter(None, (label, source.group)):
+            if not isinstance(features[name], datasets.Value | datasets.ClassLabel):
+                raise ValueError(f"{where}: the column {name!r} is of {kind_of(features[name])}; a class or a group is "
+                                 "one number or text a row: name another column")  # fmt: skip
         return Columns(picture, label, source.group, list(getattr(features.get(label), "names", None) or []))
 
     def found(self, row: dict[str, Any], name: str) -> Found:
@@ -129,13 +142,24 @@ class Columns:
             label = self.classes[label] if 0 <= label < len(self.classes) else None  # -1: the Hub's "unlabelled"
         if not isinstance(content, bytes):
             return Found(name, b"", trouble=f"rows without a picture in {self.picture}")
-        return Found(name, content, None if label is None else str(label), "" if group is None else str(group))
+        return Found(name, content, as_text(label), as_text(group) or "")
+
+
+def is_picture(feature: Any) -> bool:
+    import datasets
+
+    return isinstance(feature, datasets.Image) or is_bytes(feature)
+
+
+def kind_of(feature: Any) -> str:
+    """What a column holds, for a message."""
+    return str(getattr(feature, "dtype", "")) or type(feature).__name__
 
 
 def is_bytes(feature: Any) -> bool:
     """Whether a column without the Hub's words for it holds files: {bytes, path}, or bytes."""
     inner = feature.get("bytes") if isinstance(feature, dict) else feature
-    return getattr(inner, "dtype", "") in ("binary", "large_binary")
+    return getattr(inner, "dtype", "") in ("binary", "large_binary", "binary_view")
 
 
 def parquet(source: PictureSource) -> Iterator[Found]:

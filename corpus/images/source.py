@@ -178,13 +178,15 @@ def shown_and_left_out(source: PictureSource) -> tuple[list[tuple[str, Path]], C
     shown = []
     for path in root.glob(pattern):
         name = name_in(root, path)
-        if path.is_symlink() and not path.exists():
-            raise FileNotFoundError(f"{path} is a link to nothing: restore what it should lead to, or remove the link")
         if path.is_dir():
             left_out["linked folders"] += path.is_symlink() and not is_hidden(name)
         elif is_hidden(name):
             left_out["hidden files"] += name.lower().endswith(suffixes)
         elif name.lower().endswith(suffixes):
+            if not path.exists():
+                raise FileNotFoundError(
+                    f"{path} is a link to nothing: restore what it should lead to, or remove the link"
+                )
             shown.append((name, path))
         else:
             left_out[f"files {path.suffix or 'without a suffix'}"] += 1

@@ -115,6 +115,21 @@ def test_a_jpeg_is_decoded_as_small_as_its_shorter_side_allows():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM"])
+def test_whatever_is_damaged_in_a_file_it_is_a_picture_or_unreadable(form):
+    several = {"save_all": True, "append_images": [drawn().rotate(90)]} if form in ("GIF", "WEBP", "TIFF") else {}
+    whole, chance = saved(drawn(), form, **several), np.random.default_rng(0)
+    for number in range(120):
+        content = bytearray(whole[: chance.integers(1, len(whole))] if number % 3 == 0 else whole)
+        for place in chance.integers(min(len(content), 400 if number % 3 == 1 else len(content)), size=4):
+            content[place] = chance.integers(256)
+        for look in (read_header, decode):
+            try:
+                look(bytes(content))
+            except Unreadable:
+                continue
+
+
 def test_how_often_a_jpeg_has_colour_is_known():
     forms = [read_header(saved(drawn(), "JPEG", subsampling=often)).form for often in ("4:4:4", "4:2:2", "4:2:0")]
     assert forms == ["JPEG 4:4:4", "JPEG 4:2:2", "JPEG 4:2:0"]
@@ -363,6 +378,74 @@ def test_a_column_must_be_named_where_there_are_several(animals, tmp_path):
     assert len(prepare([PictureSource("parquet", str(path), column="right")], tmp_path / "stores", 0.2, 96)) == 30
     with pytest.raises(ValueError, match=r"no column 'class'; its columns are left, right"):
         prepare([PictureSource("parquet", str(path), column="right", label="class")], tmp_path / "stores", 0.2, 96)
+
+
+def test_what_is_in_a_column_is_said_where_it_is_no_picture_or_no_class(animals, tmp_path):
+    more = {"numbers": [[1, 2], [3, 4]], "name": "a.jpg"}
+    rows = [{**row, **more, "raw": [b"cat", b"dog"][row["label"]]} for row in rows_of(animals)]
+    path = tmp_path / "rows.parquet"
+
+    def opened(schema_of=lambda table: table, **settings):
+        pyarrow.parquet.write_table(schema_of(pyarrow.Table.from_pylist(rows)), path)
+        return prepare([PictureSource("parquet", str(path), **settings)], tmp_path / "stores", 0.2, 64, 1)
+
+    for column, kind in (("numbers", "list"), ("name", "string")):
+        with pytest.raises(ValueError, match=f"rows.parquet: the column '{column}' is of {kind}; a picture is a file"):
+            opened(column=column)
+    with pytest.raises(ValueError, match="the column 'numbers' is of list; a class or a group is one number or text"):
+        opened(label="numbers", column="image")
+    assert opened(label="raw").classes == ["cat", "dog"]  # bytes are read as text
+    broken = {b"huggingface": b"{broken"}
+    assert opened(lambda table: table.replace_schema_metadata(broken), label="raw").classes == ["cat", "dog"]
+
+
+def test_an_archive_of_a_whole_folder_and_samples_that_are_not_whole(animals, tmp_path):
+    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+        archive.add(animals, ".")  # as  tar cf all.tar .
+    found = prepare([PictureSource("shards", str(tmp_path / "all.tar"))], tmp_path / "stores", 0.2, 64, 1)
+    assert found.manifest["classes"] == ["cat", "dog"]
+    pictures = sorted(animals.rglob("*.png"))[:4]
+    with zipfile.ZipFile(tmp_path / "apart.zip", "w") as archive:
+        for number, picture in enumerate(pictures):
+            archive.write(picture, f"{number}.png")
+        archive.writestr("3.json", "{broken")
+        archive.writestr("0.cls", "1")
+    about = prepare([PictureSource("shards", str(tmp_path / "apart.zip"))], tmp_path / "stores", 0.2, 64, 1).manifest
+    assert about["named"] == [
+        ["apart.zip: 3.png", "samples whose .json is none"],
+        ["apart.zip: 0.cls", ".cls without a picture: those of one sample must stand one behind the other"],
+    ]
+
+
+def test_a_member_that_is_damaged_by_any_packing_is_named(tmp_path):
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
+        for number in range(3):
+            archive.writestr(f"{number}.png", saved(Image.fromarray(photo(number)), "PNG"))
+    content = bytearray(packed.read_bytes())
+    content[100:160] = b"z" * 60
+    packed.write_bytes(content)
+    ((name, reason),) = prepare([PictureSource("shards", str(packed))], tmp_path / "stores", 0.2, 64, 1).manifest[
+        "named"
+    ]
+    assert name == "packed.zip: 0.png"
+    assert reason.startswith("damaged in its archive")
+
+
+def test_a_link_to_nothing_matters_where_it_is_a_picture(animals, tmp_path):
+    (animals / ".#lock.png").symlink_to("nowhere")
+    (animals / "notes.txt").symlink_to("nowhere")
+    prepare([PictureSource("folder", str(animals))], tmp_path / "stores", 0.2, 64, 1)
+    (animals / "lost.png").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError, match=r"lost.png is a link to nothing"):
+        prepare([PictureSource("folder", str(animals))], tmp_path / "stores", 0.2, 64, 1)
+
+
+def test_a_source_with_too_few_pictures_is_named(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.jpg").write_text("hello")
+    with pytest.raises(ValueError, match=r"folder `.*texts`: 0 pictures are too few .*format, such as a.jpg\)"):
+        prepare([PictureSource("folder", str(tmp_path / "texts"))], tmp_path / "stores", 0.2, 64, 1)
 
 
 def test_a_broken_archive_gives_what_is_before_the_damage_and_is_named(animals, tmp_path):
