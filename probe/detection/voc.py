@@ -8,7 +8,9 @@ FOLDER/Annotations/NAME.xml          objects: name, bndbox, difficult
 import difflib
 import hashlib
 import math
+import shlex
 import xml.etree.ElementTree as xml
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +20,13 @@ import numpy.typing as npt
 
 from corpus.images.decoding import Unreadable, decode, read_header
 from corpus.images.pictures import Pixels
+from corpus.images.source import PICTURES
 from engine.run.disk import sha256
 from engine.train import draws
 from probe.detection.boxes import Boxes, clip
+from probe.lines import read_text
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+ENDINGS = (*PICTURES, *map(str.upper, PICTURES))
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def read_voc(folder: Path, split: str, limit: int = 0) -> list[Photo]:
     """
     path = folder / "ImageSets" / "Main" / f"{split}.txt"
     names = list_names(folder, split)
-    if double := next((name for name in names if names.count(name) > 1), None):
+    if double := next((name for name, count in Counter(names).items() if count > 1), None):
         raise ValueError(f"{path} names {double} twice; take one line out")
     drawn = np.sort(draws.permutation(draws.stream("pictures"), len(names))[: limit or None])
     return [read_photo(folder, names[number], path) for number in drawn]
@@ -75,10 +79,18 @@ def list_names(folder: Path, split: str) -> list[str]:
     if not path.is_file():
         there = ", ".join(sorted(found.stem for found in lists.glob("*.txt"))) or "none"
         raise FileNotFoundError(f"{path} is not there (lists in this folder: {there})")
-    names = [words[0] for line in path.read_text(encoding="utf-8").splitlines() if (words := line.split())]
+    names = [name_in(folder, line) for line in map(str.strip, read_text(path).splitlines()) if line]
     if not names:
         raise ValueError(f"{path} names no pictures")
     return names
+
+
+def name_in(folder: Path, line: str) -> str:
+    """Which picture a line of a list means: the line is its name, perhaps with an ending, or its first word is, as in
+    lists of one class, which say -1 or 1 behind it."""
+    first = line.split()[0]
+    likely = [line, first, *(str(Path(name).with_suffix("")) for name in (line, first) if name.endswith(ENDINGS))]
+    return next((name for name in likely if (folder / "Annotations" / f"{name}.xml").is_file()), first)
 
 
 def read_photo(folder: Path, name: str, named_in: Path) -> Photo:
@@ -99,11 +111,13 @@ def read_photo(folder: Path, name: str, named_in: Path) -> Photo:
     except (xml.ParseError, ValueError) as error:
         said = f"{annotation} is damaged XML ({error})"
         raise ValueError(f"{said}; restore it, or take {name} out of {named_in}") from None
-    sides = [root.findtext(f"size/{side}") for side in ("width", "height")]
-    if None not in sides and [text.strip() for text in sides if text] != [str(width), str(height)]:
+    sides = [to_number(root.findtext(f"size/{side}")) for side in ("width", "height")]
+    if all(sides) and sides != [width, height]:  # some programs write 0 x 0
+        turned = any(remark.startswith("turned") for remark in header.remarks)
         raise ValueError(
-            f"{annotation} says that its picture has {sides[0]} x {sides[1]} pixels, and {picture} has {width} x "
-            f"{height}; boxes would be wrong: put back the picture that was annotated"
+            f"{annotation} says that its picture has {sides[0]:g} x {sides[1]:g} pixels, and {picture} has {width} x "
+            f"{height}{' as EXIF turns it' * turned}; boxes would be wrong: put back the picture that was annotated"
+            + (", or take the Orientation out of its EXIF if it was annotated unturned" if turned else "")
         )
     return read_objects(root, annotation, picture, width, height)
 
@@ -121,7 +135,8 @@ def read_objects(root: xml.Element, annotation: Path, picture: Path, width: int,
                              "the smaller number must come first")  # fmt: skip
         if box[2] < 0 or box[3] < 0 or box[0] > width or box[1] > height:
             raise ValueError(
-                f"{where} ({name}): its box {box} lies outside of the picture of {width} x {height} pixels"
+                f"{where} ({name}): its box {box} lies outside of the picture of {width} x {height} pixels; correct "
+                "it, or take the object out"
             )
         classes.append(name)
         boxes.append(box)
@@ -135,14 +150,20 @@ def read_objects(root: xml.Element, annotation: Path, picture: Path, width: int,
 
 
 def read_side(found: xml.Element, side: str, where: str) -> float:
-    text = (found.findtext(f"bndbox/{side}") or "").strip()
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{where}: bndbox/{side} is {text!r}; a number of pixels is expected")
+    text = found.findtext(f"bndbox/{side}")
+    value = to_number(text)
+    if value is None:
+        raise ValueError(f"{where}: bndbox/{side} is {(text or '').strip()!r}; a number of pixels is expected")
     return value
+
+
+def to_number(text: str | None) -> float | None:
+    """The finite number that a text is; None for another."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def choose_classes(
@@ -158,6 +179,10 @@ def choose_classes(
         raise ValueError(
             f"no object is boxed in the {len(training)} training pictures, such as {training[0].annotation}"
         )
+    if not any(not hard for photo in test for hard in photo.difficult):
+        raise ValueError(
+            f"no object is boxed in the {len(test)} pictures to be scored on, such as {test[0].annotation}"
+        )
     for name in asked:
         if name not in shown:
             near = difflib.get_close_matches(name, shown, n=1)
@@ -166,11 +191,17 @@ def choose_classes(
                 f"classes has {name!r}, which no training picture has{hint} (they have: {', '.join(sorted(shown))})"
             )
     if not asked:
+        spelt = {name.lower(): name for name in sorted(shown)}
+        if twice := shown - set(spelt.values()):
+            raise ValueError(
+                f"the classes {min(twice)!r} and {spelt[min(twice).lower()]!r} differ in capitals alone: spell them "
+                f"alike, or, if they are two, name all: --probes.0.classes {shlex.join(sorted(shown))}"
+            )
         for photo in test:
             if strange := set(photo.classes) - shown:
                 raise ValueError(
                     f"{photo.annotation} has the class {min(strange)!r}, which no training picture has; to leave it "
-                    f"out, name the others: --probes.0.classes {' '.join(sorted(shown))}"
+                    f"out, name the others: --probes.0.classes {shlex.join(sorted(shown))}"
                 )
     classes = tuple(asked or sorted(shown))
     return classes, [only(photo, classes) for photo in training], [only(photo, classes) for photo in test]

@@ -51,6 +51,26 @@ def test_pictures_and_objects(folder):
     assert some == [photo.name for photo in read_voc(folder, "train", 2)]
 
 
+@pytest.mark.parametrize(
+    "size",
+    ["", "<size><width>0</width><height>0</height></size>", "<size><width>40.0</width><height>30</height></size>"],
+)
+def test_what_programs_write_of_the_size_is_no_fault(folder, size):
+    annotate(folder, "a", boxed("cat", 1.5, 2, 10.25, 12), size=size)
+    assert read_voc(folder, "train")[0].boxes.tolist() == [[1.5, 2, 10.25, 12]]
+
+
+@pytest.mark.parametrize("content", ["\ufeffa\r\nmy photo\r\n", "a.jpg\nmy photo.bmp\n", "a  1\n\nmy photo -1"])
+def test_names_in_lists_are_found_as_they_are_written(folder, content):
+    Image.new("RGB", (40, 30)).save(folder / "JPEGImages/my photo.BMP", "BMP")
+    annotate(folder, "my photo", boxed("cat", 1, 2, 10, 12))
+    if content.endswith("-1"):
+        for name in ("JPEGImages/my photo.BMP", "Annotations/my photo.xml"):
+            (folder / name).rename(folder / name.replace("my photo", "my"))
+    (folder / "ImageSets/Main/train.txt").write_bytes(content.encode())
+    assert [photo.name for photo in read_voc(folder, "train")] == ["a", "my" if content.endswith("-1") else "my photo"]
+
+
 def test_classes_are_those_of_training_and_others_can_be_left_out(folder):
     train, test = read_voc(folder, "train"), read_voc(folder, "val")
     assert choose_classes(train, test, ())[0] == ("cat", "dog")
@@ -102,13 +122,14 @@ def test_faults_of_an_annotation_are_named(folder, objects, said):
         ("JPEGImages/c.jpg", "no", ": no picture of a known format"),
         ("ImageSets/Main/train.txt", "a\nb\na\n", " names a twice"),
         ("ImageSets/Main/train.txt", "\n", " names no pictures"),
+        ("ImageSets/Main/train.txt", "a\nb\udcff\n", " is not UTF-8 (byte 3)"),
         ("ImageSets/Main/train.txt", None, " is not there (lists in this folder: val)"),
     ],
 )
 def test_files_that_are_missing_or_damaged_are_named(folder, name, content, said):
     (folder / name).unlink()
     if content is not None:
-        (folder / name).write_text(content)
+        (folder / name).write_bytes(content.encode(errors="surrogateescape"))
     refused(folder, f"{name}{said}")
 
 
@@ -144,6 +165,27 @@ def test_strange_classes_are_named(folder):
     assert choose_classes(train, test, probe.classes)[2][0].classes == ()
     with pytest.raises(ValueError, match="classes has 'dgo', which no training picture has; did you mean 'dog'"):
         choose_classes(train, test, ("dgo",))
+
+
+def test_classes_that_differ_in_capitals_and_test_pictures_without_objects_are_refused(folder):
+    annotate(folder, "b", boxed("Cat", 1, 1, 5, 5))
+    train, test = read_voc(folder, "train"), read_voc(folder, "val")
+    with pytest.raises(
+        ValueError, match=r"'Cat' and 'cat' differ in capitals alone.* --probes\.0\.classes Cat cat dog"
+    ):
+        choose_classes(train, test, ())
+    assert choose_classes(train, test, ("Cat", "cat", "dog"))[0] == ("Cat", "cat", "dog")
+    annotate(folder, "d", boxed("cat", 1, 1, 5, 5, difficult=1))
+    with pytest.raises(ValueError, match=r"no object is boxed in the 1 pictures to be scored on, such as .*d\.xml"):
+        choose_classes(train, read_voc(folder, "val"), ())
+
+
+def test_a_picture_that_exif_turns_is_told(folder):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.new("RGB", (40, 30)).save(folder / "JPEGImages/a.jpg", exif=exif)
+    with pytest.raises(ValueError, match=r"has 30 x 40 as EXIF turns it; .* take the Orientation out of its EXIF"):
+        read_voc(folder, "train")
 
 
 def test_a_picture_in_both_lists_is_refused(folder):
