@@ -17,7 +17,7 @@ from transformers import MODEL_FOR_BACKBONE_MAPPING, PreTrainedConfig, PreTraine
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.utils.constants import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD
 
-from engine.run.saved import config_of, load_weights, located
+from engine.run.saved import config_of, first_line, load_weights, located
 from networks.pictures import keep_statistics, start_as_identity
 from probe.hog import describe_by_hog
 
@@ -41,10 +41,20 @@ class Trunk:
         return list(self.backbone.config.out_features)
 
     def maps(self, squares: Squares) -> list[Tensor]:
-        """(N, C, h, w) of each stage."""
+        """(N, C, h, w) of each stage. Errors: ValueError for pictures of a size that the model does not take."""
         pixels = (as_tensor(squares) - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
-        with torch.inference_mode():
-            return list(self.backbone(pixel_values=pixels).feature_maps)
+        try:
+            with torch.inference_mode():
+                return list(self.backbone(pixel_values=pixels).feature_maps)
+        except (RuntimeError, ValueError) as error:
+            if "size" not in str(error):
+                raise
+            height, width = squares.shape[1:3]
+            kind = self.backbone.config.model_type
+            raise ValueError(
+                f"this {kind} takes no pictures of {height} x {width} pixels ({first_line(error)}): give another "
+                "image_size, or for detection map_size or crop_size, such as the size it was trained with"
+            ) from None
 
 
 def open_trunk(model: str, untrained: bool = False, seed: int = 0) -> Trunk:

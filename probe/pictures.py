@@ -6,7 +6,7 @@ stage which is best on a fifth of the training pictures; the test pictures choos
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +28,15 @@ from probe.probe import Found, Probe
 AT_ONCE = 256  # pictures that are read at a time
 DECODED_SIDE = 96  # see corpus.images.store.prepare
 
+CLASS_OF = {  # where a picture's class is, by the kind of its source
+    "photos": "photos have none: take digits, faces or pictures of your own",
+    "digits": "a digit is one",
+    "faces": "there are two",
+    "folder": "it is the first folder below `path`, CLASS/NAME.jpg: name the folder that holds those of the classes",
+    "parquet": "it is in the column that `label` names",
+    "hub": "it is in the column that `label` names",
+    "shards": "it is in a sample's .cls, in its .json under the key that `label` names, or it is the folder it lies in",
+}
 Classify = Callable[[Tensor], Tensor]  # features (M, D) to labels (M,)
 
 
@@ -76,14 +85,14 @@ class PictureProbe(Probe):
 
     def ask(self, model: str, untrained: bool, seed: int) -> Found:
         known, asked = self.load()
-        number = len(known.labels)
+        number, right = len(known.labels), relabel(asked, known.classes)
         stages = {stage: self.flat(maps) for stage, maps in describe_both(model, untrained, seed, known, asked).items()}
         unseen, found = dict[str, float](), dict[str, float]()
         for stage, features in stages.items():
             classify, unseen[stage] = self.learn(features[:number], known.labels)
-            found[stage] = share_right(classify(features[number:]), asked.labels)
+            found[stage] = share_right(classify(features[number:]), right)
         best = max(unseen, key=lambda stage: unseen[stage])
-        commonest = share_right(known.labels.mode().values, asked.labels)
+        commonest = share_right(known.labels.mode().values, right)
         scores = {"accuracy": found[best], **(found if model not in BESIDE else {})}
         sizes = {"train": number, "test": len(asked.labels)}
         page = self.page(unseen, found, stages)
@@ -107,12 +116,18 @@ class PictureProbe(Probe):
         members = train.train.array, train.held_out.array
         if self.test:
             members = np.arange(len(train)), np.arange(len(test))
-        known = load_labelled(train.folder, members[0].tobytes(), self.max_train_samples, self.image_size)
-        asked = load_labelled(test.folder, members[1].tobytes(), self.max_test_samples, self.image_size)
-        if known.classes != asked.classes:
+        known = load_labelled(self.train, train.folder, members[0].tobytes(), self.max_train_samples, self.image_size)
+        source = self.test or self.train
+        asked = load_labelled(source, test.folder, members[1].tobytes(), self.max_test_samples, self.image_size)
+        if len(there := known.labels.unique()) < 2:
             raise ValueError(
-                f"{self.train} has the classes {', '.join(known.classes[:9])}, and {self.test} has "
-                f"{', '.join(asked.classes[:9])}: they must be the same"
+                f"{self.train}: all {len(known.labels):,} pictures to learn from are of one class, "
+                f"{known.classes[int(there)]}, and two are the fewest; {CLASS_OF[self.train.kind]}"
+            )
+        if strange := [name for name in asked.classes if name not in known.classes]:
+            raise ValueError(
+                f"{source} has the class {strange[0]}, which {self.train} has not (its classes: "
+                f"{', '.join(known.classes[:20])}{' ...' if len(known.classes) > 20 else ''}): both must have the same"
             )
         return known, asked
 
@@ -121,18 +136,24 @@ class PictureProbe(Probe):
 
 
 @lru_cache(maxsize=4)  # several probes and models are asked about the same ones
-def load_labelled(folder: Path, members: bytes, most: int, size: int) -> Labelled:
-    """The pictures `members` of a store that have labels, `most` of them at most, as squares of `size` pixels."""
+def load_labelled(source: PictureSource, folder: Path, members: bytes, most: int, size: int) -> Labelled:
+    """The pictures `members` of the store of a source that have labels, `most` of them at most, as squares of `size`
+    pixels. Errors: ValueError where none has."""
     pictures = StoredPictures(folder)
     numbers: Ints = np.frombuffer(members, np.int64)
     numbers = numbers[pictures.labels[numbers] >= 0]
     if not len(numbers):
-        raise ValueError(f"no picture of {folder} has a label")
+        raise ValueError(f"{source}: no picture has a class; {CLASS_OF[source.kind]}")
     if 0 < most < len(numbers):
         numbers = np.sort(numbers[draws.permutation(draws.stream("probe"), len(numbers))[:most]])
     squares = [middle(pixels, size) for start in range(0, len(numbers), AT_ONCE)
                for pixels in pictures.load(numbers[start : start + AT_ONCE], size)]  # fmt: skip
     return Labelled(np.stack(squares), torch.from_numpy(pictures.labels[numbers]), tuple(pictures.classes))
+
+
+def relabel(asked: Labelled, classes: Sequence[str]) -> Tensor:
+    """The labels of `asked`, as numbers of `classes`."""
+    return torch.tensor([classes.index(name) for name in asked.classes])[asked.labels]
 
 
 def describe_both(model: str, untrained: bool, seed: int, known: Labelled, asked: Labelled) -> dict[str, Tensor]:

@@ -120,6 +120,10 @@ def _asks_for_code(folder: Path) -> bool:
 
 
 def _no_tokenizer(folder: Path) -> FileNotFoundError:
+    if (folder / "preprocessor_config.json").is_file():
+        return FileNotFoundError(
+            f"no tokenizer in {folder}: its model looks at pictures or the like, and reads no text"
+        )
     return FileNotFoundError(
         f"no tokenizer in {folder}: it needs tokenizer.json, or vocab.txt, or vocab.json and merges.txt"
     )

@@ -1,12 +1,14 @@
 """Do the probes of pictures say what scikit-learn and scikit-image say, at every stage, beside what is to be beaten?"""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from skimage.feature import hog
 from sklearn.neighbors import KNeighborsClassifier
 from transformers import BertConfig, BertModel
@@ -14,6 +16,7 @@ from transformers import BertConfig, BertModel
 from corpus.images.medium import Images
 from corpus.images.source import PictureSource
 from engine.run.recipe import load
+from networks.alexnet import AlexNetConfig, AlexNetModel
 from networks.pictures import PretextModel, feature_maps, make_trunk
 from probe.features import describe, open_trunk, take_hog, take_pixels
 from probe.knn import Knn
@@ -116,8 +119,50 @@ def test_what_makes_no_maps_of_pictures_is_refused(stores, tmp_path):
     ).save_pretrained(tmp_path / "bert")
     with pytest.raises(ValueError, match="bert model, which transformers opens as no backbone"):
         open_trunk(str(tmp_path / "bert"))
-    unlabelled = Linear(name="linear", train=PictureSource("photos"), stores=stores)
-    with pytest.raises(ValueError, match=r"no picture .* has a label"):
-        unlabelled.ask("pixels", False, 0)
-    with pytest.raises(ValueError, match="they must be the same"):
-        Linear(name="linear", train=PictureSource("digits"), test=PictureSource("faces"), stores=stores).load()
+
+
+def draw_classes(folder: Path, *classes: str) -> PictureSource:
+    for number, name in enumerate(classes * 6):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng([number, *name.encode()]).integers(0, 256, (12, 12, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return PictureSource("folder", str(folder))
+
+
+def test_pictures_without_classes_to_tell_apart_are_refused_with_where_classes_are(stores, tmp_path):
+    for source, said in (
+        (PictureSource("photos"), "photos: no picture has a class; photos have none: take digits"),
+        (draw_classes(tmp_path / "flat", "."), r"flat`: no picture has a class; it is the first folder below `path`"),
+        (
+            draw_classes(tmp_path / "deep", "all/a", "all/b"),
+            r"deep`: all \d+ .* of one class, all, and two are the few",
+        ),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Linear(name="linear", train=source, stores=stores).ask("pixels", False, 0)
+    named = PictureSource("folder", str(tmp_path / "deep/all"))  # as the message advises
+    assert Linear(name="linear", train=named, stores=stores).ask("pixels", False, 0).sizes["train"] > 2
+
+
+def test_test_pictures_may_have_fewer_classes_and_no_others(stores, tmp_path):
+    train = draw_classes(tmp_path / "train", "a", "b", "c")
+    probe = Knn(name="knn", train=train, test=draw_classes(tmp_path / "few", "c"), stores=stores, image_size=12, k=1)
+    assert probe.ask("pixels", False, 0).metrics["test"]["accuracy"] < 1
+    same = Knn(name="knn", train=train, test=PictureSource("folder", str(tmp_path / "train/c/../../train"), limit=20),
+               stores=stores, image_size=12, k=1)  # fmt: skip
+    assert same.ask("pixels", False, 0).metrics["test"]["accuracy"] == 1.0
+    strange = Knn(name="knn", train=train, test=draw_classes(tmp_path / "other", "a", "x"), stores=stores)
+    with pytest.raises(
+        ValueError, match=r"other` has the class x, which folder `.*train` has not \(its classes: a, b, c"
+    ):
+        strange.load()
+
+
+def test_a_size_that_a_network_does_not_take_is_told(stores, tmp_path):
+    AlexNetModel(AlexNetConfig(hidden_sizes=[16] * 5)).save_pretrained(tmp_path / "alexnet")
+    knn = Knn(name="knn", train=PictureSource("digits"), max_train_samples=20, max_test_samples=5, stores=stores)
+    with pytest.raises(
+        ValueError, match=r"this alexnet takes no pictures of 32 x 32 pixels .*: give another image_size"
+    ):
+        knn.ask(str(tmp_path / "alexnet"), False, 0)
+    assert replace(knn, image_size=64).ask(str(tmp_path / "alexnet"), False, 0).sizes["test"] == 5
