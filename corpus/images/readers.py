@@ -153,7 +153,7 @@ def is_picture(feature: Any) -> bool:
 
 def kind_of(feature: Any) -> str:
     """What a column holds, for a message."""
-    return str(getattr(feature, "dtype", "")) or type(feature).__name__
+    return (str(getattr(feature, "dtype", "")) or type(feature).__name__).lower()
 
 
 def is_bytes(feature: Any) -> bool:
