@@ -38,6 +38,7 @@ class Medium(ABC):
     section: ClassVar[str]  # of a recipe: where the material is
     unit: ClassVar[str]  # what is counted: "tokens", "images", "frames"
     size_unit: ClassVar[str]  # what the size of an example is counted in: "tokens", "pixels"
+    largest: ClassVar[int]  # size of an example
     held_out: ClassVar[str]  # on what a model is evaluated, for its card
     processor_name: ClassVar[str]  # "tokenizer", "image processor"
     limits: ClassVar[str]  # what the model card warns of

@@ -25,7 +25,7 @@ from pretrain import online_probe
 from pretrain.card import card
 from pretrain.continued import FRESH, Origin
 from pretrain.data_report import write_data_report
-from pretrain.examples import ChapterExamples, fixed_batches, open_chapters
+from pretrain.examples import ChapterExamples, check_answers, fixed_batches, open_chapters
 from pretrain.online_probe import OnlineProbe
 from pretrain.recipe import PretrainRecipe
 
@@ -82,6 +82,10 @@ def assemble(
     open_held_out = open_chapters(unseen_of, objective, medium, recipe.seed, purpose)
     unseen = open_held_out(Position(), objective.size)
     evaluation = fixed_batches(unseen, recipe.max_eval_samples, plan.per_device_train_batch_size)
+    held_out = f"{medium.section}.held_out"
+    check_answers(
+        evaluation, objective, f"the held-out examples ask nothing, so nothing could be judged; raise {held_out}"
+    )
     if plan.flops:
         plan = plan.in_steps(flops_per_step(recipe, model, open_held_out))
     batches = Batches(open_chapter, plan, accelerator, recipe.phases, corpus.note_progress)

@@ -6,7 +6,7 @@ from typing import Any
 from corpus.medium import Medium, OpenCorpus
 from engine.publish.exhibits import write_exhibits
 from engine.train.batch import Batch
-from pretrain.examples import ChapterExamples, fixed_batches
+from pretrain.examples import ChapterExamples, check_answers, fixed_batches
 from pretrain.objective import Objective
 
 SAMPLE = 2048  # examples that sizes, padding and balance are read from
@@ -17,9 +17,10 @@ def write_data_report(
 ) -> str:
     """Write FOLDER/data_report.md, with its pictures if there are any; return its text.
 
-    Errors: ValueError for a setting of the objective that can do nothing with this material.
+    Errors: ValueError for material that asks nothing, and for a setting of the objective that can do nothing with it.
     """
     batches = fixed_batches(examples, SAMPLE, 32)
+    check_answers(batches, objective, "the examples to train on ask nothing, so nothing could be learnt")
     lines = ["# Data", "", *corpus.report]
     lines += write_exhibits(corpus.remarks(examples.chapter), folder, "data_report-material")
     lines += ["", *examples.units.report(), *objective.remarks(batches, medium)]

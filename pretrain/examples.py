@@ -3,7 +3,7 @@
 The data set of a run: what others do in a collate function, `Objective.split` does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,3 +49,11 @@ def fixed_batches(examples: ChapterExamples, number: int, batch: int) -> list[Ba
     processes."""
     chosen = examples.order[:number]
     return [examples.batch(chosen[start : start + batch]) for start in range(0, len(chosen), batch)]
+
+
+def check_answers(batches: Sequence[Batch], objective: Objective[Any], what: str) -> None:
+    """Refuse examples that ask nothing of a term, with the words `what`. Errors: ValueError."""
+    if batches and not all(any(batch.counts[name] for batch in batches) for name in batches[0].counts):
+        raise ValueError(
+            f"{what}{f' (nothing is asked of {objective.asks_nothing})' if objective.asks_nothing else ''}"
+        )

@@ -43,6 +43,7 @@ class Objective(ABC, Generic[M]):
     model_type: ClassVar[str] = ""  # transformers' name for what is trained where the recipe's `model:` names none
     together: ClassVar[bool] = False  # compared within its whole global batch (in-batch negatives): no accumulation
     asks_again: ClassVar[bool] = False  # evaluated on what it is trained on, asked anew, and not on what is held out
+    asks_nothing: ClassVar[str] = ""  # of what nothing is asked, in words
     legend: ClassVar[str] = ""  # how to read what `show` gives
     whitespace: ClassVar[Whitespace] = "clean"  # of text: how it is treated where a source does not say
 

@@ -18,6 +18,8 @@ from engine.train.schedule import Schedule
 from pretrain.network import declared_positions
 from pretrain.objective import Objective
 
+LEAST = 8  # units of an example
+
 
 @dataclass(frozen=True)
 class LastPhase:
@@ -136,8 +138,10 @@ class PretrainRecipe:
                     f"{key} is {phase.size}, but the model has {positions} positions; lower it, or raise "
                     "model.max_position_embeddings (GPT-2: model.n_positions)"
                 )
-            if phase.size < 8:
-                raise ValueError(f"{key} is {phase.size}; examples need 8 {self.objective.medium.size_unit} or more")
+            medium = self.objective.medium
+            if not LEAST <= phase.size <= medium.largest:
+                bounds = f"{LEAST} {medium.size_unit} or more, and {medium.largest:,} at most"
+                raise ValueError(f"{key} is {phase.size}; examples need {bounds}")
 
     @property
     def tokenizer_source(self) -> str:

@@ -21,6 +21,7 @@ from tokenizer.load import BERT_SPECIAL_TOKENS
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING, UNKNOWN, END_OF_DOCUMENT = "[PAD]", "[UNK]", "</s>"  # of whole words
+FEWEST = 2  # words
 TOO_MANY = 0.001  # of a text's characters, to be lost without a word
 
 
@@ -198,7 +199,7 @@ class WholeWords(Learner):
         self, texts: Iterator[list[str]], characters: Counter[str], model_max_length: int
     ) -> PreTrainedTokenizerFast:
         """See `Learner.learn`. The ids: special tokens, words from the commonest on, equally common ones as Unicode has
-        them."""
+        them. Errors: ValueError where hardly a word is common enough."""
         learner = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
         learner.normalizer = normalizers.BertNormalizer(lowercase=self.lowercase, strip_accents=False)
         learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -209,6 +210,11 @@ class WholeWords(Learner):
             show_progress=False,
         )
         learner.train_from_iterator(texts, trainer)
+        if (found := learner.get_vocab_size() - len(trainer.special_tokens)) < FEWEST:
+            raise ValueError(
+                f"{found} words stand {self.min_frequency} times or more in the text, and a vocabulary needs {FEWEST}: "
+                "lower vocabulary.min_frequency, or give more text"
+            )
         return PreTrainedTokenizerFast(
             tokenizer_object=learner, pad_token=PADDING, unk_token=UNKNOWN, eos_token=END_OF_DOCUMENT,
             model_max_length=model_max_length,

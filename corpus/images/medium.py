@@ -25,6 +25,7 @@ class Images(Medium):
     section: ClassVar = "images"
     unit: ClassVar = "images"
     size_unit: ClassVar = "pixels"
+    largest: ClassVar = 1 << 13
     held_out: ClassVar = "held-out images of the same sources"
     processor_name: ClassVar = "image processor"
     advice: ClassVar = "give it more workers"

@@ -29,6 +29,7 @@ class Text(Medium):
     section: ClassVar = "corpus"
     unit: ClassVar = "tokens"
     size_unit: ClassVar = "tokens"
+    largest: ClassVar = 1 << 20
     held_out: ClassVar = "held-out documents of the same sources"
     processor_name: ClassVar = "tokenizer"
     advice: ClassVar = "prepare the corpus first (corpus.mode: store, cloze prepare)"

@@ -48,6 +48,7 @@ class Colorization(Objective[Images]):
 
     medium = Images
     size_key = "image_size"
+    asks_nothing = "grey pictures"
     pipeline = "image-feature-extraction"
     model_type = "resnet_gn"
 

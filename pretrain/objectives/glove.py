@@ -84,6 +84,7 @@ class Glove(Objective[Text]):
 
     medium = Text
     size_key = "block_size"
+    asks_nothing = "words that are not in the vocabulary, or stand alone in their document"
     pipeline = "feature-extraction"
     model_type = "word_vectors"
 

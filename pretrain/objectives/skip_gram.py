@@ -74,12 +74,15 @@ class SkipGram(Objective[Text]):
 
     medium = Text
     size_key = "block_size"
+    asks_nothing = "words that are not in the vocabulary, or that objective.sample leaves out; 0 leaves none out"
     pipeline = "feature-extraction"
     model_type = "word_vectors"
 
     def __post_init__(self) -> None:
         check_least(self, 1, "window", "negative", "shared_negatives")
         check_least(self, 0, "sample")
+        if not -2 <= self.ns_exponent <= 2:
+            raise ValueError(f"ns_exponent is {self.ns_exponent}; it is a power from -2 to 2, such as 0.75")
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -177,7 +180,7 @@ class SkipGram(Objective[Text]):
 
 def _gathered(rows: Tensor, places: Tensor) -> Tensor:
     """Rows (U, D) at `places` (N, K): (N, K, D). Differentiated in half the time of `rows[places]`."""
-    return rows.index_select(0, places.flatten()).view(*places.shape, -1)
+    return rows.index_select(0, places.flatten()).view(*places.shape, rows.shape[1])
 
 
 def keep_probability(counts: Ints, sample: float) -> npt.NDArray[np.float64]:

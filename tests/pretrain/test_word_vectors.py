@@ -231,6 +231,35 @@ def test_two_processes_that_send_each_other_rows_equal_one(name, recipe, launch_
     assert not torch.allclose(one, torch.zeros_like(one), atol=0.1)  # it was trained
 
 
+@pytest.mark.parametrize(("name", "advice"), [("skip_gram", ("--objective.sample", "0")), ("glove", ())])
+def test_text_of_which_nothing_is_asked_is_refused_and_the_advice_helps(name, advice, recipe, launch_program):
+    take_objective(recipe, name)
+    folder = recipe.parent
+    (folder / "small.txt").write_text("The cat sat on the mat. A dog ran after the cat of the king.\n" * 10)
+    (folder / "strange.txt").write_text("zzz yyy xxx www vvv uuu ttt sss\n" * 10)
+
+    def train(corpus, *options):
+        text = ("--corpus.sources.0.kind", "text", "--corpus.sources.0.path", corpus, "--corpus.held_out", "0.2")
+        return launch_program(main, folder, "recipe.yaml", "--name", corpus, *text, *options)
+
+    words = WholeWords(name="words", min_frequency=1)
+    words.learn(iter([[(folder / "small.txt").read_text()]]), Counter(), 512).save_pretrained(folder / "words")
+    for corpus, options in (("strange.txt", ()), ("small.txt", ("--objective.sample", "1e-9"))):
+        if name == "skip_gram" or corpus == "strange.txt":
+            ended = train(corpus, *options)
+            assert ended.status == 2, ended.said
+            assert "the held-out examples ask nothing, so nothing could be judged; raise corpus.held_out" in ended.said
+    ended = train("small.txt", *advice)
+    assert ended.status == 0, ended.said
+
+
+def test_a_batch_without_a_word_asks_nothing(text, chapter):
+    objective = SkipGram(name="skip_gram", block_size=16, sample=1e-30)
+    batch = examples_of(objective, chapter, text).batch(np.arange(2))
+    assert batch.counts == {"context": 0}
+    assert objective.loss(random_model(objective, text), batch)["context"].item() == 0.0
+
+
 def test_a_tokenizer_of_pieces_is_refused_with_what_to_do(recipe, tokenizer_folder, launch_program):
     take_objective(recipe, "skip_gram")
     ended = launch_program(main, recipe.parent, "recipe.yaml", "--tokenizer", str(tokenizer_folder))

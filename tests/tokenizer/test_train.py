@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import AutoTokenizer
 
 from corpus.text.document import draw
 from corpus.text.source import Source
+from tokenizer.learn import WholeWords
 from tokenizer.load import BERT_SPECIAL_TOKENS, load_tokenizer, tokenizer_hash
 from tokenizer.sample import survey
 from tokenizer.train import main
@@ -152,6 +154,13 @@ def test_a_size_too_small_for_the_letters_is_refused(tmp_path, corpus, vocabular
 
 
 # Where it is left
+
+
+def test_a_text_without_words_that_are_common_enough_is_refused():
+    with pytest.raises(
+        ValueError, match=r"0 words stand 1000000 times or more in the text.*: lower vocabulary.min_freq"
+    ):
+        WholeWords(name="words", min_frequency=1_000_000).learn(iter([["a text"]]), Counter(), 512)
 
 
 def test_the_same_recipe_again_does_nothing(tmp_path, corpus, capsys):
