@@ -58,6 +58,13 @@ class CompareRecipe:
             raise ValueError(f"minutes is {self.minutes}; it must be above 0")
         if len(self.systems) < 2 or len({system.slug for system in self.systems}) < len(self.systems):
             raise ValueError("systems must name two or more, each by a name of its own")
+        folders: dict[str, str] = {}  # of vocabularies
+        for system in self.systems:
+            if (other := folders.setdefault(Path(system.tokenizer).stem, system.tokenizer)) != system.tokenizer:
+                raise ValueError(
+                    f"{other} and {system.tokenizer} would be kept in one folder, as vocabularies are by the names of "
+                    "their files: rename one file"
+                )
         if not self.same:
             raise ValueError("same is empty; give minutes, text or both")
         if not self.tasks or not self.seeds or (self.large_tasks and not self.large_seeds):

@@ -24,9 +24,11 @@ from compare.recipe import Arm, CompareRecipe, System
 from engine.run.disk import alone, read_json, whole_file
 from engine.run.finite import strict_json
 from engine.run.processes import STOPPED
-from engine.run.recipe import load, read, resolved
+from engine.run.recipe import find_recipe, load, read, resolved
 from engine.run.runtime import program, speak_plainly
 from engine.run.starting import INTERRUPTED
+from finetune.recipe import FinetuneRecipe
+from finetune.tasks.task import find_task
 from pretrain.recipe import PretrainRecipe
 
 AFTER_MINUTES: tuple[Arm, ...] = ("minutes", "untrained")  # that are fine-tuned once a system has had its minutes
@@ -46,6 +48,7 @@ def compare(recipe: CompareRecipe) -> Path:
     with an error, which it has said.
     """
     with alone(recipe.folder, "comparing in"):
+        check_recipes(recipe)
         check_settings(recipe)
         check_text(recipe)
         for system in recipe.systems:
@@ -66,6 +69,16 @@ def compare(recipe: CompareRecipe) -> Path:
         page = write_page(recipe)
     print(f"the comparison is {page}")
     return page
+
+
+def check_recipes(recipe: CompareRecipe) -> None:
+    """Refuse what a step would find to be wrong hours later. Errors: FileNotFoundError and ValueError."""
+    for task in (*recipe.tasks, *recipe.large_tasks):
+        find_task(task)
+    for system in recipe.systems:
+        find_recipe(Path(system.tokenizer))
+        for step in finetunings(recipe, system, "minutes"):
+            read(FinetuneRecipe, list(step.command[1:]))
 
 
 def check_settings(recipe: CompareRecipe) -> None:

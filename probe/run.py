@@ -11,7 +11,7 @@ runs/NAME/report.html shows all of it: scores, curves by layer, and what the pro
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -51,12 +51,11 @@ def probe(recipe: ProbeRecipe) -> list[dict[str, Any]]:
     jobs = list_jobs(recipe, folder)
     with alone(folder, "probing into"):
         mark(folder, RUN)
-        for job in jobs:
-            do(job, recipe.overwrite)
-        done = list_finished(folder, jobs)
-        lines = write_results(folder, done)
-        write_pages(folder, recipe, done)
-        whole_file(folder / "report.html", make_page(recipe.name, done).encode())
+        try:
+            for job in jobs:
+                do(job, recipe.overwrite)
+        finally:  # what is done stands in the table, whatever came between
+            lines = report(recipe, folder, jobs)
     show([line for line in lines if line["job"] in {str(job.folder.relative_to(folder)) for job in jobs}])
     print(f"the report is {folder / 'report.html'}", flush=True)
     return lines
@@ -146,7 +145,17 @@ def line_of(job: Job, found: Found, seconds: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def list_finished(folder: Path, jobs: Iterable[Job]) -> list[Finished]:
+def report(recipe: ProbeRecipe, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Write the results and the pages of the finished jobs. Return the lines of results.jsonl."""
+    done = list_finished(folder, jobs)
+    lines = write_results(folder, done)
+    if done:
+        write_pages(folder, recipe, done)
+        whole_file(folder / "report.html", make_page(recipe.name, done).encode())
+    return lines
+
+
+def list_finished(folder: Path, jobs: Sequence[Job]) -> list[Finished]:
     """The finished jobs of a folder, those of `jobs` last. Of those that are alike but for their settings and what they
     read, such as a model that was trained further, the last counts."""
     asked = {job.folder for job in jobs}
@@ -165,7 +174,7 @@ def list_finished(folder: Path, jobs: Iterable[Job]) -> list[Finished]:
     return list(last.values())
 
 
-def write_results(folder: Path, done: Iterable[Finished]) -> list[dict[str, Any]]:
+def write_results(folder: Path, done: Sequence[Finished]) -> list[dict[str, Any]]:
     """Make results.jsonl anew from the finished jobs that have a score. Return its lines."""
     lines = [{**one.line, "job": str(one.folder.relative_to(folder))} for one in done
              if one.line["headline"]["value"] is not None]  # fmt: skip
@@ -173,9 +182,8 @@ def write_results(folder: Path, done: Iterable[Finished]) -> list[dict[str, Any]
     return lines
 
 
-def write_pages(folder: Path, recipe: ProbeRecipe, done: Iterable[Finished]) -> None:
+def write_pages(folder: Path, recipe: ProbeRecipe, done: Sequence[Finished]) -> None:
     """The pages on all finished jobs of each kind of probe that the recipe has."""
-    done = list(done)
     for name, kind in {probe.name: type(probe) for probe in recipe.probes}.items():
         jobs = [(one.line, json.loads((one.folder / "details.json").read_text(encoding="utf-8"))) for one in done
                 if one.line["hyperparameters"]["name"] == name and (one.folder / "details.json").is_file()]  # fmt: skip

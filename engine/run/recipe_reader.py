@@ -231,7 +231,7 @@ def join_keys(key: str, name: str) -> str:
 
 def _shown(node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode):
-        return "a list or section"
+        return "a list" if isinstance(node, yaml.SequenceNode) else "a section"
     return repr(node.value if len(node.value) <= LONGEST else node.value[:LONGEST] + "...")
 
 

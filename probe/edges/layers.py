@@ -84,7 +84,10 @@ def read_layers(model: str, untrained: bool, seed: int, sentences: Sequence[Sent
     folder = STORES / hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
     with alone(folder, "reading layers into"):
         if not folder.exists():
-            compute(reader, pieces, starts, folder)
+            try:
+                compute(reader, pieces, starts, folder)
+            except ValueError as error:
+                raise ValueError(f"{model}: {error}") from None
     return Layers(pieces, starts, np.load(folder / "layers.npy", mmap_mode="r"))
 
 

@@ -90,3 +90,24 @@ def test_one_command_makes_the_table_and_goes_on_where_it_was_stopped(tmp_path, 
     ended = launch_program(main, tmp_path, "recipe.yaml")
     assert (ended.status, ended.said.count("==")) == (0, 0)
     assert (tmp_path / "runs/both/comparison.html").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tasks": ["glue/rtee"]}, "unknown task 'glue/rtee'; did you mean 'glue/rte'?"),
+        ({"systems": {1: {"finetune": "nowhere.yaml"}}}, "no recipe at nowhere.yaml"),
+        ({"systems": {1: {"tokenizer": "other/words-tokenizer.yaml"}}}, "would be kept in one folder, as vocabularies"),
+        ({"systems": {1: {"finetune": "words-pretrain.yaml"}}}, "words-pretrain.yaml:"),
+    ],
+)
+def test_what_would_fail_hours_later_is_refused_at_once(tmp_path, launch_program, corpus, change, said):
+    write_recipes(tmp_path, corpus, tmp_path / "rows")
+    recipe = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    for number, system in change.pop("systems", {}).items():
+        recipe["systems"][number] |= system
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | change))
+    ended = launch_program(main, tmp_path, "recipe.yaml")
+    assert ended.status == 2, ended.said
+    assert said in ended.said
+    assert not (tmp_path / "runs/both/vocabularies").exists()

@@ -238,6 +238,18 @@ def test_of_a_model_that_was_trained_further_the_last_probe_counts(recipe, model
     assert launch_program(table, recipe.parent, "runs/probed").status == 0
 
 
+def test_what_was_done_before_a_mistake_stands_in_the_table(recipe, pairs, launch_program):
+    folder = recipe.parent
+    (folder / "strange.txt").write_text("nowhere nothing 1\nnobody never 2\n")
+    recipe.write_text(recipe.read_text() + "  - {name: similarity, path: strange.txt}\n")
+    ended = launch_program(main, folder, "recipe.yaml", "--model", "runs/mine", "--untrained", "False")
+    assert ended.status == 2
+    assert "strange.txt: 0 of 2 pairs are in the vocabulary" in ended.said
+    lines = [json.loads(line) for line in (folder / "runs/probed/results.jsonl").read_text().splitlines()]
+    assert [line["task"] for line in lines] == ["similarity/pairs", "analogies/analogies"]
+    assert (folder / "runs/probed/report.html").is_file()
+
+
 def test_models_of_one_name_are_told_apart():
     assert name_models(["runs/a/model", "runs/b", "vectors/glove.txt", "alice/bert"]) == {
         "runs/a/model": "a", "runs/b": "b", "vectors/glove.txt": "vectors/glove", "alice/bert": "alice/bert",
