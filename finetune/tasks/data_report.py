@@ -36,8 +36,9 @@ def write_report(
 
 
 def token_lines(task: Task, rows: Rows, tokenizer: PreTrainedTokenizerFast, max_length: int) -> list[str]:
-    """Lengths of the inputs, of at most SAMPLE rows a split."""
-    lines = ["| | median | 95 % | longest | beyond max_seq_length |", "|---|---:|---:|---:|---:|"]
+    """Lengths of the inputs, of at most SAMPLE rows a split, and the share of unknown tokens. Errors: ValueError where
+    all tokens to train on are unknown."""
+    lines, unknown = ["| | median | 95 % | longest | beyond max_seq_length |", "|---|---:|---:|---:|---:|"], []
     for split, table in rows.items():
         some = table.select(range(0, len(table), -(-len(table) // SAMPLE))) if len(table) > SAMPLE else table
         inputs = tokenizer(*task.question.input_texts(task, some), verbose=False)["input_ids"]
@@ -46,7 +47,28 @@ def token_lines(task: Task, rows: Rows, tokenizer: PreTrainedTokenizerFast, max_
         of = f"{split}, {len(some):,} of {len(table):,}" if len(some) < len(table) else split
         beyond = (lengths > max_length).mean()
         lines.append(f"| {of} | {middle:.0f} | {most:.0f} | {lengths.max()} | {beyond:.1%} |")
-    return [*lines, "", f"What is beyond max_seq_length {task.question.beyond}."]
+        share = share_unknown(inputs, tokenizer)
+        if share == 1 and split == task.train_split:
+            raise ValueError(
+                f"{table.info.description}: all tokens of the {len(some):,} rows to train on are unknown to the "
+                "tokenizer, so nothing could be learnt: take a model of these words"
+            )
+        unknown += [f"{split} {share:.1%}"] if share else []
+    lines += ["", f"What is beyond max_seq_length {task.question.beyond}."]
+    return [
+        *lines,
+        *(["", f"Unknown tokens, of which the model learns nothing: {', '.join(unknown)}."] if unknown else []),
+    ]
+
+
+def share_unknown(inputs: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerFast) -> float:
+    """The share of the tokens, special ones aside, that stand for what the tokenizer does not know."""
+    own = tokenizer.unk_token_id
+    special = set(tokenizer.all_special_ids) - {own}
+    if own is None or own in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
+        return 0.0  # of bytes nothing is unknown
+    counts = Counter(number for ids in inputs for number in ids if number not in special)
+    return counts[own] / max(1, counts.total())
 
 
 def cut_lines(task: Task, encoded: Mapping[str, Encoded]) -> list[str]:

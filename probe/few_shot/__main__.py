@@ -25,6 +25,7 @@ from engine.run.options import read_options
 from engine.run.precision import use_fastest_matmul
 from engine.run.recipe import check_least
 from engine.run.runtime import program, speak_plainly
+from engine.run.saved import located
 from probe.few_shot.evaluation import Way, few_shot
 from probe.few_shot.page import make_page, show
 from probe.few_shot.task import open_task
@@ -74,11 +75,16 @@ def main(argv: list[str]) -> None:
         tuple(sorted(options.shots)), options.seeds, options.max_rows, options.fresh_examples, options.beams,
         BOS[options.bos], options.controls, options.untrained,
     )  # fmt: skip
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+    for name in options.models:  # before the first one is asked
+        located(name)
     results: list[dict[str, Any]] = []
     for name in options.models:
         model = open_language_model(name)
-        results += [few_shot(model, task, way) for task in tasks]
-    write(results, options.output)
+        for task in tasks:
+            results.append(few_shot(model, task, way))
+            write(results, options.output)
     if options.format == "json":
         print(strict_json(results, indent=1))
     else:
@@ -88,7 +94,6 @@ def main(argv: list[str]) -> None:
 def write(results: list[dict[str, Any]], folder: Path | None) -> None:
     """few-shot.json and few-shot.html."""
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         whole_file(folder / "few-shot.json", json.dumps(results, indent=1).encode())
         whole_file(folder / "few-shot.html", make_page(results).encode())
 

@@ -54,6 +54,16 @@ def test_tokens_beyond_the_length_are_told(report):
     assert "What is beyond max_seq_length is cut off." in text
 
 
+def test_unknown_tokens_are_told_and_rows_of_nothing_else_are_refused(report):
+    assert "Unknown tokens" not in report("glue/rte", *[pairs(("a", "b", 0))] * 2)
+    text = report("glue/rte", pairs(("a", "b", 0), ("\u2603", "a b", 1)), pairs(("a", "\u2603", 0)))
+    assert "Unknown tokens, of which the model learns nothing: train 20.0%, dev 50.0%." in text
+    with pytest.raises(
+        ValueError, match=r"all tokens of the 1 rows to train on are unknown to the tokenizer.*: take a"
+    ):
+        report("glue/rte", pairs(("\u2603", "\u2603 \u2602", 0)), pairs(("a", "b", 0)))
+
+
 def cells(text, split):
     """The cells of a split's line under "Cut off"."""
     lines = text.split("## Cut off")[1].split("##")[0].splitlines()

@@ -417,6 +417,8 @@ def test_the_program_writes_a_table_a_file_and_a_page(models, masked, write_task
         (("MODEL",), "--task names a task, or several, such as --task arc_easy piqa"),
         (("MODEL", "--task", "arc"), "no task 'arc'; give a recipe (.yaml), or one of arc_easy, blimp, csqa, lambada"),
         (("MODEL", "--task", "OWN", "--shots", "1", "1"), "--shots are numbers of examples from 0 up, each once"),
+        (("MODEL", "runs/nowhere", "--task", "OWN", "--shots", "0"), "error: no model runs/nowhere: "),
+        (("MODEL", "--task", "OWN", "--shots", "0", "--output", "own.yaml"), "File exists: 'own.yaml'"),
         (("MODEL", "--task", "OWN", "--shots", "60"), "--shots 60: own has 8 rows that examples are drawn from"),
         (("MASKED", "--task", "FREE", "--shots", "0"), "is a masked language model, and own wants answers that are"),
     ],
