@@ -19,6 +19,7 @@ from probe.hog import describe_by_hog
 
 HOG = "hog"  # as --model names it
 AT_ONCE = 32  # crops
+LONGEST = 8  # how many times map_size the longer side of a picture may be: that of a narrow strip would fill the memory
 Describe = Callable[[Pixels, Boxes], npt.NDArray[np.float32]]  # a picture and boxes (N, 4) -> features (N, D)
 
 
@@ -49,8 +50,8 @@ def open_features(model: str, untrained: bool, seed: int, view: View) -> Describ
 def describe_map(trunk: Trunk, stage: int, view: View, pixels: Pixels, boxes: Boxes) -> Tensor:
     """(N, C, bins, bins) Pooled from the map of the whole picture."""
     height, width = pixels.shape[:2]
-    scale = view.map_size / min(height, width)
-    size = round(width * scale), round(height * scale)
+    scale = min(view.map_size / min(height, width), LONGEST * view.map_size / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     resized = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
     found = trunk.maps(resized[None])[stage][0]
     cells = np.array([found.shape[2] / width, found.shape[1] / height] * 2)

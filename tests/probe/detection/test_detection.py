@@ -15,6 +15,7 @@ from probe.detection.boxes import overlaps
 from probe.detection.crops import warp
 from probe.detection.detector import Labels, label
 from probe.detection.evaluation import Detection
+from probe.detection.features import View, open_features
 from probe.detection.guess import guess
 from probe.detection.proposals import find_proposals, merge, propose, recall_of
 from probe.detection.voc import Photo, read_voc
@@ -166,6 +167,11 @@ def test_crops_of_an_untrained_network_tell_red_discs_from_blue_squares(folder, 
 
 
 @pytest.mark.slow
+def test_a_map_of_a_narrow_strip_has_bounds(resnet):
+    describe = open_features(str(resnet), False, 0, View("map", "", 480, 32, 4, 3))  # of 480 x 384,000 pixels without
+    assert len(describe(np.zeros((5, 4000, 3), np.uint8), np.array([[1.0, 1, 4000, 5]]))) == 1
+
+
 def test_a_recipe_beside_hog_and_the_table(folder, resnet, launch_program, monkeypatch):
     """Features are pooled from maps; what is asked a second time comes out the same, to the last pixel."""
     from finetune.table.__main__ import main as table
