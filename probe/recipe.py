@@ -25,5 +25,7 @@ class ProbeRecipe:
             raise ValueError("probes and seeds must name one each, or more, such as seeds: [0]")
         tasks = [probe.task for probe in self.probes]
         if double := [task for task in tasks if tasks.count(task) > 1]:
-            raise ValueError(f"probes has {double[0]} twice; the table could not tell them apart: leave one out, or give "
-                             "its file or folder another name")  # fmt: skip
+            raise ValueError(
+                f"probes has {double[0]} twice; the table could not tell them apart: leave one out, or give its file or "
+                "folder another name"
+            )
