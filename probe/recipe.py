@@ -26,6 +26,6 @@ class ProbeRecipe:
         tasks = [probe.task for probe in self.probes]
         if double := [task for task in tasks if tasks.count(task) > 1]:
             raise ValueError(
-                f"probes has {double[0]} twice; the table could not tell them apart: leave one out, or give its file or "
-                "folder another name"
+                f"probes has {double[0]} twice; the table could not tell them apart: leave one out, or give its file "
+                "another name"
             )
