@@ -24,6 +24,7 @@ from probe.hog import describe_by_hog
 Squares = npt.NDArray[np.uint8]  # (N, S, S, 3), sRGB
 POOL = 2
 AT_ONCE = 256  # pictures in a forward pass
+NEVER_SAVED = "hidden_states_norms."  # layer norms that ConvNeXt and Swin have only as backbones; they begin as 1 and 0
 BESIDE = ("pixels", "hog")  # what is asked beside models
 
 
@@ -68,7 +69,8 @@ def open_trunk(model: str, untrained: bool = False, seed: int = 0) -> Trunk:
     if made is None:
         raise ValueError(
             f"{model} is a {config.model_type} model, which transformers opens as no backbone, so it gives no maps of "
-            "pictures; this probe takes such as recipes/pretrain/exemplar.yaml trains, or a ResNet or ViT of the Hub"
+            "pictures; this probe takes such as recipes/pretrain/exemplar.yaml trains, or a ResNet, ConvNeXt, Swin or "
+            "DINOv2 of the Hub"
         )
     config.out_features = every_stage(config)
     if untrained:
@@ -77,7 +79,7 @@ def open_trunk(model: str, untrained: bool = False, seed: int = 0) -> Trunk:
         start_as_identity(backbone)
     else:
         backbone, info = load_weights(made, source, config)
-        if lost := sorted(info["missing_keys"]):
+        if lost := sorted(name for name in info["missing_keys"] if not name.startswith(NEVER_SAVED)):
             raise ValueError(f"{model} lacks {len(lost)} weights of its {config.model_type}, such as {lost[0]}: it is "
                              "no whole model; export or download it again")  # fmt: skip
     keep_statistics(backbone)

@@ -25,6 +25,7 @@ from corpus.text.rows import Rows, hub_rows, json_rows
 from corpus.text.source import Part, Source, file_of, parts
 from engine.run.recipe import data_path, find_recipe, load
 from engine.run.records import json_object
+from probe.lines import read_text
 
 HERE = Path("recipes/probe/few-shot")  # where tasks lie that are called by their name alone
 BRACED = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")  # a field as Python's format has it, and Jinja does not
@@ -225,7 +226,7 @@ def rows_of(source: Source, labels: str = "") -> Iterator[tuple[str, Mapping[str
         yield from rows
         return
     path = data_path(labels)
-    lines = path.read_text(encoding="utf-8").split()
+    lines = read_text(path).split()
     number = -1
     for number, (where, row) in enumerate(rows):
         if number >= len(lines):

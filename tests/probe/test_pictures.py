@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from skimage.feature import hog
 from sklearn.neighbors import KNeighborsClassifier
-from transformers import BertConfig, BertModel
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
 from corpus.images.medium import Images
 from corpus.images.source import PictureSource
@@ -156,6 +156,23 @@ def test_test_pictures_may_have_fewer_classes_and_no_others(stores, tmp_path):
         ValueError, match=r"other` has the class x, which folder `.*train` has not \(its classes: a, b, c"
     ):
         strange.load()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("convnext", {"hidden_sizes": [8, 8], "depths": [1, 1], "num_stages": 2}),
+        ("swin", {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 1], "window_size": 2, "image_size": 32}),
+        ("dinov2", {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28}),
+        ("resnet", SMALL),
+    ],
+)
+def test_networks_of_the_hub_are_opened(tmp_path, kind, settings):
+    AutoModel.from_config(AutoConfig.for_model(kind, **settings)).save_pretrained(tmp_path)
+    squares = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    first, again = (describe(str(tmp_path), False, 0, squares) for _ in range(2))
+    assert all(torch.equal(first[stage], again[stage]) for stage in first)
+    assert len(first) >= 2
 
 
 def test_a_size_that_a_network_does_not_take_is_told(stores, tmp_path):
