@@ -7,6 +7,7 @@ two sentences have in common (`bag_of_words`).
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ from probe.texts import held_out_texts, named
 from probe.vectors import is_file
 
 AROUND = 45  # characters that are shown on each side
+UNPARTED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")  # scripts without blanks between words
+EDGES = (r"(?<!\w)", r"(?!\w)")  # of a word: no letter before it, and none behind
 EQUAL = 1e-6  # cosines that differ less are the same
 
 
@@ -91,7 +94,9 @@ class Occurrences(Probe):
             found = [(one, "") for one in self.in_texts(words)]
         found = [(one, sense) for one, sense in found if one.text not in own]
         if not found:
-            raise ValueError(f"{self.source} holds no other sentence with {' or '.join(sorted(words))}")
+            marked = " or ".join(f"*{word}*" for word in sorted(words))
+            raise ValueError(f"{self.source} holds no other sentence with {' or '.join(sorted(words))}; in a file of "
+                             f"sentences, words of other forms are found where they are marked: {marked}")  # fmt: skip
         return [one for one, _ in found], [sense for _, sense in found]
 
     def in_lines(self, words: set[str]) -> Iterator[tuple[Occurrence, str]]:
@@ -146,9 +151,17 @@ def name_layers(layers: Sequence[Tensor]) -> list[str]:
 
 
 def find_words(text: str, words: set[str]) -> list[Occurrence]:
-    """Every place of some words in a text, capitals and small letters being one."""
-    found = re.finditer(rf"\b(?:{'|'.join(map(re.escape, sorted(words)))})\b", text, re.IGNORECASE)
-    return [Occurrence(text, one.start(), one.end()) for one in found]
+    """Every place of some words in a text, capitals and small letters being one. A word stands between what is no
+    letter, but in scripts that part none; of two that fit the longer one counts."""
+    patterns = []
+    for word in sorted(words, key=lambda word: (-len(word), word)):
+        before, behind = ("" if is_unparted(word[place]) else edge for place, edge in zip((0, -1), EDGES, strict=True))
+        patterns.append(f"{before}{re.escape(word)}{behind}")
+    return [Occurrence(text, one.start(), one.end()) for one in re.finditer("|".join(patterns), text, re.IGNORECASE)]
+
+
+def is_unparted(letter: str) -> bool:
+    return unicodedata.name(letter, "").startswith(UNPARTED)
 
 
 def same_sense(near: Tensor, senses: Sequence[str]) -> float:

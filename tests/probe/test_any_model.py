@@ -202,6 +202,8 @@ def test_occurrences_of_a_file_and_of_a_corpus(runs, tmp_path):
     assert "We sat on the **bank**." in told.page
     assert "banks" not in told.page
     assert [one.word for one in find_words("Bank, embankment bank-note", {"bank"})] == ["Bank", "bank"]
+    assert [one.word for one in find_words("C++ and C, notC++.", {"c++", "c"})] == ["C++", "C"]
+    assert [one.word for one in find_words("他去银行取钱。", {"银", "银行"})] == ["银行"]
 
 
 @pytest.mark.parametrize(
