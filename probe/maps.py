@@ -4,11 +4,13 @@ PCA keeps the two directions in which the vectors differ most: distances are tru
 who is near to whom; how far apart its clusters are, and how large, means nothing. A seed draws the same map again.
 """
 
+import warnings
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import rc_context
+from matplotlib import font_manager, rc_context
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -19,6 +21,9 @@ from engine.publish.curves import PALETTE, ink_style, save
 from engine.publish.exhibits import Picture
 
 FEWEST = 4  # points of a map
+OTHER_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "WenQuanYi Zen Hei", "PingFang SC",
+               "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "Arial Unicode MS", "Noto Sans Devanagari",
+               "Noto Sans Thai")  # fmt: skip
 PERPLEXITY = 30.0  # of t-SNE: about so many neighbours count; of few points fewer
 
 
@@ -48,11 +53,19 @@ def embed(unit: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
     return np.asarray(found, np.float64)
 
 
+@cache
+def list_fonts() -> list[str]:
+    """The usual font, and those installed here that have the letters which it lacks."""
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in OTHER_FONTS if name in there)]
+
+
 def draw(places: npt.NDArray[np.float64], names: Sequence[str], groups: Sequence[str]) -> bytes:
     """A PNG to be seen on white and on black."""
     kinds = list(dict.fromkeys(groups))
     lines = -(-len(kinds) // 4) if len(kinds) > 1 else 0  # of the legend
-    with rc_context(ink_style()):
+    with rc_context({**ink_style(), "font.family": list_fonts()}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter that no font here has is a box, which is seen
         figure = Figure((5.2, 4.8 + 0.25 * lines))
         axis = figure.subplots()
         figure.subplots_adjust(0.01, (0.05 + 0.25 * lines) / figure.get_figheight(), 0.99, 0.99)  # a layout that

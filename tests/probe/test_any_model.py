@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,8 @@ def test_maps_are_numpys_pca_and_the_same_again_by_seed():
     assert [picture.png for picture in first] == [picture.png for picture in second]
     assert first[0].png.startswith(b"\x89PNG")
     assert draw_maps(drawn[:3], groups[:3], groups[:3], 0, "few") == []
+    with warnings.catch_warnings(action="error"):
+        assert len(draw_maps(drawn, ["猫"] * 12, groups, 0, "letters of any script")) == 2
 
 
 def test_a_map_of_a_file_names_the_words_that_are_missing(runs, tmp_path):
