@@ -5,7 +5,6 @@ default. `from: FOLDER_OR_HUB_ID` takes the config, and then the weights, of a c
 `revision` of the Hub that is named beside it.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 import networks  # noqa: F401, it makes its model types known to AutoConfig
 from corpus.text.vocabulary import Vocabulary
+from engine.run.nearest import suggest
 from engine.run.saved import config_of, located
 from pretrain.continued import changed_configuration
 
@@ -62,11 +62,9 @@ def kind_of(settings: dict[str, Any], default: str) -> str:
 def check_kind(kind: str, objective: str, kinds: Sequence[str], heads: Iterable[str]) -> None:
     """Errors: ValueError for a model type that is none of `kinds`."""
     if kind not in kinds:
-        near = difflib.get_close_matches(str(kind), kinds, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"model.model_type is {kind!r}; the {objective} objective trains {', '.join(heads)}, and others of "
-            f"transformers' {len(kinds)}{hint}"
+            f"transformers' {len(kinds)}{suggest(kind, kinds)}"
         )
 
 
@@ -74,9 +72,7 @@ def check_keys(settings: dict[str, Any], known: set[str]) -> None:
     """Errors: ValueError for a key that a config does not have, with the nearest that it has."""
     for key in settings:
         if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"unknown key 'model.{key}'{hint} (keys: {', '.join(sorted(known))})")
+            raise ValueError(f"unknown key 'model.{key}'{suggest(key, known)} (keys: {', '.join(sorted(known))})")
 
 
 def fresh(config: PreTrainedConfig, classes: Classes) -> PreTrainedModel:
