@@ -28,7 +28,7 @@ def configuration(
     that a config names by itself, which are another vocabulary's.
 
     Errors: ValueError for another kind, a vocabulary that is too small, and a key that the config does not know:
-    transformers itself keeps an unknown key and goes on with the default of the one that was meant.
+    transformers itself keeps an unknown key and uses the default of the one that was meant.
     """
     kind = kind_of(settings, next(iter(heads)))
     check_kind(kind, objective, kinds, heads)

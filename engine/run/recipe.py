@@ -130,7 +130,7 @@ def changed(recipe: R, changes: Mapping[str, Any], where: str) -> R:
 
 
 def operational(default: Any = dataclasses.MISSING) -> Any:
-    """A field that says how an experiment is carried out, not what it is: a run goes on when it is changed."""
+    """A field that says how an experiment is carried out, not what it is: a run resumes when it is changed."""
     return dataclasses.field(default=default, metadata={"operational": True})
 
 

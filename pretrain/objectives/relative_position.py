@@ -4,8 +4,9 @@ Doersch et al. 2015 (arXiv 1505.05192), and the authors' code where it says more
 are shown, with a gap between them; asked is at which of eight places the second lies. Each pair is asked in both
 orders, and each picture asks each place equally often, so that no guess without x is better than chance.
 
-What would answer the question without looking at what is shown (edges that go on, the colours of a lens, contrast) is
-taken away; whether something is left, two controls tell that see one patch only: see `networks.relative_position`.
+What would answer the question without looking at what is shown (lines that cross the gap, the colours of a lens,
+contrast) is taken away; whether something is left, two controls tell that see one patch only: see
+`networks.relative_position`.
 """
 
 from dataclasses import dataclass

@@ -46,7 +46,7 @@ class Report:
     detections: Sequence[Detections]
     curves: Sequence[Curve]
     unmoved: Sequence[Curve]  # without box regression
-    blind: Sequence[Curve]  # of who does not look
+    blind: Sequence[Curve]  # of the guess without looking
     unfinished: Sequence[str] = ()  # classes whose SVM is not the best one
 
     @property

@@ -21,8 +21,8 @@ class Mention:
 
 
 class Mentions:
-    """The mentions of a file, from its words in order. Those that go on in another sentence, and those with a gap, are
-    no spans: they are left out."""
+    """The mentions of a file, from its words in order. Those that cross into another sentence, and those with a gap,
+    are no spans: they are left out."""
 
     def __init__(self, file: str):
         self.file = file
