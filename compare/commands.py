@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
 from types import FrameType
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ class Commands:
     def __init__(self, threads: int):
         self.environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self.running: list[subprocess.Popen[bytes]] = []
-        self.stopped = False
+        self.stopped = Event()
 
     def __enter__(self) -> "Commands":
         self.handlers = {number: signal.signal(number, self._hand_on) for number in HANDED_ON}
@@ -36,33 +37,29 @@ class Commands:
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
-    def call(self, command: tuple[str, ...], log: Path | None = None) -> float:
-        """Run a command to its end, what it says added to `log` where there is one. Return the seconds that it took of
-        the processor.
-
-        Errors: SystemExit with its status where that is not 0; with STOPPED where all were stopped, also if this one
-        was not begun, or came to its end.
+    def call(self, command: tuple[str, ...], log: Path | None = None) -> tuple[int, float]:
+        """Run a command to its end, what it says added to `log` where there is one. Return its status and the seconds
+        that it took of the processor; the status is STOPPED where all were stopped, also if this one came to its end.
         """
-        if self.stopped:
-            sys.exit(STOPPED)
+        if self.stopped.is_set():
+            return STOPPED, 0.0
         with log.open("ab") if log else nullcontext() as output:
             child = subprocess.Popen(
                 [sys.executable, "-m", "cloze", *command], env=self.environment, stdout=output, stderr=output
             )
         self.running.append(child)
-        if self.stopped:  # since it was asked, and not yet among those that were told
+        if self.stopped.is_set():  # since it was asked, and not yet among those that were told
             child.terminate()
         _, ended, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(ended)
         self.running.remove(child)
-        status = child.returncode or (STOPPED if self.stopped else 0)
+        status = child.returncode or (STOPPED if self.stopped.is_set() else 0)
         if status:
-            self.stopped = True
-            sys.exit(status if status > 0 else STOPPED)  # below 0: ended by a signal, outside of a training
-        return used.ru_utime + used.ru_stime
+            self.stopped.set()
+        return (status if status >= 0 else STOPPED), used.ru_utime + used.ru_stime  # below 0: ended by a signal
 
     def _hand_on(self, number: int, _: FrameType | None) -> None:
-        self.stopped = True
+        self.stopped.set()
         if number == signal.SIGTERM:
             for child in list(self.running):
                 child.send_signal(number)

@@ -8,6 +8,7 @@ repeated, and one that was stopped resumes. After each the page runs/NAME/compar
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,15 +176,14 @@ class Steps:
         log = self.recipe.log(system) if system and self.recipe.jobs > 1 else None
         where = f"\n   it says more in {log}" if log else ""
         print(f"\n== {step.words}\n   cloze {' '.join(step.command)}{where}", flush=True)
-        try:
-            seconds = self.commands.call(step.command, log)
-        except SystemExit as ended:
-            if log and ended.code != STOPPED:
-                print(f"{step.words}: ended with status {ended.code}; the end of {log} says why", flush=True)
-            raise
+        status, seconds = self.commands.call(step.command, log)
+        if log and status not in (0, STOPPED, INTERRUPTED):
+            print(f"{step.words}: ended with status {status}; the end of {log} says why", flush=True)
         with self.writing:
             if step.run is not None:
                 note_processor(self.recipe.folder, step.run, seconds)
+            if status:
+                sys.exit(status)  # the step has said why
             write_page(self.recipe)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -12,7 +13,8 @@ from compare.commands import Commands, do_each
 def test_what_a_command_says_and_takes_is_kept(tmp_path):
     log = tmp_path / "log.txt"
     with Commands(threads=1) as commands:
-        seconds = commands.call(("--version",), log)
+        status, seconds = commands.call(("--version",), log)
+    assert status == 0
     assert "torch" in log.read_text()
     assert 0.05 < seconds < 60
 
@@ -23,7 +25,9 @@ def test_the_mistake_of_one_ends_all_and_is_the_one_that_is_raised(tmp_path):
     def lane(number: int) -> None:
         for step in range(1000):
             begun.append((number, step))
-            commands.call(("--version",) if number else ("--vresion",), tmp_path / f"{number}.txt")
+            status, _ = commands.call(("--version",) if number else ("--vresion",), tmp_path / f"{number}.txt")
+            if status:
+                sys.exit(status)
 
     with Commands(threads=1) as commands, pytest.raises(SystemExit) as ended:
         do_each(lane, [1, 0], jobs=2)
@@ -44,7 +48,9 @@ def test_a_signal_ends_all_that_run_and_begins_no_other(tmp_path, number):
             begun.append(name)
             if len(begun) == 3:
                 os.kill(os.getpid(), number)
-            commands.call(("--version",))
+            status, _ = commands.call(("--version",))
+            if status:
+                sys.exit(status)
 
     began = time.monotonic()
     with Commands(threads=1) as commands, pytest.raises(SystemExit) as ended:
