@@ -49,10 +49,11 @@ class Trunk:
         return list(self.backbone.config.out_features)
 
     def maps(self, squares: Squares) -> list[Tensor]:
-        """(N, C, h, w) of each stage."""
+        """(N, C, h, w) of each stage, on the CPU wherever the model is."""
         pixels = (as_tensor(squares) - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
         with torch.inference_mode():
-            return list(self.backbone(pixel_values=pixels).feature_maps)
+            found = self.backbone(pixel_values=pixels.to(self.backbone.device)).feature_maps
+        return [each.cpu() for each in found]
 
     def describe(self, squares: Squares, pool: int) -> dict[str, Tensor]:
         """(N, C, pool, pool) of each stage, by its name: a map is averaged over pool x pool parts of the picture."""

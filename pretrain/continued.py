@@ -187,8 +187,8 @@ def load_checkpoint(made: type[PreTrainedModel], source: str, revision: str) -> 
 
 def refuse_not_finite(weights: dict[str, Tensor], source: str) -> None:
     if found := not_finite(weights.items()):
-        named_file = not_finite_in(Path(located(source))) or f"{source}: {found}"
-        raise ValueError(f"{named_file}: take another model, or train it again")
+        where = not_finite_in(Path(located(source))) or f"{source}: {found}"
+        raise ValueError(f"{where}: take another model, or train it again")
 
 
 def named(source: str, revision: str) -> str:

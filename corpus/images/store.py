@@ -108,9 +108,9 @@ def prepare(
 
 def find_stored(folder: Path, fingerprint: str) -> StoredPictures | None:
     """A store in `folder` of sources that have this fingerprint; None if there is none."""
-    for place in sorted(folder.glob("*/pictures")):
-        if fingerprint in (place / "manifest.json").read_text(encoding="utf-8"):
-            return StoredPictures(place)
+    for manifest in sorted(folder.glob("*/pictures/manifest.json")):
+        if fingerprint in manifest.read_text(encoding="utf-8"):
+            return StoredPictures(manifest.parent)
     return None
 
 

@@ -44,9 +44,7 @@ class Detection(Probe):
     crop_size: int = 224  # pixels of a square
     context: int = 16  # pixels of the square around the box, on each side
     bins: int = 3  # a box's features have bins x bins places
-    head: Head = (
-        "svm"  # svm: one a class, with hard negatives (R-CNN); softmax: over classes and background (Fast R-CNN)
-    )
+    head: Head = "svm"  # svm: one a class, with hard negatives; softmax: over classes and background (Fast R-CNN)
     proposals: int = 500  # boxes in a picture, at most
     max_train_pictures: int = 0  # so many of the list, drawn by chance; 0: all
     max_test_pictures: int = 0  # the same of the list to be scored on
