@@ -14,7 +14,8 @@ import networks  # noqa: F401, it makes its model types known to AutoConfig
 from corpus.text.vocabulary import Vocabulary
 from engine.run.nearest import suggest
 from engine.run.saved import config_of, located
-from pretrain.continued import changed_configuration
+from networks.pictures import KINDS, check_trunk_keys, make_trunk, trunk_of
+from pretrain.continued import changed_configuration, check_vocabulary
 
 Classes = Mapping[Any, Any]  # transformers' mapping from a config's class to a model's
 
@@ -34,11 +35,12 @@ def configuration(
     check_kind(kind, objective, kinds, heads)
     plain = AutoConfig.for_model(kind)
     known = set(plain.to_dict()) | set(plain.attribute_map) | {"attn_implementation"}
-    beside = ("from", "revision") if "from" in settings else ()
-    changes = {name: value for name, value in settings.items() if name not in beside}
+    changes = changes_of(settings)
     check_keys(changes, known)
     if "from" in settings:
-        return changed_configuration(settings["from"], changes, vocabulary.size, settings.get("revision", ""))
+        config = changed_configuration(settings["from"], changes, settings.get("revision", ""))
+        check_vocabulary(config, settings["from"], vocabulary.size)
+        return config
     settings = {"model_type": kind, "vocab_size": vocabulary.size, **settings}
     if settings["vocab_size"] < vocabulary.size:
         raise ValueError(
@@ -50,6 +52,30 @@ def configuration(
         return AutoConfig.for_model(**{**own, **settings})
     except Exception as error:  # transformers' checks of its settings raise kinds of their own
         raise ValueError(f"model: {' '.join(str(error).split())}") from error
+
+
+def build_trunk(settings: dict[str, Any], image_size: int) -> tuple[PreTrainedConfig, PreTrainedModel]:
+    """The trunk of the `model:` section of a recipe on pictures of image_size x image_size pixels, with random weights.
+
+    Errors: as for `networks.pictures.make_trunk`; ValueError for a checkpoint of another kind.
+    """
+    if "from" not in settings:
+        return make_trunk(settings, image_size)
+    source, kind = settings["from"], kind_of(settings, KINDS[0])
+    if kind not in KINDS:
+        raise ValueError(f"model.from: {source} is a {kind} model; pictures are for {', '.join(KINDS)}")
+    changes = changes_of(settings)
+    check_trunk_keys(changes, kind)
+    config = changed_configuration(source, changes, settings.get("revision", ""))
+    for name in config.to_dict().keys() - AutoConfig.for_model(kind).to_dict().keys():
+        vars(config).pop(name, None)  # what another objective's head has kept there
+    return config, trunk_of(config, image_size)
+
+
+def changes_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a `model:` section says beside the checkpoint that it names."""
+    beside = ("from", "revision") if "from" in settings else ()
+    return {name: value for name, value in settings.items() if name not in beside}
 
 
 def kind_of(settings: dict[str, Any], default: str) -> str:

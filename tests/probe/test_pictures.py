@@ -15,7 +15,8 @@ from corpus.images.medium import Images
 from corpus.images.source import PictureSource
 from engine.run.recipe import load
 from networks.pictures import PretextModel, feature_maps, make_trunk
-from probe.features import describe, open_trunk, take_hog, take_pixels
+from networks.trunk import take_pixels
+from probe.features import describe, open_trunk, take_hog
 from probe.knn import Knn
 from probe.linear import Linear
 from probe.recipe import ProbeRecipe
