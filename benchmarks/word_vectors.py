@@ -7,7 +7,8 @@ The text is Wikipedia in the vocabulary of recipes/tokenizer/words.yaml, without
 both have the settings of recipes/pretrain/skip-gram.yaml (features, window, negatives, subsampling). Words are counted
 before subsampling, as gensim counts them. Only training is timed: `engine.train.loop.train`, and `Word2Vec.train`
 with as many workers as we have threads; beside it stands CPU time, which other work on the machine disturbs less. The
-vectors are judged by probe.similarity. The table of GloVe is counted too: tokens a second on one core.
+vectors are judged by probe.similarity, by pairs and by analogies. The table of GloVe is counted too: tokens a second on
+one core.
 """
 
 import os
@@ -38,10 +39,12 @@ from pretrain.assembly import assemble, build_model, training_of
 from pretrain.objectives.skip_gram import SkipGram
 from pretrain.recipe import PretrainRecipe
 from pretrain.word_vectors import TokenizerAndVectors
-from probe.similarity import Similarity
+from probe.similarity import Analogies, Similarity
 from tokenizer.load import load_tokenizer, tokenizer_hash
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes/pretrain/skip-gram.yaml"
+ANALOGIES = "words/questions-words.txt"
+SECTIONS = ("accuracy", "family", "gram3-comparative", "gram6-nationality-adjective")  # all, and some that are frequent
 FILES = ("words/EN-WS-353-ALL.txt", "words/EN-SIMLEX-999.txt", "words/EN-MEN-TR-3k.txt")
 
 
@@ -54,7 +57,7 @@ class Options:
 
     threads: int = 1  # of ours, and workers of gensim's
     epochs: int = 1  # passes over the text
-    rounds: int = 1  # times that each way is taken; the ratio is one of medians
+    rounds: int = 1  # times that each way is taken, each with a seed of its own; the ratio is one of medians
     stores: str = "runs/stores"  # where the prepared text is kept
 
     def __post_init__(self) -> None:
@@ -76,14 +79,16 @@ def main(argv: list[str]) -> None:
             store = corpus.train.chapter(0, 0, {}).store  # type: ignore[attr-defined]
             words: Any = [text.words.convert_ids_to_tokens(ids) for ids in known_documents(store, text)]
             size = sum(map(len, words)) * options.epochs
-            ways: dict[str, Callable[[Path], dict[str, float]]] = {
-                "ours": lambda out: train_ours(recipe, text, corpus, accelerator, options.epochs, out),
-                "gensim": lambda out: train_gensim(recipe, words, options, out),
+            ways: dict[str, Callable[[PretrainRecipe, Path], dict[str, float]]] = {
+                "ours": lambda seeded, out: train_ours(seeded, text, corpus, accelerator, options.epochs, out),
+                "gensim": lambda seeded, out: train_gensim(seeded, words, options, out),
             }
             found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
-            for _ in range(options.rounds):
+            for number in range(options.rounds):
+                seeded = replace(recipe, seed=recipe.seed + number)
                 for name, way in ways.items():
-                    found[name].append({**rates(size, way(folder / name)), **judge(folder / name / "vectors.txt")})
+                    took = way(seeded, folder / name)
+                    found[name].append({**rates(size, took), **judge(folder / name / "vectors.txt")})
                     print(name, found[name][-1], flush=True)
             began = time.process_time()
             (folder / "table").mkdir()
@@ -155,9 +160,12 @@ def rates(size: int, took: dict[str, float]) -> dict[str, float]:
 
 
 def judge(vectors: Path) -> dict[str, float]:
-    """Spearman's correlation on each file of pairs."""
+    """Spearman's correlation on each file of pairs, and the share of analogies that is right."""
     probes = [Similarity(name="similarity", path=path) for path in FILES]
-    return {probe.task: round(probe.ask(str(vectors), False, 0).metrics["all"]["spearmanr"], 3) for probe in probes}
+    found = {probe.task: probe.ask(str(vectors), False, 0).metrics["all"]["spearmanr"] for probe in probes}
+    analogies = Analogies(name="analogies", path=ANALOGIES).ask(str(vectors), False, 0).metrics["all"]
+    found |= {f"analogies, {name}": analogies[name] for name in SECTIONS}
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 if __name__ == "__main__":

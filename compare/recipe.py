@@ -44,6 +44,7 @@ class CompareRecipe:
     minutes: float = 60.0  # of pretraining, each
     clock: Literal["wall", "cpu"] = "cpu"  # cpu: minutes that a process has computed, whatever else the machine does
     threads: int = 1  # of each process; with the cpu clock, the minutes of all of them are added
+    jobs: int = 1  # systems that are trained at the same time, each on `threads` threads
     same: tuple[Literal["minutes", "text"], ...] = ("minutes", "text")  # text: what the slowest reads in its minutes
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # of the fine-tunings on `tasks`
     large_tasks: tuple[str, ...] = ()  # tasks that take longer, and so have seeds of their own
@@ -52,7 +53,7 @@ class CompareRecipe:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        check_least(self, 1, "threads")
+        check_least(self, 1, "threads", "jobs")
         check_least(self, 0, "max_train_samples")
         if not self.minutes > 0:
             raise ValueError(f"minutes is {self.minutes}; it must be above 0")
@@ -84,6 +85,10 @@ class CompareRecipe:
 
     def finetuned(self, system: System, arm: Arm) -> Path:
         return self.folder / "tasks" / f"{system.slug}-{arm}"
+
+    def log(self, system: System) -> Path:
+        """What the commands of a system say where several run at once."""
+        return self.folder / f"{system.slug}.log"
 
     def vocabulary(self, system: System) -> Path:
         return self.folder / "vocabularies" / Path(system.tokenizer).stem

@@ -4,21 +4,19 @@
     cloze compare recipes/table-1/table-1.yaml --name try/table-1 --minutes 1 --max_train_samples 500
 
 Each step is a command that a user would type: a vocabulary, a pretraining, fine-tunings. A finished step is not
-repeated, and one that was stopped goes on where it was. After each the page is written anew: runs/NAME/comparison.html.
+repeated, and one that was stopped resumes. After each the page runs/NAME/comparison.html is written again.
 """
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from threading import Lock
 from typing import Any
 
 from compare.amount import count_steps, find_slowest
+from compare.commands import Commands, do_each
 from compare.page import write_page
 from compare.recipe import Arm, CompareRecipe, System
 from engine.run.disk import alone, read_json, whole_file
@@ -32,7 +30,7 @@ from finetune.tasks.task import find_task
 from pretrain.recipe import PretrainRecipe
 
 AFTER_MINUTES: tuple[Arm, ...] = ("minutes", "untrained")  # that are fine-tuned once a system has had its minutes
-MAY_CHANGE = ("tasks", "large_tasks", "seeds", "large_seeds", "same")  # more of them add to what is there
+MAY_CHANGE = ("tasks", "large_tasks", "seeds", "large_seeds", "same", "jobs")  # they add to what is there, or say how
 
 
 @program
@@ -45,27 +43,25 @@ def compare(recipe: CompareRecipe) -> Path:
     """Do every step of a comparison that is not done yet. Return the page.
 
     Errors: ValueError for settings that differ from those that the folder was begun with; SystemExit where a step ends
-    with an error, which it has said.
+    with an error, which it has said, or is stopped.
     """
-    with alone(recipe.folder, "comparing in"):
+    with alone(recipe.folder, "comparing in"), Commands(recipe.threads) as commands:
         check_recipes(recipe)
         check_settings(recipe)
         check_text(recipe)
-        for system in recipe.systems:
-            take(recipe, learn_vocabulary(recipe, system))
-        minutes = ("--plan.minutes", str(recipe.minutes), "--plan.clock", recipe.clock)
-        for system in recipe.systems:
-            take(recipe, pretraining(recipe, system, "minutes", *minutes))
-            for arm in AFTER_MINUTES:
-                for step in finetunings(recipe, system, arm):
-                    take(recipe, step)
-        if "text" in recipe.same:
+        steps = Steps(recipe, commands)
+        try:
             for system in recipe.systems:
-                if system != find_slowest(recipe):  # which has read this very text in its minutes
-                    steps = str(count_steps(recipe, system))
-                    take(recipe, pretraining(recipe, system, "text", "--plan.max_steps", steps))
-                    for step in finetunings(recipe, system, "text"):
-                        take(recipe, step)
+                steps.take(learn_vocabulary(recipe, system))
+            do_each(steps.take_minutes, recipe.systems, recipe.jobs)
+            if "text" in recipe.same:
+                slowest = find_slowest(recipe)  # has read this very text in its minutes
+                others = [system for system in recipe.systems if system != slowest]
+                do_each(steps.take_text, others, recipe.jobs)
+        except SystemExit as ended:
+            if ended.code in (STOPPED, INTERRUPTED):
+                print("stopped; the same command resumes from here", flush=True)
+            raise
         page = write_page(recipe)
     print(f"the comparison is {page}")
     return page
@@ -160,47 +156,48 @@ def finetunings(recipe: CompareRecipe, system: System, arm: Arm) -> Iterator[Ste
             yield Step(words, (*common, "--task", *tasks, "--seeds", *map(str, seeds)), leaves)
 
 
-# How a step is taken
+# How steps are taken
 
 
-def take(recipe: CompareRecipe, step: Step) -> None:
-    """Call a step's command, note what it took of the processor, and write the page."""
-    if all(path.exists() for path in step.leaves):
-        return
-    print(f"\n== {step.words}\n   cloze {' '.join(step.command)}", flush=True)
-    before = os.times()
-    status = call(step.command, recipe.threads)
-    after = os.times()
-    if step.run is not None:
-        used = after.children_user + after.children_system - before.children_user - before.children_system
-        note_processor(recipe.folder, step.run, used)
-    if status in (STOPPED, INTERRUPTED) or status < 0:  # below 0: ended by a signal, outside of a training
-        print("stopped; the same command resumes from here", flush=True)
-    if status:
-        sys.exit(status if status > 0 else STOPPED)  # the step has said why
-    write_page(recipe)
+class Steps:
+    """Takes the steps of a comparison that are not done yet; of several systems at once, where `jobs` says so."""
 
+    def __init__(self, recipe: CompareRecipe, commands: Commands):
+        self.recipe = recipe
+        self.commands = commands
+        self.writing = Lock()  # of what all systems share: the page, and the file of their seconds
 
-def call(command: tuple[str, ...], threads: int) -> int:
-    """Run a command of Cloze to its end. Ctrl-C reaches it too, and is answered by it; SIGTERM is handed on. Return its
-    status; STOPPED also where it came to its end in spite of a signal."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    child = subprocess.Popen([sys.executable, "-m", "cloze", *command], env=environment)
-    came: list[int] = []
+    def take_minutes(self, system: System) -> None:
+        recipe = self.recipe
+        budget = ("--plan.minutes", str(recipe.minutes), "--plan.clock", recipe.clock)
+        self.take(pretraining(recipe, system, "minutes", *budget), system)
+        for arm in AFTER_MINUTES:
+            for step in finetunings(recipe, system, arm):
+                self.take(step, system)
 
-    def hand_on(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        if number == signal.SIGTERM:
-            child.send_signal(number)
+    def take_text(self, system: System) -> None:
+        recipe = self.recipe
+        budget = ("--plan.max_steps", str(count_steps(recipe, system)))
+        self.take(pretraining(recipe, system, "text", *budget), system)
+        for step in finetunings(recipe, system, "text"):
+            self.take(step, system)
 
-    try:
-        for number in before:
-            signal.signal(number, hand_on)
-        return child.wait() or (STOPPED if came else 0)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def take(self, step: Step, system: System | None = None) -> None:
+        """Call a step's command, note what it took of the processor, and write the page. Errors: SystemExit."""
+        if all(path.exists() for path in step.leaves):
+            return
+        log = self.recipe.log(system) if system and self.recipe.jobs > 1 else None
+        where = f"\n   it says more in {log}" if log else ""
+        print(f"\n== {step.words}\n   cloze {' '.join(step.command)}{where}", flush=True)
+        status, seconds = self.commands.call(step.command, log)
+        if log and status not in (0, STOPPED, INTERRUPTED):
+            print(f"{step.words}: ended with status {status}; the end of {log} says why", flush=True)
+        with self.writing:
+            if step.run is not None:
+                note_processor(self.recipe.folder, step.run, seconds)
+            if status:
+                sys.exit(status)  # the step has said why
+            write_page(self.recipe)
 
 
 def note_processor(folder: Path, run: Path, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""How is a decoder, such as GPT, fine-tuned?  Its texts are framed, and it goes on learning the language meanwhile.
+"""How is a decoder, such as GPT, fine-tuned?  Its texts are framed, and it keeps learning the language meanwhile.
 
 The auxiliary language-modelling objective of Radford et al. 2018, "Improving Language Understanding by Generative
 Pre-Training", sections 3.2 and 3.3: a start token, a delimiter between two texts, an extract token at the end, whose

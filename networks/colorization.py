@@ -7,7 +7,7 @@ the second one dilated.
 
 The lightness goes into a trunk of three channels, three times: so the trunk opens wherever one of RGB does. The filters
 of the first layer begin alike in the three channels, and so they stay; of a picture in colours, such a trunk sees the
-mean of red, green and blue.
+mean of red, green and blue. (Not so one that training began with and that has seen colours.)
 """
 
 from dataclasses import dataclass
@@ -93,6 +93,10 @@ class ForColorization(PretextModel):
         ]
         logits: Tensor = self.guess(self.layers(torch.stack(brought).sum(0)))
         return logits.permute(0, 2, 3, 1)
+
+    def asks_as(self, other: "ForColorization") -> bool:
+        """Whether it has the same bins."""
+        return self.settings.centers == other.settings.centers
 
     @torch.no_grad()
     def color(self, pixels: Pixels, temperature: float = ANNEALED) -> Pixels:

@@ -6,7 +6,7 @@ sees a state of the other, or each would be told what it is asked.
 
 What is other than there: tokens are the entries of any vocabulary, such as WordPiece, so that BERT may have the same
 one. Each is read by its characters, a word outside of the vocabulary piece by piece. The states begin at zero with each
-row, where the authors' go on from batch to batch, and a text has other features for what was read before it.
+row, where the authors' are kept from batch to batch, and a text has other features for what was read before it.
 """
 
 from collections.abc import Mapping

@@ -8,7 +8,7 @@ checkpoint (0 and 1 where it has none), and only their scale and shift are train
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,17 @@ def make_trunk(settings: dict[str, Any], image_size: int) -> tuple[PreTrainedCon
         raise ValueError(
             f"model.model_type is {kind!r}{_nearest(str(kind), KINDS)}; pictures are for {', '.join(KINDS)}"
         )
+    check_trunk_keys(settings, kind)
+    own = {"image_size": image_size, "use_mask_token": False} if kind == "dinov2" else {}
+    try:
+        config = AutoConfig.for_model(**{"model_type": kind, **own, **settings})
+    except Exception as error:  # transformers' checks of its settings raise kinds of their own
+        raise ValueError(f"model: {' '.join(str(error).split())}") from error
+    return config, trunk_of(config, image_size)
+
+
+def check_trunk_keys(settings: Iterable[str], kind: str) -> None:
+    """Refuse keys that a trunk's config does not have, or that are not for recipes. Errors: ValueError."""
     hidden = {*PreTrainedConfig().to_dict(), "image_size", "out_features", "out_indices", "stage_names"} - {
         "model_type"
     }
@@ -38,15 +49,18 @@ def make_trunk(settings: dict[str, Any], image_size: int) -> tuple[PreTrainedCon
     for key in settings:
         if key not in known:
             raise ValueError(f"unknown key 'model.{key}'{_nearest(key, known)} (keys of {kind}: {', '.join(known)})")
-    own = {"image_size": image_size, "use_mask_token": False} if kind == "dinov2" else {}
+
+
+def trunk_of(config: PreTrainedConfig, image_size: int) -> PreTrainedModel:
+    """The trunk of a config with random weights. Errors: ValueError for sizes that do not do, or leave nothing of
+    pictures of image_size x image_size pixels."""
     try:
-        config = AutoConfig.for_model(**{"model_type": kind, **own, **settings})
         trunk: PreTrainedModel = AutoModel.from_config(config)
         map_shapes(trunk, image_size)
     except Exception as error:  # transformers' checks of its settings raise kinds of their own
         raise ValueError(f"model: {' '.join(str(error).split())} (pictures of {image_size} pixels)") from error
     start_as_identity(trunk)
-    return config, trunk
+    return trunk
 
 
 class PretextModel(PreTrainedModel):
@@ -72,6 +86,10 @@ class PretextModel(PreTrainedModel):
     def trunk(self) -> PreTrainedModel:
         found: PreTrainedModel = getattr(self, self.base_model_prefix)
         return found
+
+    def asks_as(self, other: Any) -> bool:
+        """Whether the head has the same meaning as that of another model of its class, whatever the sizes of both."""
+        return True
 
 
 def open_backbone(folder: str, **options: Any) -> PreTrainedModel:

@@ -4,6 +4,9 @@ Continued, domain-adaptive pretraining (Gururangan et al. 2020, arXiv 2004.10964
 weights and its tokenizer. What the recipe's `model:` section says beside `from` changes the config: dropout, or more
 rows of a table (`vocab_size`, `max_position_embeddings`), which start random. So does what the checkpoint does not
 have, such as the head of a model that was saved without one.
+
+A model of pictures takes the trunk of any other. Its head is new, but for a model of the same objective whose head has
+the same sizes and the same meaning.
 """
 
 from collections.abc import Iterable
@@ -12,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.run.finite import not_finite, not_finite_in
-from engine.run.saved import config_of, load_weights, located
+from engine.run.saved import config_of, load_weights, located, opened, saved_class
+from networks.pictures import PretextModel
 from tokenizer.load import load_tokenizer
 
 NAMED = 6  # weights that a message names
@@ -58,11 +63,11 @@ def in_words(names: Iterable[str]) -> str:
     return ", ".join(known[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def changed_configuration(source: str, changes: dict[str, Any], needed: int, revision: str = "") -> PreTrainedConfig:
-    """The config of a checkpoint with the recipe's changes; the tokenizer needs `needed` rows of the vocabulary.
+def changed_configuration(source: str, changes: dict[str, Any], revision: str = "") -> PreTrainedConfig:
+    """The config of a checkpoint with the recipe's changes, which it knows.
 
-    `revision` is the Hub's branch, tag or commit. Errors: ValueError for a key that the config does not know, for a
-    smaller table, for too small a vocabulary, and for a revision of a folder.
+    `revision` is the Hub's branch, tag or commit. Errors: ValueError for a value that does not do, for a smaller table,
+    and for a revision of a folder.
     """
     if revision and Path(located(source)).is_dir():
         raise ValueError(f"model.revision is {revision!r}, and {source} is a folder, which has none: leave it out")
@@ -83,12 +88,16 @@ def changed_configuration(source: str, changes: dict[str, Any], needed: int, rev
             setattr(config, name, value)
         except Exception as error:  # transformers' checks of its settings raise kinds of their own
             raise ValueError(f"model.{name}: {' '.join(str(error).split())}") from None
+    return config
+
+
+def check_vocabulary(config: PreTrainedConfig, source: str, needed: int) -> None:
+    """Refuse a config with less rows of the vocabulary than the tokenizer needs. Errors: ValueError."""
     if config.vocab_size < needed:
         raise ValueError(
             f"the tokenizer has {needed} entries, and {source} has embeddings for {config.vocab_size}: say "
             f"model.vocab_size: {needed}, and the new ones start random, or take its own tokenizer"
         )
-    return config
 
 
 @torch.no_grad()
@@ -100,10 +109,7 @@ def take_weights(model: PreTrainedModel, source: str, revision: str = "") -> Ori
     """
     if not source:
         return FRESH
-    place = located(source)
-    saved, info = load_weights(type(model), place, config_of(place, revision), revision)
-    if found := not_finite(saved.state_dict().items()):
-        raise ValueError(f"{not_finite_in(Path(place)) or f'{source}: {found}'}: take another model, or train it again")
+    saved, info = load_checkpoint(type(model), source, revision)
     missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
     base = f"{model.base_model_prefix}."
     if lost := sorted(name for name in missing if name.startswith(base) and ".pooler." not in name):
@@ -120,8 +126,73 @@ def take_weights(model: PreTrainedModel, source: str, revision: str = "") -> Ori
         after[: len(before)].copy_(before)
         if len(after) > len(before) and name not in missing:
             random.append(f"the last {len(after) - len(before):,} rows of {name}")
-    where = f"{source} at {revision}" if revision else source
-    return Origin(where, tuple(random), tuple(sorted(info["unexpected_keys"])))
+    return Origin(named(source, revision), tuple(random), tuple(sorted(info["unexpected_keys"])))
+
+
+def take_trunk(model: PretextModel, source: str, revision: str = "") -> Origin:
+    """Put the weights of a checkpoint into the trunk of `model`, and those of its head, where it was saved from a model
+    of the same class, with a head of the same sizes and meaning; `source` "" is none.
+
+    Errors: ValueError if the trunk is not there whole, has other sizes, or if a weight is not finite.
+    """
+    if not source:
+        return FRESH
+    saved, info = load_checkpoint(type(model.trunk), source, revision)
+    if lost := sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}):
+        raise ValueError(f"{source} lacks weights of its trunk, such as {lost[0]} ({len(lost)} in all)")
+    theirs, ours = shapes_of(saved.state_dict()), shapes_of(model.trunk.state_dict())
+    if other := sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name)):
+        raise ValueError(
+            f"model.from: {source} has another {other[0]} than the recipe's model: leave the sizes of its trunk out "
+            "of the recipe"
+        )
+    model.trunk.load_state_dict(saved.state_dict())
+    head = read_head(model, source, revision)
+    model.load_state_dict(head, strict=False)
+    random = () if head else tuple(sorted(head_of(model)))
+    return Origin(named(source, revision), random, () if head else tuple(sorted(info["unexpected_keys"])))
+
+
+def read_head(model: PretextModel, source: str, revision: str = "") -> dict[str, Tensor]:
+    """The weights of a checkpoint's head; none where `model` has another."""
+    place = located(source)
+    if saved_class(config_of(place, revision)) is not type(model):
+        return {}
+    saved: Any = opened(place, revision)
+    head = head_of(saved)
+    if not saved.asks_as(model) or shapes_of(head) != shapes_of(head_of(model)):
+        return {}
+    refuse_not_finite(head, source)
+    return head
+
+
+def head_of(model: PretextModel) -> dict[str, Tensor]:
+    """All weights but those of the trunk."""
+    prefix = f"{model.base_model_prefix}."
+    return {name: values for name, values in model.state_dict().items() if not name.startswith(prefix)}
+
+
+def shapes_of(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: values.shape for name, values in weights.items()}
+
+
+def load_checkpoint(made: type[PreTrainedModel], source: str, revision: str) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """`made` with the weights of a checkpoint, and transformers' account of them. Errors: ValueError if one is not
+    finite."""
+    place = located(source)
+    saved, info = load_weights(made, place, config_of(place, revision), revision)
+    refuse_not_finite(saved.state_dict(), source)
+    return saved, info
+
+
+def refuse_not_finite(weights: dict[str, Tensor], source: str) -> None:
+    if found := not_finite(weights.items()):
+        where = not_finite_in(Path(located(source))) or f"{source}: {found}"
+        raise ValueError(f"{where}: take another model, or train it again")
+
+
+def named(source: str, revision: str) -> str:
+    return f"{source} at {revision}" if revision else source
 
 
 def is_grown(before: torch.Size, after: torch.Size) -> bool:

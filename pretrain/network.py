@@ -5,7 +5,6 @@ default. `from: FOLDER_OR_HUB_ID` takes the config, and then the weights, of a c
 `revision` of the Hub that is named beside it.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,10 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 import networks  # noqa: F401, it makes its model types known to AutoConfig
 from corpus.text.vocabulary import Vocabulary
+from engine.run.nearest import suggest
 from engine.run.saved import config_of, located
-from pretrain.continued import changed_configuration
+from networks.pictures import KINDS, check_trunk_keys, make_trunk, trunk_of
+from pretrain.continued import changed_configuration, check_vocabulary
 
 Classes = Mapping[Any, Any]  # transformers' mapping from a config's class to a model's
 
@@ -28,17 +29,18 @@ def configuration(
     that a config names by itself, which are another vocabulary's.
 
     Errors: ValueError for another kind, a vocabulary that is too small, and a key that the config does not know:
-    transformers itself keeps an unknown key and goes on with the default of the one that was meant.
+    transformers itself keeps an unknown key and uses the default of the one that was meant.
     """
     kind = kind_of(settings, next(iter(heads)))
     check_kind(kind, objective, kinds, heads)
     plain = AutoConfig.for_model(kind)
     known = set(plain.to_dict()) | set(plain.attribute_map) | {"attn_implementation"}
-    beside = ("from", "revision") if "from" in settings else ()
-    changes = {name: value for name, value in settings.items() if name not in beside}
+    changes = changes_of(settings)
     check_keys(changes, known)
     if "from" in settings:
-        return changed_configuration(settings["from"], changes, vocabulary.size, settings.get("revision", ""))
+        config = changed_configuration(settings["from"], changes, settings.get("revision", ""))
+        check_vocabulary(config, settings["from"], vocabulary.size)
+        return config
     settings = {"model_type": kind, "vocab_size": vocabulary.size, **settings}
     if settings["vocab_size"] < vocabulary.size:
         raise ValueError(
@@ -52,6 +54,30 @@ def configuration(
         raise ValueError(f"model: {' '.join(str(error).split())}") from error
 
 
+def build_trunk(settings: dict[str, Any], image_size: int) -> tuple[PreTrainedConfig, PreTrainedModel]:
+    """The trunk of the `model:` section of a recipe on pictures of image_size x image_size pixels, with random weights.
+
+    Errors: as for `networks.pictures.make_trunk`; ValueError for a checkpoint of another kind.
+    """
+    if "from" not in settings:
+        return make_trunk(settings, image_size)
+    source, kind = settings["from"], kind_of(settings, KINDS[0])
+    if kind not in KINDS:
+        raise ValueError(f"model.from: {source} is a {kind} model; pictures are for {', '.join(KINDS)}")
+    changes = changes_of(settings)
+    check_trunk_keys(changes, kind)
+    config = changed_configuration(source, changes, settings.get("revision", ""))
+    for name in config.to_dict().keys() - AutoConfig.for_model(kind).to_dict().keys():
+        vars(config).pop(name, None)  # what another objective's head has kept there
+    return config, trunk_of(config, image_size)
+
+
+def changes_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a `model:` section says beside the checkpoint that it names."""
+    beside = ("from", "revision") if "from" in settings else ()
+    return {name: value for name, value in settings.items() if name not in beside}
+
+
 def kind_of(settings: dict[str, Any], default: str) -> str:
     """The model type of a `model:` section: the checkpoint's, or what it says."""
     if "from" in settings:
@@ -62,11 +88,9 @@ def kind_of(settings: dict[str, Any], default: str) -> str:
 def check_kind(kind: str, objective: str, kinds: Sequence[str], heads: Iterable[str]) -> None:
     """Errors: ValueError for a model type that is none of `kinds`."""
     if kind not in kinds:
-        near = difflib.get_close_matches(str(kind), kinds, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"model.model_type is {kind!r}; the {objective} objective trains {', '.join(heads)}, and others of "
-            f"transformers' {len(kinds)}{hint}"
+            f"transformers' {len(kinds)}{suggest(kind, kinds)}"
         )
 
 
@@ -74,9 +98,7 @@ def check_keys(settings: dict[str, Any], known: set[str]) -> None:
     """Errors: ValueError for a key that a config does not have, with the nearest that it has."""
     for key in settings:
         if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"unknown key 'model.{key}'{hint} (keys: {', '.join(sorted(known))})")
+            raise ValueError(f"unknown key 'model.{key}'{suggest(key, known)} (keys: {', '.join(sorted(known))})")
 
 
 def fresh(config: PreTrainedConfig, classes: Classes) -> PreTrainedModel:

@@ -7,7 +7,6 @@ the batch: an example's draws are a function of (key, index) alone, where the ke
 chapter.
 """
 
-import difflib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
@@ -24,6 +23,7 @@ from corpus.text.source import Whitespace
 from engine.publish.curves import Panels
 from engine.publish.exhibits import Exhibit
 from engine.run.checkpoint import Processor
+from engine.run.nearest import suggest
 from engine.train.batch import Batch
 from engine.train.cross_entropy import projected_cross_entropy
 from networks import heads
@@ -59,9 +59,7 @@ class Objective(ABC, Generic[M]):
         """Return the objective class in `pretrain/objectives/NAME.py`. Errors: ValueError with the names there are."""
         names = Objective.section_names()
         if name not in names:
-            nearest = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"unknown objective {name!r}{hint} (objectives: {', '.join(names)})")
+            raise ValueError(f"unknown objective {name!r}{suggest(name, names)} (objectives: {', '.join(names)})")
         module = importlib.import_module(f"pretrain.objectives.{name}")
         return next(
             found

@@ -56,7 +56,7 @@ class PretrainRecipe:
     """A whole experiment."""
 
     name: str  # the run's folder is runs/NAME
-    model: dict[str, Any]  # model_type and keys of its config; of text also from, and revision: a folder or Hub id
+    model: dict[str, Any]  # model_type and keys of its config; or from, and revision: a run, a folder or a Hub id
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule
@@ -99,8 +99,6 @@ class PretrainRecipe:
         if section == "images":
             if self.tokenizer:
                 raise ValueError(f"{name} is trained on images, so `tokenizer:` does nothing: leave it out")
-            if "from" in self.model:
-                raise ValueError(f"{name} starts from random weights, so model.from does nothing: leave it out")
             if self.images is None:  # a run's recipe says what was chosen
                 object.__setattr__(self, "images", Collection())
 

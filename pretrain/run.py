@@ -59,16 +59,16 @@ def pretrain(recipe: PretrainRecipe) -> Path:
 
 
 def extension_words(recipe: PretrainRecipe, run: Run) -> str:
-    """What becomes of the learning rate when a finished run goes on."""
+    """What becomes of the learning rate when a finished run is extended."""
     schedule = recipe.schedule
     if schedule.lr_scheduler_type == "constant_with_warmup" and not schedule.warmup_ratio:
         rates = "the learning rate stays as it is, so it ends as a run that was planned so from its start"
     else:
         rates = (
-            f"the learning rate goes on where the {schedule.lr_scheduler_type} schedule of the longer plan stands at "
+            f"the learning rate continues where the {schedule.lr_scheduler_type} schedule of the longer plan stands at "
             "this point, so it differs from a run that was planned so from its start"
         )
-    return f"{run.folder} was finished and goes on, with more {run.extended}: {rates}"
+    return f"{run.folder} was finished and is extended, with more {run.extended}: {rates}"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from corpus.images.store import StoredPictures, prepare
 from engine.run.recipe import check_least
 from engine.run.saved import located
 from engine.train import draws
-from probe.features import BESIDE, Squares, describe
+from networks.trunk import Squares
+from probe.features import BESIDE, describe
 from probe.probe import Found, Probe
 
 AT_ONCE = 256  # pictures that are read at a time

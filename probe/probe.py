@@ -1,6 +1,5 @@
 """What is asked of a model that is not trained for it?  A probe. One file a probe, with one subclass of `Probe`."""
 
-import difflib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any, ClassVar
 
 from engine.publish.exhibits import Picture
 from engine.run.disk import sha256
+from engine.run.nearest import suggest
 from engine.run.recipe import data_path
 from engine.run.saved import located
 
@@ -66,9 +66,7 @@ class Probe(ABC):
     def from_section(name: str) -> type["Probe"]:
         """Return the class a recipe means by `name`. Errors: ValueError with the names there are."""
         if name not in ROOM:
-            nearest = difflib.get_close_matches(name, ROOM, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"unknown probe {name!r}{hint} (probes: {', '.join(ROOM)})")
+            raise ValueError(f"unknown probe {name!r}{suggest(name, ROOM)} (probes: {', '.join(ROOM)})")
         class_name = "".join(part.capitalize() for part in name.split("_"))
         found: type[Probe] = getattr(importlib.import_module(ROOM[name]), class_name)
         return found

@@ -1,6 +1,6 @@
 """How is a vocabulary learned from text, the same one each time?
 
-WordPiece: Devlin et al. 2019, section 3 (pieces of words, `##` where a piece goes on). Byte-level BPE: Radford et al.
+WordPiece: Devlin et al. 2019, section 3 (pieces of words, `##` where a word continues). Byte-level BPE: Radford et al.
 2019, section 2.2. Both are grown as in Sennrich et al. 2016: start from single letters, merge the commonest neighbours,
 repeat. Whole words, for word vectors: Mikolov et al. 2013, those that stand often enough.
 """
@@ -136,7 +136,7 @@ class WordPiece(Learner):
         return BertTokenizer(do_lower_case=self.lowercase, strip_accents=self.strip_accents).backend_tokenizer
 
     def _letters(self, characters: Counter[str], most: int) -> tuple[list[str], list[str]]:
-        """The letters that are kept, and those of them with which a word can go on, as `##x`."""
+        """The letters that are kept, and those of them with which a word can continue, as `##x`."""
         blank = self._blank
         letters = commonest(normalized(characters, blank.normalizer), most)
         return letters, ["##" + letter for letter in letters if joins_words(letter, blank)]
@@ -240,6 +240,6 @@ def commonest(counts: Counter[str], most: int) -> list[str]:
 
 
 def joins_words(letter: str, blank: Tokenizer) -> bool:
-    """Whether a word can go on with this letter. Punctuation and Chinese characters always stand alone: the one is cut
-    off by the pre-tokenizer, the other are set among blanks by the normaliser."""
+    """Whether a word can continue with this letter. Punctuation and Chinese characters always stand alone: the one is
+    cut off by the pre-tokenizer, the other are set among blanks by the normaliser."""
     return len(blank.pre_tokenizer.pre_tokenize_str(blank.normalizer.normalize_str("a" + letter))) == 1

@@ -171,7 +171,7 @@ def remarks(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, sample: Sample, 
 
 
 def facts(tokenizer: PreTrainedTokenizerFast, sample: Sample, seconds: float) -> dict[str, Any]:
-    """Return what goes on record beside the figures."""
+    """Return what is recorded beside the figures."""
     return {
         "tokenizer_hash": tokenizer_hash(tokenizer),
         "num_documents": sample.num_documents,

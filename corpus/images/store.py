@@ -106,6 +106,14 @@ def prepare(
     return StoredPictures(home / "pictures")
 
 
+def find_stored(folder: Path, fingerprint: str) -> StoredPictures | None:
+    """A store in `folder` of sources that have this fingerprint; None if there is none."""
+    for manifest in sorted(folder.glob("*/pictures/manifest.json")):
+        if fingerprint in manifest.read_text(encoding="utf-8"):
+            return StoredPictures(manifest.parent)
+    return None
+
+
 def is_prepared(sources: Sequence[PictureSource], folder: Path, held_out: float, decoded_side: int) -> bool:
     """Whether `prepare` would find the store instead of building it."""
     return home_of(origin_of(sources, held_out, decoded_side), folder).exists()

@@ -12,6 +12,7 @@ TABLE/low.bin    (N,) int32    the pair's smaller id: pairs are in rising order,
       count.bin  (N,) float32  how often they meet
 """
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ Keys = npt.NDArray[np.uint64]
 WHOLE = 1 << 32  # a count of 1
 MOST_APART = 255  # words: a distance takes 8 bits of a key
 BYTES_A_PAIR = 48  # while it is gathered, sorted and summed
+AT_ONCE = 1 << 17  # tokens, and pairs, that are computed together: what fits the processor's cache
 FILES = {"low.bin": np.int32, "high.bin": np.int32, "count.bin": np.float32}
 
 
@@ -94,36 +96,47 @@ def sorted_runs(store: Store, words: Ints, window: int, memory_mb: int) -> Itera
     """The pairs of one part of the text after the other, each in rising order and once: keys and sums."""
     is_word = np.zeros(int(words.max()) + 1, bool)
     is_word[words] = True
-    waiting: list[Keys] = []
-    most, size = (memory_mb << 20) // BYTES_A_PAIR, 0
+    most = max(1, (memory_mb << 20) // BYTES_A_PAIR)
+    waiting, size = np.empty(most, np.uint64), 0
     for ids, document in read_in_portions(store, np.arange(len(store))):
         kept = is_word[np.minimum(ids, len(is_word) - 1)] & (ids < len(is_word))
-        ids, document = ids[kept], document[kept]
-        for apart in range(1, window + 1):
-            for start in range(0, len(ids) - apart, most):
-                stretch = slice(start, start + most)
-                keys = pair_keys(ids, document, apart, stretch)
-                if size + len(keys) > most and size:
-                    yield summed(np.concatenate(waiting))
-                    waiting, size = [], 0
-                waiting.append(keys)
-                size += len(keys)
-    yield summed(np.concatenate([*waiting, np.zeros(0, np.uint64)]))
+        counted, document = ids[kept].astype(np.uint64), document[kept]
+        step = min(most, AT_ONCE)
+        for start, apart in itertools.product(range(0, len(counted), step), range(1, window + 1)):
+            keys = pair_keys(counted, document, apart, slice(start, start + step))
+            if size + len(keys) > most:
+                yield summed(waiting[:size])
+                size = 0
+            waiting[size : size + len(keys)] = keys
+            size += len(keys)
+    yield summed(waiting[:size])
 
 
-def pair_keys(ids: Ints, document: Ints, apart: int, stretch: slice) -> Keys:
+def pair_keys(ids: Keys, document: Ints, apart: int, stretch: slice) -> Keys:
     """A key for each two tokens that stand `apart` in one document: smaller id, larger id, distance."""
     one, other = ids[:-apart][stretch], ids[apart:][stretch]
-    together = document[:-apart][stretch] == document[apart:][stretch]
-    low, high = np.minimum(one, other)[together], np.maximum(one, other)[together]
-    return ((low << 36) | (high << 8) | apart).view(np.uint64)
+    keys = np.minimum(one, other)
+    keys <<= np.uint64(28)
+    keys |= np.maximum(one, other)
+    keys <<= np.uint64(8)
+    keys |= np.uint64(apart)
+    apart_by_end = document[:-apart][stretch] != document[apart:][stretch]
+    return keys[~apart_by_end] if apart_by_end.any() else keys
 
 
 def summed(keys: Keys) -> tuple[Keys, Ints]:
-    """Sort keys, and sum up what the distances of each pair weigh: the pairs and their counts in units of 1 / WHOLE."""
+    """Sort keys, in place, and sum up what the distances of each pair weigh: the pairs and their counts in units of
+    1 / WHOLE."""
     keys.sort()
     weight = np.array([0, *(round(WHOLE / apart) for apart in range(1, MOST_APART + 1))], np.int64)
-    return sums_of(keys >> np.uint64(8), weight[(keys & np.uint64(255)).view(np.int64)])
+    found, start = [(np.zeros(0, np.uint64), np.zeros(0, np.int64))], 0
+    while start < len(keys):
+        last = keys[min(start + AT_ONCE, len(keys)) - 1] | np.uint64(255)  # no pair is divided
+        end = int(np.searchsorted(keys, last, side="right"))
+        part, start = keys[start:end], end
+        found.append(sums_of(part >> np.uint64(8), weight[(part & np.uint64(255)).view(np.int64)]))
+    pairs, counts = map(np.concatenate, zip(*found, strict=True))
+    return pairs, counts
 
 
 def sums_of(pairs: Keys, counts: Ints) -> tuple[Keys, Ints]:

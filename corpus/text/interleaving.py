@@ -1,7 +1,7 @@
 """In which order are the documents of several sources read?  Interleaved by weight, from any point of an epoch on.
 
 The next document comes from the source of which the fewest characters have been read for its weight; where one source
-ends the others go on, so an epoch has every document once. Each epoch reads the parts of a source (files, shards) in
+ends the others continue, so an epoch has every document once. Each epoch reads the parts of a source (files, shards) in
 an order of its own. Where the reading stands is a few numbers for each source, so it can be taken up anywhere: the
 documents before are passed over, not decoded again.
 """

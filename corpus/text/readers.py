@@ -115,7 +115,7 @@ def between_blank_lines(text: Lines) -> Iterator[tuple[int, Lines]]:
     for is_text, run in groupby(text, key=lambda line: bool(line[1].strip())):
         if is_text:
             first = next(run)
-            yield first[0], chain([first], run)  # noqa: B031, it goes on behind the first
+            yield first[0], chain([first], run)  # noqa: B031, the rest follows the first
 
 
 PARTED = {"file": whole_files, "line": each_line, "blank_line": between_blank_lines}

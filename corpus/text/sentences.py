@@ -25,7 +25,7 @@ END = regex.compile(
         | (?<={IDEOGRAM}) \.++ (?={CLOSING}*{OPENS})
       )
       {CLOSING}*+
-      (?! [、，,;；:：] | (?<={CLOSING}) と )  # the sentence goes on, as after a quotation in Japanese
+      (?! [、，,;；:：] | (?<={CLOSING}) と )  # the sentence continues, as after a quotation in Japanese
     | [.!?…] [“«] (?=\s+[\p{{Uppercase_Letter}}„»])  # German's closing quotes
     )""",
     regex.VERBOSE | regex.V1,

@@ -1,4 +1,4 @@
-"""Which ids mean what?  The special ids of a vocabulary, and which tokens go on a word, read off a tokenizer once."""
+"""Which ids mean what?  A vocabulary's special ids, and which tokens continue a word, read off a tokenizer once."""
 
 import json
 import unicodedata
@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 Bools = npt.NDArray[np.bool_]
-Marks = Literal["##", "Ġ", "▁", ""]  # WordPiece: a word goes on; byte-level BPE and Unigram: a word begins; none
+Marks = Literal["##", "Ġ", "▁", ""]  # WordPiece: a word continues; byte-level BPE and Unigram: a word begins; none
 BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}
 NO_BYTES = {letter for letter, byte in BYTES.items() if byte in (0xC0, 0xC1) or byte > 0xF4}  # that UTF-8 never has
 
@@ -20,14 +20,14 @@ NO_BYTES = {letter for letter, byte in BYTES.items() if byte in (0xC0, 0xC1) or 
 class Vocabulary:
     """Its size V, the ids of its special tokens, and all ids that are ordinary ones: that a text can become.
 
-    A special token that is not there is asked for in vain: ValueError.
+    A special token that is not there raises ValueError.
     """
 
     size: int  # the largest id + 1: there may be ids without a token
     special: dict[str, int]  # of pad, cls, sep, mask, eos: those there are
     ordinary: npt.NDArray[np.int64]
-    continues: Bools = field(default_factory=lambda: np.zeros(0, bool))  # (V,) may go on a word, such as ##ing
-    open: Bools = field(default_factory=lambda: np.zeros(0, bool))  # (V,) a word may go on behind it
+    continues: Bools = field(default_factory=lambda: np.zeros(0, bool))  # (V,) may continue a word, such as ##ing
+    open: Bools = field(default_factory=lambda: np.zeros(0, bool))  # (V,) a word may continue after it
 
     @staticmethod
     def of(tokenizer: PreTrainedTokenizerFast) -> "Vocabulary":
@@ -84,7 +84,7 @@ def num_ids(tokenizer: PreTrainedTokenizerFast) -> int:
 
 
 def marks_of(tokenizer: PreTrainedTokenizerFast) -> Marks:
-    """How the tokenizer marks in its tokens where a word begins or goes on."""
+    """How the tokenizer marks in its tokens where a word begins or continues."""
     made: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
     if made["model"]["type"] == "WordPiece":
         return "##" if made["model"]["continuing_subword_prefix"] == "##" else ""
@@ -113,7 +113,7 @@ def without_dead(tokens: dict[str, int], tokenizer: PreTrainedTokenizerFast, mar
 
 
 def in_a_word(token: str, marks: Marks) -> tuple[bool, bool]:
-    """Whether a token may go on a word, and whether a word may go on behind it, by the tokenizer's own marks.
+    """Whether a token may continue a word, and whether a word may continue after it, by the tokenizer's own marks.
 
     Where marks say only that a word begins, behind a blank, punctuation stands by itself, as it does in WordPiece.
     """

@@ -1,6 +1,6 @@
 """Where do others find the model?  In a repository on the Hub: a commit and a tag for each saved step.
 
-Pushing goes on behind training: what is to be pushed lies in a folder of its own under `runs/NAME/hub/` until the Hub
+Pushing runs beside training: what is to be pushed lies in a folder of its own under `runs/NAME/hub/` until the Hub
 has it, so a push that fails is tried again, then reported, and nothing is lost.
 """
 

@@ -8,7 +8,7 @@
     runs/NAME/finished.json    written last
 
 A state is safetensors and JSON: nothing that is loaded can execute code. It is the same whatever the parallelism, and
-goes on under any other.
+resumes under any other.
 """
 
 import json
@@ -176,7 +176,7 @@ class Run:
     ) -> None:
         """Write `state/step-N/`, then delete all but the `keep` newest. Every process calls it; the main one writes.
 
-        `extra` is plain JSON: what else goes on, such as what the log has gathered since its last line. Errors: OSError
+        `extra` is plain JSON: what else resumes, such as what the log has gathered since its last line. Errors: OSError
         if there is no room, FloatingPointError if the state is not finite; the older states are kept.
         """
         files = {WEIGHTS: weights_of(model), MOMENTS: moments_of(model, optimizers)}

@@ -164,7 +164,7 @@ def check_folder(folder: Path, recipe: Any, kind: str = RUN) -> None:
 
 def find_extension(folder: Path, recipe: Any) -> str:
     """The key of the budget, such as plan.max_steps, of which `recipe` gives a finished run more, and else the same;
-    empty if it gives none. Errors: ValueError for a run that cannot go on."""
+    empty if it gives none. Errors: ValueError for a run that cannot resume."""
     if recipe_of_mark(folder) in ("", hash_of(recipe)) or not read_finished(folder):
         return ""
     before, now = identity(recipe, _read_recipe(folder)), identity(recipe)
@@ -175,7 +175,7 @@ def find_extension(folder: Path, recipe: Any) -> str:
     if now.get("last_phase"):
         raise ValueError(f"{folder} ended with its last_phase, and more {key} would begin before that: {instead}")
     if not any((folder / "state").glob("step-*")):
-        raise ValueError(f"{folder} is finished and has no state left to go on from: {instead}")
+        raise ValueError(f"{folder} is finished and has no state left to resume from: {instead}")
     return key
 
 
@@ -206,7 +206,7 @@ def _read_recipe(folder: Path) -> dict[str, Any]:
 
 
 def recipe_is_lost(folder: Path, recipe: Any) -> bool:
-    """Whether recipe.yaml does not say what the run, which goes on, began with. Say so."""
+    """Whether recipe.yaml does not say what the run, which resumes, began with. Say so."""
     try:
         if identity(recipe, _read_recipe(folder)) == identity(recipe):
             return False

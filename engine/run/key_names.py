@@ -134,7 +134,7 @@ def right_key(name: str, known: Sequence[str], written: Callable[[str], str] = s
 
 
 def nearest_key(name: str, known: Sequence[str]) -> str | None:
-    """The known dotted key of which `name` is a slip of the pen, or of an alias of which it is one."""
+    """The known dotted key, or the key of an alias, that is spelt most like `name`."""
     leaf = name.rpartition(".")[2]
     spellings = {key: key for key in known} | {key.rpartition(".")[2]: key for key in reversed(known)}
     for alias, keys in ALIASES.items():

@@ -81,7 +81,7 @@ def as_lost(error: BaseException, where: str = "") -> Lost | None:
     who = f"process {dist.get_rank()}" if dist.is_initialized() else "a process"
     if "timed out" in said.lower() or "timeout" in said.lower():
         return Lost(
-            f"{who} waited in vain for another one{where}: that one hangs, or is as slow as that. {resumes}. If a "
+            f"{who} waited too long for another one{where}: that one hangs, or is as slow as that. {resumes}. If a "
             f"step, an evaluation or a saving may take that long, raise plan.timeout. torch says: {said}"
         )
     return Lost(f"{who} lost another one{where}, whose own last words say why. {resumes}. torch says: {said}")

@@ -5,7 +5,6 @@ value of the wrong type is an error that names the file, the line and the neares
 """
 
 import dataclasses
-import difflib
 import json
 import math
 import os
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import yaml
 
 from engine.run.dictionaries import take_dictionaries
+from engine.run.nearest import suggest
 from engine.run.options import called_as, option_name, read_options
 from engine.run.recipe_help import as_text
 from engine.run.recipe_reader import Reader, ReaderOfChanges, compose, field_types, join_keys
@@ -120,8 +120,7 @@ def changed(recipe: R, changes: Mapping[str, Any], where: str) -> R:
         section: Any = values
         for depth, name in enumerate(path):
             if not isinstance(section.get(name), dict):
-                nearest = difflib.get_close_matches(name, section, n=1)
-                hint = f"; did you mean {nearest[0]!r}?" if nearest else f" (keys: {', '.join(section)})"
+                hint = suggest(name, section) or f" (keys: {', '.join(section)})"
                 raise ValueError(f"{where}: unknown section {'.'.join(path[: depth + 1])!r} of {key!r}{hint}")
             section = section[name]
         section[last] = resolved(value)
@@ -131,7 +130,7 @@ def changed(recipe: R, changes: Mapping[str, Any], where: str) -> R:
 
 
 def operational(default: Any = dataclasses.MISSING) -> Any:
-    """A field that says how an experiment is carried out, not what it is: a run goes on when it is changed."""
+    """A field that says how an experiment is carried out, not what it is: a run resumes when it is changed."""
     return dataclasses.field(default=default, metadata={"operational": True})
 
 

@@ -14,6 +14,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import (
+    MODEL_FOR_BACKBONE_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_PRETRAINING_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -37,6 +38,9 @@ HEADS: tuple[Any, ...] = (  # with which its models may be saved
     MODEL_FOR_PRETRAINING_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+)
+OF_BACKBONES = (
+    "hidden_states_norms."  # layer norms that ConvNeXt and Swin have only as backbones; they begin as 1 and 0
 )
 
 
@@ -83,6 +87,37 @@ def opened(source: str, revision: str = "main") -> PreTrainedModel:
             f"config.json says, such as {lost[0]}"
         )
     return model.eval()
+
+
+def opened_backbone(source: str, revision: str = "", fresh: bool = False) -> PreTrainedModel:
+    """The trunk of a model of pictures in fp32, with the maps of all of its stages; `fresh`: with random weights.
+
+    Errors: as for `load_weights`; ValueError for a model of another kind, and for one that lacks weights.
+    """
+    config = config_of(source, revision)
+    if not is_backbone(config):
+        raise ValueError(
+            f"{source} is a {config.model_type} model, which transformers opens as no backbone, so it gives no maps of "
+            "pictures; take such as recipes/pretrain/exemplar.yaml trains, or a ResNet, ConvNeXt, Swin or DINOv2 of "
+            "the Hub"
+        )
+    classes: Any = MODEL_FOR_BACKBONE_MAPPING
+    made = classes[type(config)]
+    # Not a ViT's embeddings, which have seen nothing
+    config.out_features = [name for name in config.stage_names if name != "embeddings"]
+    if fresh:
+        random: PreTrainedModel = made(config)
+        return random
+    backbone, info = load_weights(made, source, config, revision)
+    if lost := sorted(name for name in info["missing_keys"] if not name.startswith(OF_BACKBONES)):
+        raise ValueError(f"{source} lacks {len(lost)} weights of its {config.model_type}, such as {lost[0]}: it is "
+                         "no whole model; export or download it again")  # fmt: skip
+    return backbone
+
+
+def is_backbone(config: PreTrainedConfig) -> bool:
+    """Whether transformers opens a model of this config as a backbone: one that makes maps of pictures."""
+    return type(config) in MODEL_FOR_BACKBONE_MAPPING
 
 
 def saved_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:

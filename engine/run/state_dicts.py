@@ -60,7 +60,7 @@ def refuse_misfit(path: Path, mine: dict[str, Tensor]) -> None:
     if differing := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
         raise ValueError(
             f"{path} does not fit the model: {len(differing)} tensors differ in name or shape, such as {differing[0]}; "
-            "go on with the version of transformers that wrote it, or start anew with --overwrite True"
+            "resume with the version of transformers that wrote it, or start anew with --overwrite True"
         )
 
 

@@ -24,7 +24,7 @@ _NAME = re.compile(r"step-(0|[1-9][0-9]*)")
 
 @dataclass(frozen=True)
 class Told:
-    """What position.json says: where the run stands, the seconds it has taken, and what else goes on."""
+    """What position.json says: where the run stands, the seconds it has taken, and what else resumes."""
 
     position: Position
     seconds: float

@@ -213,7 +213,7 @@ def _tensorboard(folder: Path) -> GeneralTracker:
 
 
 def _wandb(folder: Path) -> GeneralTracker:
-    """Where WANDB_MODE and the user's login say; a stopped run goes on as the same one."""
+    """Where WANDB_MODE and the user's login say; a stopped run resumes as the same one."""
     return WandBTracker(
         PROJECT,
         name=name_of(folder),

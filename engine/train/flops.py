@@ -55,7 +55,7 @@ def count_flops(model: nn.Module, loss: Loss, batch: Batch) -> float:
 
 
 def shape_of(model: nn.Module) -> nn.Module:
-    """A copy of `model` without numbers: what `count_flops` can go on with when the model itself has been sharded."""
+    """A copy of `model` without numbers: what `count_flops` can use when the model itself has been sharded."""
     meta = {
         id(tensor): nn.Parameter(tensor.detach().to("meta")) if isinstance(tensor, nn.Parameter) else tensor.to("meta")
         for tensor in [*model.parameters(), *model.buffers()]

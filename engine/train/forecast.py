@@ -40,7 +40,7 @@ class Memory:
 
     @property
     def state(self) -> int:
-        """Bytes on disk of what a run needs in order to go on."""
+        """Bytes on disk of what a run needs in order to resume."""
         return self.weights + self.moments + self.average
 
 

@@ -15,7 +15,6 @@ I- of every type. Without a dev file `data.hold_out` says which share of the tra
 so that equal texts never stand on both sides; no label loses its last row.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 from datasets import Dataset, Features, Value
 
+from engine.run.nearest import suggest
 from finetune.questions import KINDS
 from finetune.questions.own_answers import OwnAnswers
 from finetune.tasks.fields import Fields, is_empty, is_number, show_value
@@ -155,11 +155,6 @@ def find_field(row: Row, name: str) -> Any:
     if name not in row.fields:
         raise ValueError(f"no column {name!r}{suggest(name, row.fields)} (there are {', '.join(row.fields)})")
     return row.fields[name]
-
-
-def suggest(name: str, known: Sequence[str] | Fields) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def cut_dev(own: OwnAnswers, rows: Sequence[Placed], share: float) -> tuple[list[Placed], list[Placed], int]:

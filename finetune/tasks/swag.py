@@ -1,7 +1,7 @@
 """What is SWAG, and how are its rows read and checked?
 
 Zellers et al. 2018, "SWAG: A Large-Scale Adversarial Dataset for Grounded Commonsense Inference": a sentence, the
-beginning of the next one, and four ways in which it may go on.
+beginning of the next one, and four ways in which it may continue.
 """
 
 from pathlib import Path

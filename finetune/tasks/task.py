@@ -3,7 +3,6 @@
 A data set with its columns, the kind of question (`finetune.questions`), the labels, and the metric.
 """
 
-import difflib
 import hashlib
 import importlib
 import json
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from datasets import Dataset
 
 import finetune.tasks
+from engine.run.nearest import suggest
 
 if TYPE_CHECKING:
     from finetune.questions.question import Question
@@ -81,9 +81,7 @@ def find_task(name: str) -> Task:
     tasks = all_tasks()
     if name in tasks:
         return tasks[name]
-    near = difflib.get_close_matches(name, tasks, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"unknown task {name!r}{hint} Known tasks: {', '.join(sorted(tasks))}")
+    raise ValueError(f"unknown task {name!r}{suggest(name, tasks) or '.'} Known tasks: {', '.join(sorted(tasks))}")
 
 
 def all_tasks() -> dict[str, Task]:

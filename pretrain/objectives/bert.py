@@ -96,7 +96,7 @@ class Bert(Objective[Text]):
         if self.whole_word_mask and not text.vocabulary.continues.any():
             raise ValueError(
                 "objective.whole_word_mask can do nothing: the tokenizer does not mark which of its tokens begin a "
-                "word or go on one (with ## or Ġ or ▁); say whole_word_mask: false"
+                "word or continue one (with ## or Ġ or ▁); say whole_word_mask: false"
             )
         text.vocabulary.require(("pad", "cls", "sep", "mask"))
 

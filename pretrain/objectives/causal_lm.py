@@ -4,7 +4,7 @@ Radford et al. 2019, section 2. Any decoder that transformers has a causal LM of
 behind the other, each ended by `<|endoftext|>`, and are cut into blocks of equal length: nothing is padded. Every token
 is asked once, from those before it in its block; the end of a document is asked like a token, and the first token of
 the next one is asked from it. So text can be made from nothing but `<|endoftext|>`. An LSTM's state begins at zero in
-each block, and goes on through its documents.
+each block, and continues through its documents.
 """
 
 import math
@@ -129,7 +129,7 @@ class CausalLM(Objective[Text]):
         if not hasattr(config, "max_position_embeddings"):
             raise ValueError(
                 f"objective.across_documents is false, but model_type {kind} has no positions that could "
-                "begin again with each document: its state goes on through a block; leave across_documents out"
+                "begin again with each document: its state is kept through a block; leave across_documents out"
             )
         raise ValueError(
             f"objective.across_documents is false, which is known to keep documents apart for {', '.join(APART)}, and "

@@ -28,7 +28,8 @@ from engine.run.checkpoint import Processor
 from engine.run.recipe import check_least
 from engine.train.batch import Batch
 from networks.colorization import IN_GROUP, make_colorizer
-from networks.pictures import make_trunk, map_shapes
+from networks.pictures import map_shapes
+from pretrain.network import build_trunk
 from pretrain.objective import Objective
 from pretrain.pretext.color_sheets import compare, describe_colors, draw_sheet
 from pretrain.pretext.colors import Cut, read_colors, table_of, with_colors
@@ -103,7 +104,7 @@ class Colorization(Objective[Images]):
         )  # fmt: skip
 
     def build(self, model: dict[str, Any], medium: Images) -> PreTrainedModel:
-        config, trunk = make_trunk(model, self.image_size)
+        config, trunk = build_trunk(model, self.image_size)
         bins = table_of(medium).bins
         settings = {
             "centers": bins.centers.tolist(),

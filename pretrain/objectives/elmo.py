@@ -3,7 +3,7 @@
 Peters et al. 2018, section 3.1. Documents stand one behind the other, each ended by a separator, and are cut into
 blocks of equal length; each token is asked twice: of the forward model from the tokens before it in its block, of the
 backward model from those behind it. The softmax is over the whole vocabulary, so exp(loss) is a perplexity; the paper's
-code trains by a sample of the vocabulary, of which it is none. The states begin at zero with each block (theirs go on).
+code trains by a sample of the vocabulary, of which it is none. Each block begins with states of zero (theirs are kept).
 """
 
 from dataclasses import dataclass

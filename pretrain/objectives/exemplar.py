@@ -26,7 +26,7 @@ from engine.run.recipe import check_least
 from engine.train.batch import Batch
 from engine.train.together import rows_of_all
 from networks.exemplar import ExemplarNet, MemoryNet
-from networks.pictures import make_trunk
+from pretrain.network import build_trunk
 from pretrain.objective import Objective, correct_sum, cross_entropy_sum
 from pretrain.pretext.exemplar_sheets import draw_invariance, show_mistakes, show_variants, windows_of
 from pretrain.terms import Term
@@ -137,7 +137,7 @@ class Exemplar(Objective[Images]):
         return Batch(x, y, {"seed": len(t.number)}, (1,) * len(t.number), len(t.number))
 
     def build(self, model: dict[str, Any], images: Images) -> PreTrainedModel:
-        config, trunk = make_trunk(model, self.image_size)
+        config, trunk = build_trunk(model, self.image_size)
         if self.softmax == "memory":
             return MemoryNet(config, trunk, self.seeds, self.feature_size, self.temperature, self.momentum)
         return ExemplarNet(config, trunk, self.seeds)

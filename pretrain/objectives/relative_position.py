@@ -4,8 +4,9 @@ Doersch et al. 2015 (arXiv 1505.05192), and the authors' code where it says more
 are shown, with a gap between them; asked is at which of eight places the second lies. Each pair is asked in both
 orders, and each picture asks each place equally often, so that no guess without x is better than chance.
 
-What would answer the question without looking at what is shown (edges that go on, the colours of a lens, contrast) is
-taken away; whether something is left, two controls tell that see one patch only: see `networks.relative_position`.
+What would answer the question without looking at what is shown (lines that cross the gap, the colours of a lens,
+contrast) is taken away; whether something is left, two controls tell that see one patch only: see
+`networks.relative_position`.
 """
 
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from engine.publish.exhibits import Exhibit
 from engine.run.checkpoint import Processor
 from engine.run.recipe import check_least
 from engine.train.batch import Batch
-from networks.pictures import make_trunk
 from networks.relative_position import RelativePositionModel, opposite
+from pretrain.network import build_trunk
 from pretrain.objective import Objective, correct_sum, cross_entropy_sum
 from pretrain.pretext.patch_sheets import draw_samples, show_pairs
 from pretrain.pretext.patches import Layout, blur_some, cut_pairs, keep_one_channel
@@ -104,7 +105,7 @@ class RelativePosition(Objective[Images]):
         return Batch(x, {"place": torch.from_numpy(asked)}, counts, (1,) * pictures, pictures)
 
     def build(self, model: dict[str, Any], images: Images) -> RelativePositionModel:
-        config, trunk = make_trunk(model, self.patch_size)
+        config, trunk = build_trunk(model, self.patch_size)
         sizes = {"patch_size": self.patch_size, "head_size": self.head_size}
         return RelativePositionModel.over(config, trunk, project=self.color == "project", **sizes)
 

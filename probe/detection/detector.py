@@ -1,24 +1,29 @@
-"""Which class is in a box?  One linear SVM a class over frozen features, with hard negatives; and box regression.
+"""Which class is in a box?  Linear SVMs with hard negatives, or a softmax, over frozen features; and box regression.
 
-R-CNN (Girshick et al. 2014, sections 2.3 and appendices B, C) and its code: positives are the objects alone, negatives
-the proposals that overlap none of the class by .3; C .001, positives count twice, features have a mean length of 20. A
-ridge regression a class moves a box that overlaps an object by more than .6 onto it.
+R-CNN (Girshick et al. 2014, sections 2.3 and appendices B, C) and its code have an SVM a class: positives are the
+objects alone, negatives the proposals that overlap none of the class by .3; C .001, positives count twice, features
+have a mean length of 20. The softmax is that of Fast R-CNN (`probe.detection.softmax_head`). With either, a ridge
+regression a class moves a box that overlaps an object by more than .6 onto it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 from sklearn.linear_model import Ridge
 
 from engine.train import draws
 from probe.detection.average_precision import Detections, Truth
 from probe.detection.boxes import Boxes, Floats, Numbers, clip, moved, moves, overlaps, suppress
+from probe.detection.softmax_head import fit_softmax
 from probe.detection.svm import Plane, fit
 from probe.detection.voc import Photo
 
 Features = npt.NDArray[np.floating]  # (N, D)
+Head = Literal["svm", "softmax"]
 
 LENGTH = 20.0  # of features, in the mean
 LOOKED_AT = 10_000  # about so many features, for their scale
@@ -27,6 +32,8 @@ FIRST_NEGATIVES = 4_000  # drawn by chance, before the hard ones
 HARD, EASY = -1.0, -1.2  # scores: a negative above is taken among the examples, one below is dropped
 MOST_HARD = 8_000  # that are taken at a time
 ROUNDS = 2  # of looking for hard negatives
+FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU from which a box is an example of its object's class, or of none: softmax
+NO_EXAMPLE = -1
 CLOSE = 0.6  # IoU above which box regression learns from a proposal
 RIDGE = 1_000.0
 SUPPRESSED = 0.3  # IoU with a better detection above which one is dropped
@@ -39,6 +46,7 @@ class Labels:
 
     is_positive: npt.NDArray[np.bool_]  # (N, C) an object of the class
     is_negative: npt.NDArray[np.bool_]  # (N, C) far from all objects of the class, difficult ones too
+    answers: Numbers  # (N,) for a softmax: the class of the object that it is on, C where it is beside one, NO_EXAMPLE
     near: Numbers  # (M, 2) numbers of a box and of a class: it overlaps an object of the class much
     moves: Floats  # (M, 4) what moves it onto that object
 
@@ -46,10 +54,9 @@ class Labels:
     def join(parts: Sequence["Labels"]) -> "Labels":
         before = np.cumsum([0, *(len(part.is_positive) for part in parts)])
         near = [part.near + [start, 0] for part, start in zip(parts, before, strict=False)]
-        return Labels(
-            np.concatenate([part.is_positive for part in parts]), np.concatenate([part.is_negative for part in parts]),
-            np.concatenate(near), np.concatenate([part.moves for part in parts]),
-        )  # fmt: skip
+        names = [field.name for field in fields(Labels) if field.name != "near"]
+        others = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return Labels(near=np.concatenate(near), **others)
 
 
 def label(photo: Photo, boxes: Boxes, classes: Sequence[str]) -> Labels:
@@ -69,16 +76,35 @@ def label(photo: Photo, boxes: Boxes, classes: Sequence[str]) -> Labels:
             rows = np.flatnonzero(shared.max(axis=1) > CLOSE)
             near.append(np.stack([rows, np.full(len(rows), number)], axis=1))
             by.append(moves(boxes[rows], clear[shared[rows].argmax(axis=1)]))
-    return Labels(positive, negative, np.concatenate(near), np.concatenate(by))
+    return Labels(positive, negative, answer(photo, boxes, classes), np.concatenate(near), np.concatenate(by))
+
+
+def answer(photo: Photo, boxes: Boxes, classes: Sequence[str]) -> Numbers:
+    """What a softmax learns of each box: see `Labels.answers`. One on a difficult object is no example."""
+    found = np.full(len(boxes), NO_EXAMPLE)
+    clear = photo.boxes[~photo.difficult]
+    if len(clear):
+        shared = overlaps(boxes, clear)
+        most = shared.max(axis=1)
+        found[most >= BACKGROUND] = len(classes)
+        if photo.difficult.any():
+            hard = overlaps(boxes, photo.boxes[photo.difficult]).max(axis=1)
+            found[hard >= FOREGROUND] = NO_EXAMPLE
+        numbers = np.array([classes.index(name) for name in np.array(photo.classes)[~photo.difficult]])
+        found[most >= FOREGROUND] = numbers[shared.argmax(axis=1)][most >= FOREGROUND]
+    return found
 
 
 @dataclass(frozen=True)
 class Detector:
-    """Linear in the features: C classes' scores, and how each would move the box."""
+    """Linear in the features: C classes' scores, and how each would move the box.
+
+    With a softmax there is one score more, of the background, which takes its share and is none of the detections.
+    """
 
     classes: tuple[str, ...]
-    weights: Floats  # (D, C)
-    bias: Floats  # (C,)
+    weights: Floats  # (D, C), or (D, C + 1)
+    bias: Floats  # (C,), or (C + 1,)
     mover: Floats  # (D, C, 4)
     mover_bias: Floats  # (C, 4)
     unfinished: tuple[str, ...] = ()  # classes whose SVM is not the best one
@@ -89,6 +115,8 @@ class Detector:
         """The detections of each class in one picture, `size` (width, height), after non-maximum suppression."""
         values = features.astype(np.float64)
         scores = values @ self.weights + self.bias
+        if len(self.bias) > len(self.classes):
+            scores = softmax(scores, axis=1)[:, :-1]
         found = []
         for number in range(len(self.classes)):
             mine = boxes
@@ -99,14 +127,18 @@ class Detector:
         return found
 
 
-def learn(features: Features, labels: Labels, classes: tuple[str, ...], seed: int) -> Detector:
+def learn(features: Features, labels: Labels, classes: tuple[str, ...], seed: int, head: Head = "svm") -> Detector:
     """Learn from the boxes of all training pictures: `features` (N, D), float16 as they may be many."""
     scale = Scale.of(features)
-    planes = learn_scores(features, scale, labels, seed)
-    weights, bias = scale.undo(np.stack([plane.weights for plane in planes], axis=1), [plane.bias for plane in planes])
-    mover, mover_bias = scale.undo(*learn_moves(features, scale, labels))
-    unfinished = tuple(name for name, plane in zip(classes, planes, strict=True) if not plane.is_best)
-    return Detector(classes, weights, bias, mover, mover_bias, unfinished)
+    unfinished: tuple[str, ...] = ()
+    if head == "softmax":
+        found = fit_softmax(lambda rows: scale.of_rows(features[rows]), labels.answers, len(classes), seed)
+    else:
+        planes = learn_scores(features, scale, labels, seed)
+        found = np.stack([plane.weights for plane in planes], axis=1), np.array([plane.bias for plane in planes])
+        unfinished = tuple(name for name, plane in zip(classes, planes, strict=True) if not plane.is_best)
+    mover = scale.undo(*learn_moves(features, scale, labels))
+    return Detector(classes, *scale.undo(*found), *mover, unfinished)
 
 
 @dataclass(frozen=True)

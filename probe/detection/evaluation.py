@@ -2,7 +2,7 @@
 
 The lecture compares pretexts by what detection gains from them. There the network is trained further on the boxes; here
 it stays as it is, and linear SVMs are learnt on its features, as R-CNN does without fine-tuning (Girshick et al. 2014,
-section 3.2): so the score tells of what pretraining has left, and a CPU suffices.
+section 3.2), or the softmax of Fast R-CNN: so the score tells of what pretraining has left, and a CPU suffices.
 """
 
 import tempfile
@@ -15,7 +15,7 @@ import numpy as np
 from engine.run.recipe import check_least, data_path
 from probe.detection.average_precision import Curve, Detections, compare
 from probe.detection.boxes import Boxes
-from probe.detection.detector import Detector, Features, Labels, label, learn, truth_of
+from probe.detection.detector import Detector, Features, Head, Labels, label, learn, truth_of
 from probe.detection.features import HOG, Describe, View, open_features
 from probe.detection.guess import guess
 from probe.detection.page import HEADLINE, Report, describe_page, draw_pictures
@@ -44,6 +44,7 @@ class Detection(Probe):
     crop_size: int = 224  # pixels of a square
     context: int = 16  # pixels of the square around the box, on each side
     bins: int = 3  # a box's features have bins x bins places
+    head: Head = "svm"  # svm: one a class, with hard negatives; softmax: over classes and background (Fast R-CNN)
     proposals: int = 500  # boxes in a picture, at most
     max_train_pictures: int = 0  # so many of the list, drawn by chance; 0: all
     max_test_pictures: int = 0  # the same of the list to be scored on
@@ -61,7 +62,8 @@ class Detection(Probe):
     @property
     def task(self) -> str:
         part = f"-{self.max_test_pictures}" if self.max_test_pictures else ""
-        return f"detection/{label_of(self.path)}{part}"
+        head = "" if self.head == "svm" else f"-{self.head}"
+        return f"detection/{label_of(self.path)}{part}{head}"
 
     @property
     def stamps(self) -> dict[str, str]:
@@ -88,7 +90,7 @@ class Detection(Probe):
         proposed = list(find_proposals([*training, *test], self.proposals))
         with tempfile.TemporaryFile() as file:
             features, labels = describe_training(describe, training, proposed[: len(training)], classes, file)
-            detector = learn(features, labels, classes, seed)
+            detector = learn(features, labels, classes, seed, self.head)
         boxes = proposed[len(training) :]
         moved, kept = detect(detector, describe, test, boxes)
         report = Report(
@@ -96,7 +98,7 @@ class Detection(Probe):
             test=test, proposals=self.proposals, recalls=recalls_of(boxes, test, classes),
             detections=moved, curves=score(moved, test, classes), unmoved=score(kept, test, classes),
             blind=score([guess(training, test, name) for name in classes], test, classes),
-            unfinished=detector.unfinished,
+            head=self.head, unfinished=detector.unfinished,
         )  # fmt: skip
         return Found(
             {self.test: report.metrics}, {self.test: report.baseline}, HEADLINE,

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from corpus.images.pictures import Pixels
+from networks.trunk import Trunk
 from probe.detection.boxes import Boxes
 from probe.detection.crops import warp
 from probe.detection.pooling import pool_regions
-from probe.features import Trunk, open_trunk
+from probe.features import open_trunk
 from probe.hog import describe_by_hog
 
 HOG = "hog"  # as --model names it

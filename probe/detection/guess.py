@@ -1,4 +1,4 @@
-"""What does somebody detect who does not look?  In every picture the boxes where training objects are most often."""
+"""What is detected without looking?  In every picture the boxes where training objects are most often."""
 
 from collections.abc import Sequence
 

@@ -26,6 +26,10 @@ GROUND = "white"
 MARKS: dict[str, tuple[str, Literal["-", "--", ":"]]] = {  # on the sheet: colour, style of the line
     "hit": ("#2fb344", "-"), "false": ("#e8364f", "--"), "missed object": ("#ffd43b", ":"), "object": ("#ffffff", "-"),
 }  # fmt: skip
+HEADS = {
+    "svm": "Scores are those of a linear SVM a class, with hard negatives (R-CNN).",
+    "softmax": "Scores are shares of a softmax over the classes and the background (Fast R-CNN).",
+}
 RULES = (
     "A detection is a hit where it overlaps an object of its class by an IoU of .5 or more; a second one of the same "
     "object is false. Difficult objects count neither way. AP of 2007: the mean precision at eleven recalls; of 2010: "
@@ -46,7 +50,8 @@ class Report:
     detections: Sequence[Detections]
     curves: Sequence[Curve]
     unmoved: Sequence[Curve]  # without box regression
-    blind: Sequence[Curve]  # of who does not look
+    blind: Sequence[Curve]  # of the guess without looking
+    head: str = "svm"
     unfinished: Sequence[str] = ()  # classes whose SVM is not the best one
 
     @property
@@ -81,7 +86,7 @@ def describe_page(report: Report) -> str:
         f"{metrics['map_without_regression']:.1%} without box regression (2007). Who does not look, and "
         f"detects where training objects are most often, has {report.baseline[HEADLINE]:.1%}.", "",
         f"Of the objects {report.recalls['']:.1%} are overlapped by one of {report.proposals} proposals with an IoU of "
-        ".5. The others can be found only where box regression moves a box so far.", "",
+        f".5. The others can be found only where box regression moves a box so far. {HEADS[report.head]}", "",
         "| class | training objects | test objects | proposed | AP 2007 | AP 2010 | boxes not moved | not looked |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]  # fmt: skip

@@ -5,7 +5,6 @@ FOLDER/JPEGImages/NAME.jpg
 FOLDER/Annotations/NAME.xml          objects: name, bndbox, difficult
 """
 
-import difflib
 import hashlib
 import math
 import shlex
@@ -22,6 +21,7 @@ from corpus.images.decoding import Unreadable, decode, read_header
 from corpus.images.pictures import Pixels
 from corpus.images.source import PICTURES
 from engine.run.disk import sha256
+from engine.run.nearest import suggest
 from engine.train import draws
 from probe.detection.boxes import Boxes, clip
 from probe.lines import read_text
@@ -185,10 +185,9 @@ def choose_classes(
         )
     for name in asked:
         if name not in shown:
-            near = difflib.get_close_matches(name, shown, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"classes has {name!r}, which no training picture has{hint} (they have: {', '.join(sorted(shown))})"
+                f"classes has {name!r}, which no training picture has{suggest(name, shown)} (they have: "
+                f"{', '.join(sorted(shown))})"
             )
     if not asked:
         spelt = {name.lower(): name for name in sorted(shown)}

@@ -21,7 +21,7 @@ class Mention:
 
 
 class Mentions:
-    """The mentions of a file, from its words in order. Those that go on in another sentence, those with a gap, and
+    """The mentions of a file, from its words in order. Those that cross into another sentence, those with a gap, and
     those of empty nodes alone are no spans: they are left out."""
 
     def __init__(self, file: str):

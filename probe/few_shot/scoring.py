@@ -163,14 +163,19 @@ def mask_of(branch: Tensor, cache: DynamicCache | None) -> Tensor:
 
 
 def guess(model: LanguageModel, states: Tensor, places: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """log p (M,) of `tokens` (M,) at `places` (M,) of the states, and whether each is the likeliest there."""
-    log_p, greedy = [], []
-    for place, token in zip(places.split(AT_ONCE // 4), tokens.split(AT_ONCE // 4), strict=True):
-        logits = heads.logits(model.model, states.index_select(0, place.to(states.device))).float()
-        token = token.to(states.device)
-        log_p.append(-torch.nn.functional.cross_entropy(logits, token, reduction="none").cpu())
-        greedy.append((logits.argmax(-1) == token).cpu())
-    return torch.cat(log_p), torch.cat(greedy)
+    """log p (M,) of `tokens` (M,) at `places` (M,) of the states, and whether each is the likeliest there.
+
+    Options that begin alike ask the same place, which meets the vocabulary once.
+    """
+    log_p, greedy = torch.empty(len(places)), torch.empty(len(places), dtype=torch.bool)
+    distinct, row_of = places.unique(return_inverse=True)
+    for begin, part in enumerate(distinct.split(AT_ONCE // 4)):
+        logits = heads.logits(model.model, states.index_select(0, part.to(states.device))).float()
+        here = row_of.div(AT_ONCE // 4, rounding_mode="floor") == begin
+        row, token = (row_of[here] % (AT_ONCE // 4)).to(states.device), tokens[here].to(states.device)
+        log_p[here] = (logits[row, token] - logits.logsumexp(-1)[row]).cpu()
+        greedy[here] = (logits.argmax(-1)[row] == token).cpu()
+    return log_p, greedy
 
 
 def encode(model: LanguageModel, x: dict[str, Tensor], cache: DynamicCache | None) -> Tensor:

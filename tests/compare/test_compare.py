@@ -73,8 +73,10 @@ def test_one_command_makes_the_table_and_goes_on_where_it_was_stopped(tmp_path, 
         6,
     )  # the word vectors, two seeds of them and of the untrained network; BERT at its last step
 
-    ended = launch_program(main, tmp_path, "recipe.yaml")
+    ended = launch_program(main, tmp_path, "recipe.yaml", "--jobs", "2")
     assert ended.status == 0, ended.said
+    assert "it says more in runs/both/bert.log" in ended.said
+    assert "step " in (tmp_path / "runs/both/bert.log").read_text()
     assert all(path.stat().st_mtime_ns == time for path, time in done.items())
     found = json.loads((tmp_path / "runs/both/comparison.json").read_text())
     assert {one["system"] for one in found["pretraining"] if one["arm"] == "minutes"} == {"words", "bert"}

@@ -21,7 +21,7 @@ from engine.run.runtime import commit, commit_of, forget_peak, peak_rss_mb, prog
         (FileExistsError("runs/x is taken"), 2, "error: runs/x is taken\n"),
         (FloatingPointError("not finite"), 2, "error: not finite\n"),
         (Stopped("stopped at step 3"), 3, "stopped at step 3\n"),
-        (Lost("process 0 waited in vain"), 4, "error: process 0 waited in vain\n"),
+        (Lost("process 0 waited too long"), 4, "error: process 0 waited too long\n"),
     ],
 )
 def test_a_mistake_is_one_line_and_a_status(error, status, line, capsys, monkeypatch):

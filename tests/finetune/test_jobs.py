@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -263,17 +262,6 @@ class TestDegenerate:
         assert find_task(task).question.describe_collapse(find_task(task), Predictions(answers)) == words
 
 
-def test_a_changed_recipe_does_not_touch_a_finished_job(done, tmp_path, launch):
-    shutil.copytree(done[0], tmp_path, dirs_exist_ok=True)
-    path = tmp_path / "recipe.yaml"
-    recipe = yaml.safe_load(path.read_text())
-    recipe["settings"]["glue/rte"]["optimizer.learning_rate"] = 1e-3
-    path.write_text(yaml.safe_dump(recipe))
-    ended = launch(tmp_path, "recipe.yaml")
-    assert ended.status == 2
-    assert "optimizer.learning_rate: 1e-12 there, 0.001 here" in ended.said.splitlines()[-1]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [["--mixed_precision", "bf16"], ["--share", "jobs"], []])
 def test_what_says_how_may_change_from_launch_to_launch(tmp_path, write_finetune_recipe, launch, how):
@@ -292,8 +280,12 @@ def test_what_says_how_may_change_from_launch_to_launch(tmp_path, write_finetune
 def test_another_recipe_in_a_finished_run_is_refused_and_begins_anew_if_it_is_told_to(
     tmp_path, write_finetune_recipe, launch
 ):
-    write_finetune_recipe(tmp_path, plan=QUICK)
+    write_finetune_recipe(tmp_path, plan=QUICK, settings={"glue/rte": {"optimizer.learning_rate": 1e-12}})
     assert launch(tmp_path, "recipe.yaml").status == 0
+    write_finetune_recipe(tmp_path, plan=QUICK, settings={"glue/rte": {"optimizer.learning_rate": 1e-3}})
+    refused = launch(tmp_path, "recipe.yaml")
+    assert refused.status == 2
+    assert "optimizer.learning_rate: 1e-12 there, 0.001 here" in refused.said.splitlines()[-1]
     write_finetune_recipe(tmp_path, plan=QUICK, max_seq_length=40)
     refused = launch(tmp_path, "recipe.yaml")
     assert refused.status == 2

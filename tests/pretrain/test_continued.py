@@ -1,4 +1,4 @@
-"""Does training go on from what a checkpoint has learnt, and is it said what starts random?"""
+"""Does training start from what a checkpoint has learnt, and is it said what starts random?"""
 
 import json
 import shutil

@@ -47,7 +47,7 @@ def test_with_a_constant_rate_it_ends_as_the_longer_run_bit_for_bit(tmp_path, la
     assert launch(extended, "recipe.yaml").status == 0
     ended = launch(extended, "recipe.yaml", "--plan.max_steps", "16")
     assert ended.status == 0, ended.said
-    assert "goes on, with more plan.max_steps: the learning rate stays as it is, so it ends as a run that" in ended.said
+    assert "is extended, with more plan.max_steps: the learning rate stays as it is, so it ends as a run" in ended.said
     assert lines(extended) == lines(whole)
     assert weights(extended) == weights(whole)
 
@@ -57,7 +57,7 @@ def test_a_schedule_that_falls_goes_on_as_that_of_the_longer_plan(copy, launch):
     longer = ("recipe.yaml", "--plan.max_steps", "20")
     ended = launch(copy, *longer)
     assert ended.status == 0, ended.said
-    assert "the learning rate goes on where the linear schedule of the longer plan stands" in ended.said
+    assert "the learning rate continues where the linear schedule of the longer plan stands" in ended.said
     rates = {line["step"]: line["learning_rate"] for line in lines(copy) if "learning_rate" in line}
     assert rates[20] < rates[10] < rates[12] == pytest.approx(1e-3 * 9 / 18)
     assert json.loads((copy / "runs/small/finished.json").read_text())["steps"] == 20

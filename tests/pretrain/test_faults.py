@@ -323,7 +323,7 @@ def test_a_rank_that_hangs_ends_the_run_in_the_time_of_the_plan(prepared):
     folder = prepared("hangs", plan={**PLAN, "max_steps": 3000, "timeout": 15})
     launch = two(folder).at(5, lambda launch: launch.ranks()[1].suspend())
     assert (launch.world, launch.status) == (2, 1)
-    assert re.search(r"error: process 0 waited in vain for another one in step \d+, 15 s.*plan\.timeout", launch.said)
+    assert re.search(r"error: process 0 waited too long for another one in step \d+, 15 s.*plan\.timeout", launch.said)
     assert launch.seconds < 15 + 30 + 10  # the launcher gives a process that does not answer SIGTERM half a minute
 
 

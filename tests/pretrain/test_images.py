@@ -202,6 +202,4 @@ def test_the_section_of_another_medium_is_refused():
         recipe_for(Collection(), corpus=Corpus((Source("docstrings"),)))
     with pytest.raises(ValueError, match="relative_position is trained on images, so `tokenizer:` does nothing"):
         recipe_for(Collection(), tokenizer="runs/bert-wordpiece/tokenizer")
-    with pytest.raises(ValueError, match=r"starts from random weights, so model\.from does nothing: leave it out"):
-        replace(recipe_for(Collection()), model={"from": "runs/places", "model_type": "patches"})
     assert recipe_for(None).images == Collection()  # the photos that installed packages bring

@@ -77,7 +77,9 @@ SIZES_ALONE = (
     "gpt2-medium",
     *(f"gpt3-{size}" for size in ("125m", "350m", "760m", "1.3b", "2.7b", "6.7b", "13b", "175b")),
     "elmo",
-)  # differ from one that is tried
+    "elmo-mini",
+    "modernbert-base",
+)  # differ from one that is tried, or are tried by tests of their own
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from corpus.images.source import PictureSource
 from engine.run.recipe import load
 from networks.alexnet import AlexNetConfig, AlexNetModel
 from networks.pictures import PretextModel, feature_maps, make_trunk
-from probe.features import describe, open_trunk, take_hog, take_pixels
+from networks.trunk import take_pixels
+from probe.features import describe, open_trunk, take_hog
 from probe.knn import Knn
 from probe.linear import Linear
 from probe.recipe import ProbeRecipe

@@ -1,4 +1,4 @@
-"""What does a person fill in on the page?  The boxes for texts, numbers and pictures."""
+"""What does a person fill in on the page?  The boxes for texts, numbers, pictures and stages of a network."""
 
 from dataclasses import dataclass
 
@@ -33,4 +33,11 @@ class Drop:
     label: str
 
 
-Box = Text | Number | Drop
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a network that a person chooses, the last one at first."""
+
+    label: str
+
+
+Box = Text | Number | Drop | Stage

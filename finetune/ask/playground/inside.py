@@ -1,4 +1,4 @@
-"""What goes on inside a model?  Attention weights, and what each layer would already guess (logit lens)."""
+"""What happens inside a model?  Attention weights, and what each layer would already guess (logit lens)."""
 
 import torch
 from torch import Tensor

@@ -51,6 +51,9 @@ STYLE = """
 .answer .pictures { display: flex; flex-wrap: wrap; gap: .8em; }
 .answer .pictures figure { margin: 0; flex: 1 1 10em; max-width: 24em; }
 .answer .pictures img { width: 100%; margin: 0; image-rendering: pixelated; }
+.answer .pictures.small figure { flex: 0 0 6em; }
+.answer .pictures button { width: 100%; padding: 0; background: none; border: 0; cursor: pointer; }
+.answer .pictures button:hover, .answer .pictures button:focus-visible { outline: 2px solid var(--color-accent); }
 .answer .places td { border: 1px solid var(--border-color-primary); padding: 1em; text-align: center;
   background: color-mix(in srgb, var(--color-accent) var(--share, 0%), transparent); }
 .answer .tiles img { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; margin: 0; }

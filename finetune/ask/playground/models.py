@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +12,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.run.architecture import count_positions
 from engine.run.runtime import make_accelerator
-from engine.run.saved import architecture, located, opened
+from engine.run.saved import architecture, config_of, is_backbone, located, opened, opened_backbone
 from finetune.ask.model import ARCHITECTURES, Answerer, load_fine_tuned
+from finetune.ask.playground.gallery import Gallery, open_collection
 from finetune.tasks.fields import Fields
 from finetune.tasks.task import Task
+from networks.trunk import Trunk
 from networks.word_vectors import WordVectors
 from tokenizer.load import load_tokenizer, refuse_strange_ids
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+    from corpus.images.store import StoredPictures
 
 # What a model that was not fine-tuned does, by the end of its class's name.
 PRETRAINED: dict[str, tuple[str, ...]] = {
@@ -44,6 +49,20 @@ class LoadedModel:
     abilities: tuple[str, ...]
     accelerator: "Accelerator" = field(repr=False)
     task: Task | None = None  # of a fine-tuned model
+    trunk: Trunk | None = None  # of a model of pictures
+    pictures: "StoredPictures | None" = field(default=None, repr=False)  # that were named for all models
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        """The pictures among which it looks for near ones. Errors: ValueError where they are not here."""
+        assert self.trunk is not None
+        pictures = self.pictures or (open_collection(self.run) if self.run else None)
+        if pictures is None:
+            raise ValueError(
+                f"The pictures that {self.name} was trained on are not here: start the playground with --pictures "
+                "FOLDER, a folder of pictures among which to look"
+            )
+        return Gallery(self.trunk, pictures)
 
     @property
     def reads_texts(self) -> bool:
@@ -118,16 +137,20 @@ class LoadedModel:
         return fields | line
 
 
-def load_models(names: Sequence[str]) -> list[LoadedModel]:
+def load_models(names: Sequence[str], pictures: "StoredPictures | None" = None) -> list[LoadedModel]:
     """Open models: runs, folders and Hub ids, these perhaps with a revision, as user/name@step-10000.
 
-    Errors: FileNotFoundError, ValueError for one that cannot be opened.
+    `pictures`: among which models of pictures look for near ones; by default those that each was trained on. Errors:
+    FileNotFoundError, ValueError for one that cannot be opened.
     """
     sources = [parse_source(name) for name in names]
     if twice := [name for (name, _), times in Counter(sources).items() if times > 1]:
         raise ValueError(f"{twice[0]} is named twice: name every model once")
     accelerator = make_accelerator(seed=0)
-    return [load_model(name, *where, accelerator) for name, where in zip(shorten_names(names), sources, strict=True)]
+    return [
+        load_model(name, *where, accelerator, pictures)
+        for name, where in zip(shorten_names(names), sources, strict=True)
+    ]
 
 
 def parse_source(name: str) -> tuple[str, str]:
@@ -136,14 +159,19 @@ def parse_source(name: str) -> tuple[str, str]:
     return (located(model), revision) if at and not Path(name).exists() else (located(name), "main")
 
 
-def load_model(name: str, source: str, revision: str, accelerator: "Accelerator") -> LoadedModel:
+def load_model(
+    name: str, source: str, revision: str, accelerator: "Accelerator", pictures: "StoredPictures | None" = None
+) -> LoadedModel:
     """Open one model. Errors: as for `load_models`."""
     saved_from = architecture(source, revision)
     if any(saved_from.endswith(suffix) for suffix in ARCHITECTURES):
         model, task, tokenizer = load_fine_tuned(source, revision)
         made = LoadedModel(name, source, model, tokenizer, (task.question.name,), accelerator, task)
-    elif saved_from in OF_PICTURES:
-        made = LoadedModel(name, source, opened(source, revision), None, OF_PICTURES[saved_from], accelerator)
+    elif is_backbone(config_of(source, revision)):
+        trunk = Trunk.around(opened_backbone(source, revision), source, revision)
+        model = opened(source, revision) if saved_from in OF_PICTURES else trunk.backbone
+        able = (*OF_PICTURES.get(saved_from, ()), "near")
+        made = LoadedModel(name, source, model, None, able, accelerator, trunk=trunk, pictures=pictures)
     else:
         able = next((abilities for suffix, abilities in PRETRAINED.items() if saved_from.endswith(suffix)), ())
         model, tokenizer = opened(source, revision), load_tokenizer(source, revision)

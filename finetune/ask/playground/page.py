@@ -11,12 +11,12 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from finetune.ask.playground import facts, inside
-from finetune.ask.playground.boxes import Box, Drop, Number, Text
+from finetune.ask.playground.boxes import Box, Drop, Number, Stage, Text
 from finetune.ask.playground.examples import example_for
 from finetune.ask.playground.guard import HERE, LOCAL, Guard, Names
 from finetune.ask.playground.markup import STYLE, table, with_title
 from finetune.ask.playground.models import LoadedModel
-from finetune.ask.playground.pictures import DROP, TAKE, example_picture
+from finetune.ask.playground.pictures import DROP, PICK, TAKE, example_picture
 from finetune.ask.playground.views import VIEWS, View
 
 # The system's own letters: the page asks no other machine for anything.
@@ -70,7 +70,7 @@ def lay_out_view(view: View, by_name: dict[str, LoadedModel], names: list[str], 
             asked = [by_name[name] for name in names[:places]]
             fields = [make_box(field, asked) for field in view.fields]
             button = gr.Button(view.title, variant="primary")
-        answers = [gr.HTML(elem_classes=["answer", "tables"]) for _ in range(places)]
+        answers = [gr.HTML(elem_classes=["answer", "tables"], js_on_load=PICK) for _ in range(places)]
 
     def ask(name: str, *values: Any) -> Iterator[str]:
         for answer in view.ask(by_name[name], *values):
@@ -79,13 +79,17 @@ def lay_out_view(view: View, by_name: dict[str, LoadedModel], names: list[str], 
     for field, box in zip(view.fields, fields, strict=True):
         if isinstance(field, Text):
             gr.on([choice.change for choice in chosen], partial(refill, field, by_name), [box, *chosen], box)
+        if isinstance(field, Stage):
+            gr.on([choice.change for choice in chosen], partial(offer_anew, by_name), chosen, box)
     asking = [button.click, *(field.submit for field in fields if isinstance(field, gr.Textbox))]
-    if any(isinstance(field, Drop) for field in view.fields):  # a picture is answered as soon as it is there
-        asking += [field.input if isinstance(field, gr.HTML) else field.release for field in fields]
+    boxes = [box for field, box in zip(view.fields, fields, strict=True) if isinstance(field, Drop)]
+    if boxes:  # a picture is answered as soon as it is there
+        asking += [field.release if isinstance(field, gr.Slider) else field.input for field in fields]
+    picks = [gr.on([answer.click for answer in answers], pick_picture, None, box, show_progress="hidden")
+             for box in boxes]  # fmt: skip
     for choice, answer in zip(chosen, answers, strict=True):
-        gr.on(
-            asking, explain_errors(ask), [choice, *fields], answer, show_progress="minimal", show_progress_on=button,
-        )  # fmt: skip
+        for start in (partial(gr.on, asking), *(pick.then for pick in picks)):
+            start(explain_errors(ask), [choice, *fields], answer, show_progress="minimal", show_progress_on=button)
 
 
 def lay_out_inside(by_name: dict[str, LoadedModel]) -> None:
@@ -128,6 +132,22 @@ def choose_head(event: gr.EventData) -> tuple[int, int]:
     return event.layer, event.head
 
 
+def pick_picture(event: gr.EventData) -> str:
+    """The picture that was clicked in an answer."""
+    return str(event.picture)
+
+
+def offer_anew(by_name: dict[str, LoadedModel], *names: str) -> Any:
+    """The stages as they are for other models."""
+    return gr.update(**offer([by_name[name] for name in names]))
+
+
+def offer(models: Sequence[LoadedModel]) -> dict[str, Any]:
+    """The stages of these models, and the last one of the first model as what is chosen."""
+    stages = [loaded.trunk.stages for loaded in models if loaded.trunk]
+    return {"choices": list(dict.fromkeys(stage for each in stages for stage in each)), "value": stages[0][-1]}
+
+
 def bound_sliders(loaded: LoadedModel, layer: float, head: float) -> list[dict[str, Any]]:
     """The sliders for a layer and a head, within what the model has; none for a model without attention."""
     layers, heads = max(1, loaded.num_layers), loaded.num_heads
@@ -156,6 +176,8 @@ def make_box(field: Box, models: Sequence[LoadedModel]) -> Any:
         return gr.Slider(field.low, field.high, field.value, step=field.step, label=field.label)
     if isinstance(field, Drop):
         return gr.HTML(example_picture(), label=field.label, html_template=DROP, js_on_load=TAKE)
+    if isinstance(field, Stage):
+        return gr.Dropdown(**offer(models), label=field.label)
     return gr.Textbox(**fill(field, models), label=field.label, lines=field.lines)
 
 

@@ -17,12 +17,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from finetune.ask.playground.markup import percent
+from finetune.ask.playground.gallery import PIXELS, Gallery, Near
+from finetune.ask.playground.markup import percent, with_title
 from finetune.ask.playground.models import LoadedModel
 from networks.lab import Pixels, lab_to_rgb, rgb_to_lab
 
 LONGEST = 512  # pixels of a side, of a picture on the page
 PNG = "data:image/png;base64,"
+SHOWN = 8  # near pictures
 EXAMPLE = ("skimage", "data/chelsea.png")  # a picture that an installed package brings
 DROP = """<label class="drop"><input type="file" accept="image/*"><img alt="" src="${value}">
 <span>Drop a picture here, or choose one</span></label>"""
@@ -40,6 +42,11 @@ TAKE = f"""const take = file => file && createImageBitmap(file).then(picture => 
 element.addEventListener("change", event => take(event.target.files[0]));
 element.addEventListener("dragover", event => event.preventDefault());
 element.addEventListener("drop", event => {{ event.preventDefault(); take(event.dataTransfer.files[0]); }});"""
+
+PICK = """element.addEventListener("click", event => {
+  const picked = event.target.closest("button[data-pick]");
+  if (picked) trigger("click", {picture: picked.querySelector("img").src});
+});"""
 
 
 def read_picture(address: str | None) -> Pixels:
@@ -75,14 +82,14 @@ def example_picture() -> str:
         return write_picture(np.array(picture.convert("RGB")))
 
 
-def show_pictures(shown: Sequence[tuple[str, Pixels]]) -> str:
-    """Pictures beside each other, each with its caption."""
-    figures = "".join(
-        f"<figure><img alt='{escape(caption)}' src='{write_picture(pixels)}'><figcaption>{escape(caption)}</figcaption>"
-        "</figure>"
-        for caption, pixels in shown
-    )
-    return f"<div class='pictures'>{figures}</div>"
+def show_pictures(shown: Sequence[tuple[str, Pixels]], small: bool = False, pick: bool = False) -> str:
+    """Pictures beside each other, each with its caption; `pick`: each is a button that puts it into the box."""
+    figures = ""
+    for caption, pixels in shown:
+        picture = f"<img alt='{escape(caption)}' src='{write_picture(pixels)}'>"
+        content = f"<button type='button' data-pick title='Ask for this one'>{picture}</button>" if pick else picture
+        figures += f"<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f"<div class='pictures{' small' * small}'>{figures}</div>"
 
 
 def color(loaded: LoadedModel, address: str, temperature: float) -> Iterator[str]:
@@ -136,3 +143,35 @@ def show_places(shares: Sequence[float], right: int) -> str:
     cells.insert(4, "<td>the middle</td>")
     rows = "".join(f"<tr>{''.join(cells[first : first + 3])}</tr>" for first in (0, 3, 6))
     return f"<table class='places'>{rows}</table>"
+
+
+def find_near_pictures(loaded: LoadedModel, address: str, stage: str) -> Iterator[str]:
+    """The pictures of a collection that are nearest to one, by a stage of the trunk, and by raw pixels.
+
+    While the collection is looked at for the first time, how far that is.
+    """
+    pixels, gallery = read_picture(address), loaded.gallery
+    if stage not in gallery.trunk.stages:
+        raise ValueError(f"{loaded.name} has no {stage} (its stages: {', '.join(gallery.trunk.stages)})")
+    for done, number in gallery.look():
+        yield f"<p>{loaded.name} looks at the pictures for the first time: {done:,} of {number:,}</p>"
+    square = gallery.square_of(pixels)
+    yield show_pictures([("what the model sees", square)], small=True) + "".join(
+        with_title(f"The nearest by {by}", show_near(gallery.find_near(square, by, SHOWN))) for by in (stage, PIXELS)
+    ) + describe_gallery(gallery)  # fmt: skip
+
+
+def show_near(found: Sequence[Near]) -> str:
+    """Near pictures, the nearest one first, each with its class and the cosine."""
+    captions = [f"{near.label} {near.cosine:.3f}".strip() for near in found]
+    return show_pictures(list(zip(captions, (near.square for near in found), strict=True)), small=True, pick=True)
+
+
+def describe_gallery(gallery: Gallery) -> str:
+    """Among which pictures it was looked, and how."""
+    number, there = len(gallery.squares), len(gallery.pictures)
+    among = f"{number:,} pictures" if number == there else f"{number:,} of {there:,} pictures, drawn by chance"
+    return (
+        f"<p>Among {among}, each with its class, if it has one, and the cosine of its features, which are means over "
+        "all places. A click on a picture asks for those that are near to it.</p>"
+    )

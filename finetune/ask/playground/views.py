@@ -12,10 +12,10 @@ import torch
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
 from finetune.ask.playground import neighbours
-from finetune.ask.playground.boxes import Box, Drop, Number, Text
+from finetune.ask.playground.boxes import Box, Drop, Number, Stage, Text
 from finetune.ask.playground.markup import bars, highlight, with_title
 from finetune.ask.playground.models import LoadedModel
-from finetune.ask.playground.pictures import color, guess_place
+from finetune.ask.playground.pictures import color, find_near_pictures, guess_place
 from finetune.questions import KINDS
 from finetune.questions.question import Question
 
@@ -140,5 +140,6 @@ VIEWS: dict[str, View] = {
         (Drop("Picture"), Number("Patch around the middle, row by row", 1, 1, 8, 1)),
         guess_place,
     ),
+    "near": View("Nearest pictures", (Drop("Picture"), Stage("Stage of the network")), find_near_pictures),
     **{question.name: view_of(question) for question in KINDS},
 }

@@ -1,7 +1,7 @@
 """How good are tags of entities (NER)?  An entity counts if its type and both its ends are right.
 
 By the rules of conlleval, the scorer of the shared task (Tjong Kim Sang & De Meulder 2003), whose numbers are the
-published ones: B- begins an entity, and so does an I- that goes on with none of its type. "strict_f1" beside it takes
+published ones: B- begins an entity, and so does an I- that continues none of its type. "strict_f1" beside it takes
 the tags as IOB2 and leaves out the entities that begin without a B-.
 """
 
@@ -30,7 +30,7 @@ def score_entities(predictions: Sequence[Sequence[str]], references: Sequence[Se
 def find_entities(tags: Sequence[str]) -> list[Entity]:
     """The entities that a sentence's tags make up, in order.
 
-    B- begins one, I- goes on with one of its type or else begins one; E- ends one, and S- is one by itself. A tag
+    B- begins one, I- continues one of its type or else begins one; E- ends one, and S- is one by itself. A tag
     without such a letter, as parts of speech are, is read as if it had I-.
 
     >>> find_entities(["B-PER", "I-PER", "B-PER", "O", "I-LOC"])

@@ -11,6 +11,7 @@ from PIL import Image
 from skimage.feature import hog
 from transformers import ResNetConfig, ResNetModel
 
+from probe.detection import softmax_head
 from probe.detection.boxes import overlaps
 from probe.detection.crops import warp
 from probe.detection.detector import Labels, label
@@ -136,6 +137,7 @@ def test_boxes_are_labelled_as_r_cnn_does():
     found = label(photo, boxes, ("cat", "dog", "horse"))
     assert found.is_positive.T.tolist() == [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
     assert found.is_negative.T.tolist() == [[0, 1, 0, 1, 0], [1, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
+    assert found.answers.tolist() == [0, 1, 0, 3, -1]  # near is on the cat, far beside it, hard on a difficult object
     assert found.near.tolist() == [[0, 0], [2, 0], [1, 1]]
     np.testing.assert_allclose(found.moves, [[0] * 4, [0, 1.5 / 7, 0, np.log(10 / 7)], [0] * 4])
     both = Labels.join([found, found])
@@ -152,15 +154,19 @@ def test_who_does_not_look_detects_where_objects_were(folder):
     assert (first[:, 0] > 40).all()  # all of them are on the right
 
 
-def test_crops_of_an_untrained_network_tell_red_discs_from_blue_squares(folder, resnet, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("head", ["svm", "softmax"])
+def test_crops_of_an_untrained_network_tell_red_discs_from_blue_squares(head, folder, resnet, monkeypatch):
+    monkeypatch.chdir(resnet.parents[2])
+    monkeypatch.setattr(softmax_head, "STEPS", 500)
     probe = Detection(
-        name="detection", path=str(folder), features="crops", crop_size=32, context=4, proposals=30, bins=2
+        name="detection", path=str(folder), features="crops", crop_size=32, context=4, proposals=30, bins=2, head=head
     )
+    assert probe.task == {"svm": "detection/shapes0", "softmax": "detection/shapes0-softmax"}[head]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing that a solver says is for the user
         found = probe.ask(str(resnet), True, 0)
     assert "not the best one" not in found.page
+    assert ("Fast R-CNN" in found.page) == (head == "softmax")
     scores, blind = found.metrics["val"], found.baseline["val"]
     assert scores["map"] == pytest.approx((scores["ap_disc"] + scores["ap_square"]) / 2)
     assert scores["map"] > 0.7 > blind["map"]
