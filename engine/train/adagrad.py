@@ -7,6 +7,7 @@ So it does not matter how long a gradient is, whether it is a sum or a mean.
 import torch
 from torch import Tensor, nn
 
+from engine.train.row_gradients import zero_if_skipped
 from engine.train.shards import local
 
 EPS = 1e-10  # as torch's own has it
@@ -34,18 +35,12 @@ class Adagrad(torch.optim.Optimizer):
                 if parameter.grad.is_sparse:
                     self._step_rows(parameter, parameter.grad, squares, group["lr"])
                 else:
-                    gradient = self._taken(local(parameter.grad))
+                    gradient = zero_if_skipped(local(parameter.grad), self.found_inf)
                     squares.addcmul_(gradient, gradient)
                     local(parameter).addcdiv_(gradient, squares.sqrt().add_(EPS), value=-group["lr"])
 
     def _step_rows(self, parameter: Tensor, gradient: Tensor, squares: Tensor, rate: float) -> None:
-        rows, values = gradient._indices()[0], self._taken(gradient._values())
+        rows, values = gradient._indices()[0], zero_if_skipped(gradient._values(), self.found_inf)
         found = squares.index_select(0, rows).addcmul_(values, values)
         squares.index_copy_(0, rows, found)
         parameter.index_add_(0, rows, values / found.sqrt_().add_(EPS), alpha=-rate)
-
-    def _taken(self, gradient: Tensor) -> Tensor:
-        """The gradient; zero where the step must change nothing."""
-        if self.found_inf is None or (self.found_inf.device.type == "cpu" and not self.found_inf):
-            return gradient
-        return torch.where(self.found_inf.bool(), torch.zeros_like(gradient), gradient)

@@ -8,7 +8,7 @@ copies of the model, and with an optimizer that leaves the other rows alone. Els
 import torch
 from torch import Tensor, nn
 
-OPTIMIZERS = ("adagrad",)  # that take them
+OPTIMIZERS = ("adagrad", "normalized_sgd")  # that take them
 
 
 def choose_gradients(model: nn.Module, optimizer: str, device: torch.device, is_sharded: bool) -> None:
@@ -30,3 +30,10 @@ def merge_rows(model: nn.Module) -> None:
 def numbers_of(gradient: Tensor) -> Tensor:
     """The numbers of a gradient that are not zero by default, sharing the memory."""
     return gradient._values() if gradient.is_sparse else gradient
+
+
+def zero_if_skipped(gradient: Tensor, skipped: Tensor | None) -> Tensor:
+    """The gradient; zero where `skipped` (0-d) is 1, since the step must change nothing then."""
+    if skipped is None or (skipped.device.type == "cpu" and not skipped):
+        return gradient
+    return torch.where(skipped.bool(), torch.zeros_like(gradient), gradient)

@@ -1,4 +1,6 @@
-"""Does AdaGrad step as torch's own, on whole tables as on some rows of them, and leave out what it must?"""
+"""Do AdaGrad and normalised SGD step as they should, on whole tables as on some rows, and leave out what they must?"""
+
+from typing import Any
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ from torch import nn
 
 from engine.train.loop import clip, total_norm
 from engine.train.optimizer import Optimizer, build_optimizers, step_unless
-from engine.train.row_gradients import choose_gradients, merge_rows
+from engine.train.row_gradients import OPTIMIZERS, choose_gradients, merge_rows
 from networks.word_vectors import take_rows
 
 
@@ -23,9 +25,9 @@ class Table(nn.Module):
         (scale * found.pow(2).sum() + found.sum()).backward()
 
 
-def trained(sparse: bool, clipped: float = 1e9) -> Table:
+def trained(sparse: bool, clipped: float = 1e9, name: Any = "adagrad") -> Table:
     model = Table(sparse)
-    optimizers = build_optimizers(model, Optimizer("adagrad", 0.1))
+    optimizers = build_optimizers(model, Optimizer(name, 0.1))
     for step in range(4):
         model.backward([1, 5, 7 + step], 1.0)
         model.backward([5, 9], 3.0)
@@ -52,25 +54,51 @@ def test_rows_are_changed_as_torchs_adagrad_changes_them():
     assert torch.equal(found.table.weight[untouched], Table(True).table.weight[untouched])
 
 
-def test_some_rows_or_the_whole_table_come_to_the_same():
+def test_each_row_goes_as_far_in_the_direction_of_its_gradient():
+    model = Table(sparse=True)
+    before = model.table.weight.detach().clone()
+    optimizers = build_optimizers(model, Optimizer("normalized_sgd", 0.1))
+    model.backward([1, 5], 1.0)
+    model.backward([5, 9], 1e-6)
+    merge_rows(model)
+    gradient = model.table.weight.grad.to_dense()
+    step_unless(torch.zeros(()), optimizers)
+    moved = before - model.table.weight.detach()
+    used = torch.tensor([1, 5, 9])
+    assert torch.allclose(moved[used].norm(dim=1), torch.full((3,), 0.1 * 4**0.5))  # 0.1 in the root mean square
+    assert torch.allclose(torch.cosine_similarity(moved[used], gradient[used]), torch.ones(3))
+    moved[used] = 0
+    assert not moved.any()
+
+
+def test_what_is_no_matrix_has_no_rows():
+    with pytest.raises(ValueError, match=r"the rows of matrices, and bias of Linear is none; take adamw"):
+        build_optimizers(nn.Linear(2, 2), Optimizer("normalized_sgd", 0.1))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_some_rows_or_the_whole_table_come_to_the_same(name):
     for clipped in (1e9, 0.5):
-        assert torch.allclose(trained(True, clipped).table.weight, trained(False, clipped).table.weight, atol=1e-6)
+        some, whole = (trained(sparse, clipped, name).table.weight for sparse in (True, False))
+        assert torch.allclose(some, whole, atol=1e-6)
 
 
-def test_a_step_that_is_left_out_changes_nothing_even_where_the_gradient_is_none():
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_that_is_left_out_changes_nothing_even_where_the_gradient_is_none(name):
     for sparse in (True, False):
         model = Table(sparse)
         before = model.table.weight.detach().clone()
-        optimizers = build_optimizers(model, Optimizer("adagrad", 0.1))
+        optimizers = build_optimizers(model, Optimizer(name, 0.1))
         model.backward([3], float("nan"))
         merge_rows(model)
         step_unless(torch.ones(()), optimizers)
         assert torch.equal(model.table.weight, before)
-        assert not optimizers[0].state[model.table.weight]["sum"].any()
+        assert not any(values.any() for values in optimizers[0].state[model.table.weight].values())
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "is_sharded", "stays"), [("adagrad", False, True), ("adamw", False, False), ("adagrad", True, False)]
+    ("optimizer", "is_sharded", "stays"),
+    [("adagrad", False, True), ("normalized_sgd", False, True), ("adamw", False, False), ("adagrad", True, False)],
 )
 def test_gradients_are_of_rows_only_where_the_optimizer_takes_them(optimizer, is_sharded, stays):
     model = Table(sparse=True)
