@@ -44,9 +44,7 @@ class Optimizer:
 
     name: Literal["adamw", "lamb", "muon", "sgd", "adagrad", "normalized_sgd"] = "adamw"  # which way a step goes
     learning_rate: float = 1e-4  # the largest, after the warm-up; the schedule says how it falls
-    weight_decay: float = (
-        0.01  # of matrices and embeddings, not of biases and LayerNorm; not for adagrad and normalized_sgd
-    )
+    weight_decay: float = 0.01  # of matrices and embeddings (adamw, lamb, muon, sgd), not of biases and LayerNorm
     betas: tuple[float, ...] = (0.9, 0.999)  # decays of the two moments; not for sgd, adagrad and normalized_sgd
     eps: float = 1e-6  # added to the root of the second moment; not for sgd, adagrad and normalized_sgd
     momentum: float = 0.9  # for sgd alone
