@@ -57,7 +57,7 @@ class Options:
 
     threads: int = 1  # of ours, and workers of gensim's
     epochs: int = 1  # passes over the text
-    rounds: int = 1  # times that each way is taken, each with a seed of its own; the ratio is one of medians
+    rounds: int = 1  # how often each way is measured, with a new seed each time; the ratio is one of medians
     stores: str = "runs/stores"  # where the prepared text is kept
 
     def __post_init__(self) -> None:

@@ -98,7 +98,7 @@ class Columns:
             raise ValueError(f"{path} is not a whole Parquet file: {' '.join(str(error).split())}") from None
         try:
             features = datasets.Features.from_arrow_schema(schema)
-        except Exception:  # what is said there of the columns is none of the Hub's words: they say it themselves
+        except Exception:  # the metadata are not the Hub's; the columns' own types will do
             features = datasets.Features.from_arrow_schema(schema.remove_metadata())
         return Columns.of(source, features, str(path))
 

@@ -8,6 +8,8 @@ copies of the model, and with an optimizer that leaves the other rows alone. Els
 import torch
 from torch import Tensor, nn
 
+from engine.train.shards import local
+
 OPTIMIZERS = ("adagrad", "normalized_sgd")  # that take them
 
 
@@ -32,8 +34,31 @@ def numbers_of(gradient: Tensor) -> Tensor:
     return gradient._values() if gradient.is_sparse else gradient
 
 
-def zero_if_skipped(gradient: Tensor, skipped: Tensor | None) -> Tensor:
-    """The gradient; zero where `skipped` (0-d) is 1, since the step must change nothing then."""
-    if skipped is None or (skipped.device.type == "cpu" and not skipped):
-        return gradient
-    return torch.where(skipped.bool(), torch.zeros_like(gradient), gradient)
+class RowOptimizer(torch.optim.Optimizer):
+    """An optimizer that takes such gradients. Where `found_inf` (0-d) is 1, a step changes nothing. Parameters may be
+    sharded. A sparse gradient holds some rows of its parameter, each once, and no other row is looked at."""
+
+    found_inf: Tensor | None = None
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float):
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take one step with the gradients there are; a parameter without one stays."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                rows = parameter.grad._indices()[0] if parameter.grad.is_sparse else None
+                self.move(parameter, rows, self._unless_skipped(numbers_of(local(parameter.grad))), group["lr"])
+
+    def move(self, parameter: Tensor, rows: Tensor | None, gradient: Tensor, rate: float) -> None:
+        """Change the rows `rows` of a parameter, or all of it (None), by their gradient."""
+        raise NotImplementedError
+
+    def _unless_skipped(self, gradient: Tensor) -> Tensor:
+        """The gradient; zero where the step must change nothing."""
+        if self.found_inf is None or (self.found_inf.device.type == "cpu" and not self.found_inf):
+            return gradient
+        return torch.where(self.found_inf.bool(), torch.zeros_like(gradient), gradient)
