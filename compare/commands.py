@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -38,8 +38,8 @@ class Commands:
             signal.signal(number, handler)
 
     def call(self, command: tuple[str, ...], log: Path | None = None) -> tuple[int, float]:
-        """Run a command to its end, what it says added to `log` where there is one. Return its status and the seconds
-        that it took of the processor; the status is STOPPED where all were stopped, also if this one came to its end.
+        """Run a command to its end; its output is added to `log`, if one is given. Return its status and its seconds of
+        processor time. The status is STOPPED where all were stopped, also if this one came to its end.
         """
         if self.stopped.is_set():
             return STOPPED, 0.0
@@ -48,8 +48,8 @@ class Commands:
                 [sys.executable, "-m", "cloze", *command], env=self.environment, stdout=output, stderr=output
             )
         self.running.append(child)
-        if self.stopped.is_set():  # since it was asked, and not yet among those that were told
-            child.terminate()
+        if self.stopped.is_set():  # stopped while this one was being started
+            os.kill(child.pid, signal.SIGTERM)  # Popen's own would reap a child that has ended, and wait4 find none
         _, ended, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(ended)
         self.running.remove(child)
@@ -62,13 +62,16 @@ class Commands:
         self.stopped.set()
         if number == signal.SIGTERM:
             for child in list(self.running):
-                child.send_signal(number)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(child.pid, number)
 
 
 def do_each(what: Callable[[T], None], items: Iterable[T], jobs: int) -> None:
     """Do something with each item, `jobs` at a time. Errors: that of an item; of several, one that is no mere stop."""
     with ThreadPoolExecutor(jobs) as pool:
         begun = [pool.submit(what, item) for item in items]
+        while wait(begun, timeout=0.1).not_done:  # Python handles signals in this thread, and only while it is awake
+            pass
     raised = [error for one in begun if (error := one.exception()) is not None]
     for error in sorted(raised, key=lambda error: isinstance(error, SystemExit) and error.code == STOPPED):
         raise error

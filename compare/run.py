@@ -30,7 +30,7 @@ from finetune.tasks.task import find_task
 from pretrain.recipe import PretrainRecipe
 
 AFTER_MINUTES: tuple[Arm, ...] = ("minutes", "untrained")  # that are fine-tuned once a system has had its minutes
-MAY_CHANGE = ("tasks", "large_tasks", "seeds", "large_seeds", "same", "jobs")  # they add to what is there, or say how
+MAY_CHANGE = ("tasks", "large_tasks", "seeds", "large_seeds", "same", "jobs")  # more of them only add
 
 
 @program
@@ -183,7 +183,7 @@ class Steps:
             self.take(step, system)
 
     def take(self, step: Step, system: System | None = None) -> None:
-        """Call a step's command, note what it took of the processor, and write the page. Errors: SystemExit."""
+        """Call a step's command, record its processor time, and write the page. Errors: SystemExit."""
         if all(path.exists() for path in step.leaves):
             return
         log = self.recipe.log(system) if system and self.recipe.jobs > 1 else None
