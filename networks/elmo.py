@@ -74,6 +74,11 @@ class ElmoConfig(PreTrainedConfig):
             raise ValueError(f"max_characters is {self.max_characters}; it must be 6 or more, such as 50")
         if not self.filters or not all(len(pair) == 2 and min(pair) > 0 for pair in self.filters):
             raise ValueError(f"filters is {self.filters}; it is a list of [width, how many], such as [[1, 32]]")
+        if (widest := max(width for width, _ in self.filters)) > self.max_characters:
+            raise ValueError(
+                f"filters has a width of {widest}, and of a token only {self.max_characters} characters are read "
+                "(max_characters): give narrower filters, or more characters"
+            )
         for name in ("dropout", "feature_dropout", "classifier_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share from 0 to below 1, such as 0.1")

@@ -26,7 +26,7 @@ from corpus.manifest import AROUND, RESIDENT, Mapped, Memory, read_manifest, ref
 from engine.run.disk import whole_folder
 from engine.run.system import available_cores
 
-LAYOUT = 1  # of the files: a store of another one is built again, under another key
+LAYOUT = 2  # of the files: a store of another one is built again, under another key
 FILES = ("content.bin", "table.bin", "labels.bin", "train.bin", "held_out.bin")
 
 

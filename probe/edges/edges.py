@@ -36,7 +36,7 @@ class Edges(Probe):
     """A task of edge probing, on a folder of CoNLL-U files; constituents need trees (.ptb) beside them, entities and
     coreference need `Entity=` in MISC."""
 
-    path: str  # a folder with train and dev in its files' names, or any file or folder, divided by documents
+    path: str  # a folder with train and dev in its files' names; others, and single files, are divided by documents
     annotation: Literal["pos", "dependencies", "constituents", "entities", "coreference"]  # what is asked
     max_sentences: int = 0  # of the training files, drawn at random; 0: all
     max_eval_sentences: int = 0  # of those that are judged, drawn at random; 0: all

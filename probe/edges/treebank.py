@@ -33,7 +33,10 @@ class Treebank:
 
 
 def list_files(path: str) -> dict[str, list[str]]:
-    """Split -> the names of its files, as `path` has them: train and dev, as file names say, or else all under "".
+    """Split -> the names of its files, as `path` has them: train and dev, as file names say.
+
+    Where one of the two is missing, "" has the files that are to be divided by documents: all whose name does not say
+    test, if there is any.
 
     Errors: FileNotFoundError; ValueError for a folder without such files.
     """
@@ -46,9 +49,7 @@ def list_files(path: str) -> dict[str, list[str]]:
         raise ValueError(f"{place} has no CoNLL-U: a file that ends in {' or '.join(ENDS)}, or a folder of such files")
     words = {name: re.split(r"[-_.]", Path(name).name.lower()) for name in names}
     splits = {split: [name for name in names if split in words[name]] for split in ("train", "dev")}
-    if not all(splits.values()):
-        splits = {"": names}
-    return splits
+    return splits if all(splits.values()) else {"": [name for name in names if "test" not in words[name]] or names}
 
 
 def trees_of(name: str) -> str:

@@ -197,6 +197,7 @@ def test_tokens_that_nobody_spelt_are_told_apart():
         ({"filters": [[1, 8], [2]]}, "filters is .*; it is a list of .width, how many., such as"),
         ({"filters": []}, "filters is"),
         ({"max_characters": 2}, "max_characters is 2; it must be 6 or more, such as 50"),
+        ({"filters": [[9, 4]], "max_characters": 8}, "a width of 9, and of a token only 8 characters are read"),
         ({"dropout": 1.0}, "dropout is 1.0; it is a share from 0 to below 1"),
         ({"cell_clip": 0}, "cell_clip is 0; it must be above 0"),
         ({"cell_size": 0}, "cell_size is 0; it must be 1 or more"),

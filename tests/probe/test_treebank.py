@@ -187,6 +187,10 @@ def test_splits_are_those_of_the_files_or_parts_of_the_documents(tmp_path):
     assert len(set.union(*parts)) == 30
     with pytest.raises(ValueError, match=r"constituents need trees beside .*: x-ud-train\.ptb or x-ud-train\.ptb\.gz"):
         read_treebank(str(tmp_path), True)
+    (tmp_path / "x-ud-dev.conllu").unlink()
+    assert read_treebank(str(tmp_path), False) == alone, "the test file has a part in it"
+    (tmp_path / "x-ud-train.conllu").unlink()
+    assert list_files(str(tmp_path)) == {"": [f"{tmp_path}/x-ud-test.conllu"]}
 
 
 def test_guesses_without_an_encoder(tmp_path):
