@@ -1,4 +1,4 @@
-"""Which label has a text, or a pair?  The BiLSTM with attention of the GLUE paper, over features of any origin.
+"""Which label does a text have, or a pair?  The BiLSTM with attention of the GLUE paper, over features of any origin.
 
 Wang et al. 2018, "GLUE" (arXiv 1804.07461), section 5: each text is read by a BiLSTM; of a pair, each place of one text
 attends to all of the other (Seo et al. 2016, arXiv 1611.01603), and a second BiLSTM reads both; the largest value of

@@ -1,4 +1,4 @@
-"""Which lightness and which colour has a pixel?  sRGB to CIE Lab and back (D65, 2°), on whole arrays.
+"""Which lightness and which colour does a pixel have?  sRGB to CIE Lab and back (D65, 2°), on whole arrays.
 
 L is the lightness, 0 to 100; a goes from green to red and b from blue to yellow, and 0 and 0 are grey. Of what sRGB can
 show, a lies between -86 and 98, and b between -108 and 94. The figures are those of `skimage.color`.

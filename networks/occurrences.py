@@ -1,4 +1,4 @@
-"""Which vector has a word where it stands?  Occurrences: a word in a sentence, marked as in `the *bank* of the river`.
+"""Which vector does a word have where it stands?  Occurrences: a word in a sentence, such as `the *bank* of the river`.
 
 Word vectors have one for all its occurrences; a model that reads the text around has another for each.
 """

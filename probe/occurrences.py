@@ -1,4 +1,4 @@
-"""Has a word one vector, or one for each of its senses?  The nearest occurrences of a word, with the text around them.
+"""Does a word have one vector, or one for each of its senses?  The nearest occurrences of a word, in context.
 
 The lecture's sentence: "Open a bank account on the river bank." Word vectors have one vector for both; a model that
 reads the text around has two (Peters et al. 2018, table 4). Where occurrences have senses, the score is how often the

@@ -1,4 +1,4 @@
-"""Has a run left its model and finite losses?  For the tests of the recipes, on text and on images."""
+"""Did a run leave its model and finite losses?  For the tests of the recipes, on text and on images."""
 
 import json
 import math

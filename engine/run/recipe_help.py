@@ -1,4 +1,4 @@
-"""Which keys has a recipe?  Each with its default and its meaning, read off the classes that read the recipe.
+"""Which keys does a recipe have?  Each with its default and its meaning, read off the classes that read the recipe.
 
 A key's meaning is the comment beside its field, which tyro shows for a recipe at hand.
 """

@@ -1,4 +1,4 @@
-"""Which label has a text, or a pair of texts?  Sequence classification: Devlin et al. 2019, section 4.1."""
+"""Which label does a text have, or a pair of texts?  Sequence classification: Devlin et al. 2019, section 4.1."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Which score has a text, or a pair of texts?  Regression: STS-B, Devlin et al. 2019, section 4.1."""
+"""Which score does a text have, or a pair of texts?  Regression: STS-B, Devlin et al. 2019, section 4.1."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Which tag has each word of a sentence?  Token classification, such as named entities (NER).
+"""Which tag does each word of a sentence have?  Token classification, such as named entities (NER).
 
 The first token of a word stands for it: Devlin et al. 2019, section 5.3.
 """

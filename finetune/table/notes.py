@@ -1,4 +1,4 @@
-"""What has a reader of the table to know?  Its footnotes: marks, provenance, how settings were chosen, failed runs."""
+"""What must a reader of the table know?  Its footnotes: marks, provenance, how settings were chosen, failed runs."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""Which colours has a picture of which the lightness is seen?  Colourisation, as classification over bins of ab.
+"""Which colours does a picture have, of which only the lightness is seen?  Classification over bins of ab.
 
 Zhang et al. 2016, "Colorful Image Colorization" (arXiv 1603.08511), and the authors' training code. x is L, y is ab at
 a `reduction`-th of the picture's sides: JPEG files mostly keep colours at half of theirs (4:2:0), so nothing is lost by
