@@ -71,25 +71,34 @@ def draw_invariance(model: Any, seeds: Seeds, images: Images) -> Exhibit:
 
     start = look(plain)
     usual = {name: torch.nn.functional.pdist(values).mean() for name, values in start.items()}
+    moved: dict[str, list[dict[str, float]]] = {}
+    for title, (changed, values) in CHANGES.items():
+        found = [look(vary(plain, changed, value)) for value in values]
+        moved[title] = [
+            {name: float((each[name] - start[name]).norm(dim=1).mean() / usual[name]) for name in usual}
+            for each in found
+        ]
     with rc_context(ink_style(INK)):
-        figure = Figure((2.6 * len(CHANGES), 2.6))
-        axes = figure.subplots(1, len(CHANGES), sharey=True)
-        for axis, (title, (changed, values)) in zip(axes, CHANGES.items(), strict=True):
-            moved = []
-            for value in values:
-                found = look(vary(plain, changed, value))
-                moved.append({name: (found[name] - start[name]).norm(dim=1).mean() / usual[name] for name in usual})
-            for name, colour in (("features", COLOURS["eval_"]), ("pixels", COLOURS["baseline_"])):
-                axis.plot(values, [float(each[name]) for each in moved], color=colour, label=name)
-            if title in ("scale", "contrast"):
-                axis.set_xscale("log", base=2)
-            axis.set_title(title)
-            axis.spines[["top", "right"]].set_visible(False)
-        axes[0].set_ylabel("distance; 1: another seed")
-        axes[0].legend(frameon=False)
-        figure.subplots_adjust(0.06, 0.12, 0.99, 0.88, wspace=0.12)
-        drawn = save(figure, "png")
+        drawn = save(plot_moves(moved), "png")
     return Picture("how far features move as a patch is changed, beside its pixels", drawn)
+
+
+def plot_moves(moved: dict[str, list[dict[str, float]]]) -> Figure:
+    """A panel for each of CHANGES, with how far features and pixels have moved at each of its values."""
+    figure = Figure((2.6 * len(CHANGES), 2.6))
+    axes = figure.subplots(1, len(CHANGES), sharey=True)
+    for axis, (title, (_changed, values)) in zip(axes, CHANGES.items(), strict=True):
+        for name, colour in (("features", COLOURS["eval_"]), ("pixels", COLOURS["baseline_"])):
+            axis.plot(values, [each[name] for each in moved[title]], color=colour, label=name)
+        if title in ("scale", "contrast"):
+            axis.set_xscale("log", base=2)
+        axis.set_xticks(values[::4], [f"{value:g}" for value in values[::4]])
+        axis.set_title(title)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("distance; 1: another seed")
+    axes[0].legend(frameon=False)
+    figure.subplots_adjust(0.06, 0.12, 0.99, 0.88, wspace=0.12)
+    return figure
 
 
 def vary(plain: Parameters, name: str, value: float) -> Parameters:

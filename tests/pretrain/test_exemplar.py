@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib import rc_context
 from safetensors.torch import load_file
 from skimage.data import astronaut, chelsea, coffee
 
@@ -15,10 +16,12 @@ from corpus.images.pictures import PictureChapter
 from corpus.images.source import PictureSource
 from corpus.images.store import prepare
 from corpus.images.transformations import Transformations
+from engine.publish.curves import ink_style, save
 from engine.publish.exhibits import Picture
 from engine.train.batches import Position
 from pretrain.examples import ChapterExamples, open_chapters
 from pretrain.objectives.exemplar import Exemplar
+from pretrain.pretext.exemplar_sheets import CHANGES, plot_moves
 from pretrain.run import main
 
 SMALL = {"embedding_size": 16, "hidden_sizes": [32, 64], "depths": [1, 1], "layer_type": "basic",
@@ -133,6 +136,17 @@ def test_seeds_and_invariance_are_shown(softmax):
     assert len(shown) == 8
     assert all(isinstance(one, Picture) and one.png.startswith(b"\x89PNG") for one in [*shown, *samples])
     assert "features move" in samples[0].caption
+
+
+def test_the_curves_are_labelled_with_plain_numbers():
+    moved = {title: [{"features": 1.0, "pixels": 2.0}] * 9 for title in CHANGES}
+    with rc_context(ink_style()):
+        figure = plot_moves(moved)
+        save(figure, "png")
+    ticks = [[label.get_text() for label in axis.get_xticklabels(which="both")] for axis in figure.axes]
+    assert [[text for text in texts if text] for texts in ticks] == [
+        ["-45", "0", "45"], ["-0.5", "0", "0.5"], ["0.5", "1", "2"], ["0.25", "1", "4"], ["-0.5", "0", "0.5"],
+    ]  # fmt: skip
 
 
 def test_the_photos_that_packages_bring_give_four_hundred_seeds(tmp_path):
