@@ -250,13 +250,13 @@ def markdown(text: str, folder: Path) -> Markup:
 
 
 def embedded(image: Token, folder: Path) -> str:
-    """A picture in the page itself; its caption alone where the file is not one of the folder's own."""
+    """A picture in the page itself, above its caption; the caption alone where the file is none of the folder's own."""
     name, caption = str(image.attrs.get("src", "")), escape(image.content)
     path = folder / name
     if path.name != name or path.suffix != ".png" or not path.is_file():
         return str(caption)
     data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{caption}" title="{caption}" src="data:image/png;base64,{data}">'
+    return f'<span class="picture"><img alt="" src="data:image/png;base64,{data}"><small>{caption}</small></span>'
 
 
 # System and cost

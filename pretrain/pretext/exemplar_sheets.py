@@ -40,7 +40,7 @@ def show_variants(seeds: Seeds, number: int, strengths: Transformations) -> Exhi
     again = np.full(SHOWN - 1, number)
     drawn = draw_parameters(strengths, 0, again, np.arange(SHOWN - 1))
     others = as_pixels(transform(windows_of(seeds, again), seeds.size, drawn, seeds.colours))
-    caption = f"seed {number:,}, of picture {int(seeds.pictures[number]):,}, and transformations of it"
+    caption = f"Seed {number:,}, of picture {int(seeds.pictures[number]):,}, and transformations of it"
     return Picture(caption, sheet([[seed_pixels(seeds, number), *others]]))
 
 
@@ -54,7 +54,7 @@ def show_mistakes(model: Any, seeds: Seeds, images: Images, batch: Batch) -> lis
         return []
     asked = as_pixels(images.shown(batch.x["pixel_values"][wrong]))
     right, guessed = ([seed_pixels(seeds, int(number)) for number in of[wrong]] for of in (batch.y["seeds"], guess))
-    caption = "confused: transformed patches, the seeds that they are made of, and the seeds they were taken for"
+    caption = "Confused: transformed patches, the seeds that they are made of, and the seeds they were taken for"
     return [Picture(caption, sheet([list(asked), right, guessed]))]
 
 
@@ -80,7 +80,7 @@ def draw_invariance(model: Any, seeds: Seeds, images: Images) -> Exhibit:
         ]
     with rc_context(ink_style(INK)):
         drawn = save(plot_moves(moved), "png")
-    return Picture("how far features move as a patch is changed, beside its pixels", drawn)
+    return Picture("How far features move as a patch is changed, beside its pixels", drawn)
 
 
 def plot_moves(moved: dict[str, list[dict[str, float]]]) -> Figure:

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from engine.report import main, write_report
 from pretrain.run import main as pretrain
@@ -141,6 +142,20 @@ def test_its_curves_tell_their_values(trained, browser):
     page.keyboard.press("Tab")
     assert not tip.is_visible()
     assert not wrong
+
+
+def test_a_wide_picture_fits_a_phone_and_has_its_caption(tmp_path, browser):
+    folder = write_run(tmp_path / "pictures", 3.0, 6.5)
+    (folder / "samples").mkdir()
+    Image.new("RGB", (1950, 390), "green").save(folder / "samples/step-10-1.png")
+    (folder / "samples/step-10.md").write_text("![how far <features> move](step-10-1.png)\n")
+    write_report(folder)
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(f"file://{folder / 'report.html'}")
+    box = page.locator("img").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(5, rel=0.01)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.get_by_text("how far <features> move").is_visible()
 
 
 def write_run(folder: Path, loss: float, baseline: float, recipe: str = "") -> Path:
