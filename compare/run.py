@@ -186,6 +186,8 @@ class Steps:
         """Call a step's command, record its processor time, and write the page. Errors: SystemExit."""
         if all(path.exists() for path in step.leaves):
             return
+        if self.commands.stopped.is_set():
+            sys.exit(STOPPED)
         log = self.recipe.log(system) if system and self.recipe.jobs > 1 else None
         where = f"\n   it says more in {log}" if log else ""
         print(f"\n== {step.words}\n   cloze {' '.join(step.command)}{where}", flush=True)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from compare.amount import count_steps, find_slowest, read_amount
+from compare.commands import Commands
 from compare.page import write_page
 from compare.recipe import Arm, CompareRecipe
-from compare.run import check_settings, check_text
+from compare.run import Steps, check_settings, check_text
 from engine.run.recipe import load
 from finetune.recipe import FinetuneRecipe
 from pretrain.recipe import PretrainRecipe
@@ -112,6 +113,13 @@ def test_what_is_not_finished_is_left_open(made):
     text = write_page(replace(made, same=("minutes",))).read_text()
     assert "Same minutes: not all systems are finished yet." in text
     assert "What pretraining is worth" not in text
+
+
+def test_once_stopped_no_step_is_announced(made, capsys):
+    with Commands(threads=1) as commands, pytest.raises(SystemExit) as ended:
+        commands.stopped.set()
+        Steps(made, commands).take_minutes(made.systems[1])
+    assert (ended.value.code, capsys.readouterr().out) == (3, "")
 
 
 def test_as_much_text_is_as_many_characters(made):
