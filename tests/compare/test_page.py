@@ -116,8 +116,9 @@ def test_what_is_not_finished_is_left_open(made):
 
 
 def test_once_stopped_no_step_is_announced(made, capsys):
-    with Commands(threads=1) as commands, pytest.raises(SystemExit) as ended:
-        commands.stopped.set()
+    commands = Commands(threads=1)
+    commands.stopped.set()
+    with pytest.raises(SystemExit) as ended:
         Steps(made, commands).take_minutes(made.systems[1])
     assert (ended.value.code, capsys.readouterr().out) == (3, "")
 
