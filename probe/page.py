@@ -72,12 +72,14 @@ def make_section(task: str, jobs: Sequence[Finished]) -> dict[str, Any]:
     rows = [[Cell(name, ["a shortcut"] * (name in first["shortcuts"])), *cells_of(jobs, name, systems)]
             for name in names if not name.endswith("coverage")]  # fmt: skip
     sizes = ", ".join(
-        f"{size:,} questions" + f" in {split}" * (split != "all") for split, size in first["sizes"].items()
+        f"{size:,} questions" if split == "all" else f"{size:,} examples in {split}"
+        for split, size in first["sizes"].items()
     )
     told = [(name_job(job), told, not rows and not job.is_untrained) for job in jobs
             if not (job.is_untrained and job.line["seed"] != first["seed"]) and (told := job.told)]  # fmt: skip
+    data = first["data"].replace("`", "")  # the page's text is no Markdown
     return {
-        "title": task, "facts": "; ".join(filter(None, (first["data"], sizes))), "systems": systems, "rows": rows,
+        "title": task, "facts": "; ".join(filter(None, (data, sizes))), "systems": systems, "rows": rows,
         "curve": Markup(draw_layers(jobs)) if any(job.line["layers"] for job in jobs) else "", "told": told,
     }  # fmt: skip
 
