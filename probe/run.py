@@ -119,8 +119,8 @@ def do(job: Job, again: bool) -> None:
     found = job.probe.ask(job.model, job.untrained, job.seed)
     line = line_of(job, found, time.perf_counter() - began)
     with whole_folder(job.folder) as aside:
-        shown = [part for picture in found.pictures for part in (picture, f"{picture.caption}.")]
-        if told := write_exhibits([found.page, *shown] if found.page else shown, aside, "picture"):
+        exhibits = [found.page] * bool(found.page) + list(found.pictures)
+        if told := write_exhibits(exhibits, aside, "picture"):
             (aside / "page.md").write_text("\n\n".join(told) + "\n", encoding="utf-8")
         if found.details:
             whole_file(aside / "details.json", strict_json(found.details).encode())
