@@ -15,12 +15,12 @@ from engine.train.profiling import PHASES, phase, profiled
 def train(folder: Path | None, steps: int) -> list[str]:
     """A few steps of a small network, traced to `folder`. Return what was noted."""
     noted: list[str] = []
-    model = nn.Linear(64, 64)
+    model = nn.Linear(1024, 1024)  # large enough that its products and its optimizer are among the slowest operators
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     with profiled(folder, Accelerator(cpu=True), noted.append) as profile:
         for _ in range(steps):
             with phase("data"):
-                x = torch.randn(32, 64)
+                x = torch.randn(32, 1024)
             with phase("forward"):
                 loss = model(x).square().mean()
             with phase("backward"):
