@@ -49,7 +49,7 @@ class Commands:
             )
         self.running.append(child)
         if self.stopped.is_set():  # stopped while this one was being started
-            os.kill(child.pid, signal.SIGTERM)  # Popen's own would reap a child that has ended, and wait4 find none
+            os.kill(child.pid, signal.SIGTERM)  # Popen.terminate may reap it, and wait4 would fail
         _, ended, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(ended)
         self.running.remove(child)

@@ -30,7 +30,7 @@ from finetune.tasks.task import find_task
 from pretrain.recipe import PretrainRecipe
 
 AFTER_MINUTES: tuple[Arm, ...] = ("minutes", "untrained")  # that are fine-tuned once a system has had its minutes
-MAY_CHANGE = ("tasks", "large_tasks", "seeds", "large_seeds", "same", "jobs")  # more of them only add
+MAY_CHANGE = ("tasks", "large_tasks", "seeds", "large_seeds", "same", "jobs")  # they add runs; jobs: how many at once
 
 
 @program

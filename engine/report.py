@@ -250,7 +250,7 @@ def markdown(text: str, folder: Path) -> Markup:
 
 
 def embedded(image: Token, folder: Path) -> str:
-    """A picture in the page itself, above its caption; the caption alone where the file is none of the folder's own."""
+    """A picture in the page itself, above its caption; the caption alone where `folder` has no such file."""
     name, caption = str(image.attrs.get("src", "")), escape(image.content)
     path = folder / name
     if path.name != name or path.suffix != ".png" or not path.is_file():

@@ -77,7 +77,7 @@ def make_section(task: str, jobs: Sequence[Finished]) -> dict[str, Any]:
     )
     told = [(name_job(job), told, not rows and not job.is_untrained) for job in jobs
             if not (job.is_untrained and job.line["seed"] != first["seed"]) and (told := job.told)]  # fmt: skip
-    data = first["data"].replace("`", "")  # the page's text is no Markdown
+    data = first["data"].replace("`", "")  # this line of the page is not Markdown
     return {
         "title": task, "facts": "; ".join(filter(None, (data, sizes))), "systems": systems, "rows": rows,
         "curve": Markup(draw_layers(jobs)) if any(job.line["layers"] for job in jobs) else "", "told": told,

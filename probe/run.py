@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engine.publish.exhibits import write_exhibits
+from engine.publish.exhibits import Exhibit, write_exhibits
 from engine.run.disk import alone, whole_file, whole_folder
 from engine.run.finite import strict_json
 from engine.run.folders import RUN, mark, read_finished, refuse_others
@@ -119,9 +119,9 @@ def do(job: Job, again: bool) -> None:
     found = job.probe.ask(job.model, job.untrained, job.seed)
     line = line_of(job, found, time.perf_counter() - began)
     with whole_folder(job.folder) as aside:
-        exhibits = [found.page] * bool(found.page) + list(found.pictures)
-        if told := write_exhibits(exhibits, aside, "picture"):
-            (aside / "page.md").write_text("\n\n".join(told) + "\n", encoding="utf-8")
+        exhibits: list[Exhibit] = [found.page, *found.pictures] if found.page else [*found.pictures]
+        if lines := write_exhibits(exhibits, aside, "picture"):
+            (aside / "page.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
         if found.details:
             whole_file(aside / "details.json", strict_json(found.details).encode())
         whole_file(aside / "finished.json", strict_json(line, indent=1).encode())

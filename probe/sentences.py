@@ -153,7 +153,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     if is_csv(path):
         mark = max(",;", key=next(filter(str.strip, lines), "").count)
         lines.seek(0)
-        rows = csv.reader(lines, delimiter=mark, strict=True)  # a quote is closed
+        rows = csv.reader(lines, delimiter=mark, strict=True)  # an unclosed quote is an error
         numbered = ((rows.line_num, row) for row in rows)
     else:
         numbered = ((number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(lines, start=1))

@@ -108,7 +108,7 @@ def of_sample(source: PictureSource, archive: str, members: list[tuple[str, byte
 
 
 def read_json(content: bytes | str | None) -> dict[str, Any]:
-    """The JSON object in a file; an empty one for other JSON. Errors: ValueError for what is no JSON."""
+    """The JSON object in `content`; empty for other JSON, or for no file. Errors: ValueError if it is not JSON."""
     found = json.loads(content) if isinstance(content, bytes) else {}
     return found if isinstance(found, dict) else {}
 

@@ -34,9 +34,9 @@ def describe_colors(batch: Batch) -> list[Exhibit]:
         grey = as_grey(lightness)
         if number in asked:
             sides = [grey, paint(lightness, asked[number])]
-            exhibits.append(Picture("What is shown; what is asked", draw_rows([sides], ["shown", "asked"])))
+            exhibits.append(Picture("The input and its target colours", draw_rows([sides], ["shown", "asked"])))
         else:
-            exhibits.append(Picture("A grey picture: it asks nothing", draw_rows([[grey]], ["grey"])))
+            exhibits.append(Picture("A grey picture: it has no part in the loss", draw_rows([[grey]], ["grey"])))
     return exhibits
 
 
