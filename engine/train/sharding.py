@@ -18,6 +18,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from engine.train.row_gradients import find_tables
+
 _ONLY = {  # what `fsdp_config` may say, and what else to do
     "FSDP_VERSION": ("2", "version 1 is superseded: set fsdp_version: 2"),
     "FSDP_OFFLOAD_PARAMS": ("false", "the parameters stay on their device: set fsdp_offload_params: false"),
@@ -57,7 +59,13 @@ def settings() -> dict[str, bool]:
 
 def parallel(wrapped: nn.Module, accelerator: Accelerator) -> nn.Module:
     """Move `wrapped` to its device and spread it over the processes, in place where it is sharded."""
-    return shard(wrapped, accelerator) if shards_asked_for() else accelerator.prepare_model(wrapped)
+    if shards_asked_for():
+        return shard(wrapped, accelerator)
+    tables = {id(table) for table in find_tables(wrapped)}  # whose gradients `merge_rows` averages, and DDP does not
+    names = [name for name, parameter in wrapped.named_parameters() if id(parameter) in tables]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(wrapped, names)
+    dense = [each for each in wrapped.parameters() if each.requires_grad and id(each) not in tables]
+    return accelerator.prepare_model(wrapped, evaluation_mode=not dense)  # no DDP: it refuses to have nothing to do
 
 
 def shard(wrapped: nn.Module, accelerator: Accelerator) -> nn.Module:

@@ -1,14 +1,18 @@
 """Do AdaGrad and normalised SGD step as they should, on whole tables as on some rows, and leave out what they must?"""
 
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from engine.run.runtime import make_accelerator, program
 from engine.train.loop import clip, total_norm
 from engine.train.optimizer import Optimizer, build_optimizers, step_unless
 from engine.train.row_gradients import OPTIMIZERS, choose_gradients, merge_rows
+from engine.train.sharding import accumulating, parallel
 from networks.word_vectors import take_rows
 
 
@@ -106,3 +110,59 @@ def test_gradients_are_of_rows_only_where_the_optimizer_takes_them(optimizer, is
     assert model.table.sparse == stays
     model.backward([3], 1.0)
     assert model.table.weight.grad.is_sparse == stays
+
+
+class Read(nn.Module):
+    """A loss on rows of one or two tables, and on a matrix if there `is_dense` one."""
+
+    def __init__(self, is_dense: bool):
+        super().__init__()
+        torch.manual_seed(0)
+        self.tables = nn.ModuleList([nn.Embedding(50, 4, sparse=True) for _ in range(2)])
+        self.matrix = nn.Linear(4, 1) if is_dense else None
+
+    def forward(self, rows: list[Tensor]) -> Tensor:
+        found = [take_rows(table, own) for table, own in zip(self.tables, rows, strict=False)]
+        scores = [each.sum(1) if self.matrix is None else self.matrix(each) for each in found]
+        return torch.stack([score.square().sum() for score in scores]).sum()
+
+
+def rows_of(step: int, share: int) -> list[Tensor]:
+    """Those of two tables. In one step half of the data uses the first one alone, in another a share uses no row."""
+    if step == 1 and share % 2 == 0:
+        return [torch.tensor([7 + share])]
+    if (step, share) == (2, 3):
+        return [torch.empty(0, dtype=torch.int64)] * 2
+    g = torch.Generator().manual_seed(4 * step + share)
+    return [torch.randperm(50, generator=g)[: 5 + share + 3 * table].sort().values for table in range(2)]
+
+
+@program
+def main(argv: list[str]) -> None:
+    """Three steps on four shares of data, which the processes divide."""
+    accelerator = make_accelerator(0)
+    model = Read(is_dense=argv[0] == "dense")
+    wrapped = parallel(model, accelerator)
+    optimizers = build_optimizers(model, Optimizer("adagrad", learning_rate=0.1))
+    shares = range(4)[accelerator.process_index :: accelerator.num_processes]
+    for step in range(3):
+        for share in shares:
+            with accumulating(wrapped, accelerator) if share != shares[-1] else nullcontext():
+                accelerator.backward(wrapped(rows_of(step, share)) / len(shares))
+        merge_rows(model)
+        assert all(table.weight.grad.is_sparse and table.weight.grad.is_coalesced() for table in model.tables)
+        optimizers[0].step()
+        optimizers[0].zero_grad()
+    torch.save(model.state_dict(), Path(f"of-{accelerator.process_index}-of-{accelerator.num_processes}.pt"))
+
+
+@pytest.mark.parametrize("kind", ["dense", "alone"])
+def test_processes_average_their_rows_even_where_one_used_none(kind, tmp_path, launch_program, launch_together):
+    alone = launch_program(main, tmp_path, kind)
+    assert alone.status == 0, alone.said
+    ranks = launch_together(main, tmp_path, kind)
+    assert [rank.status for rank in ranks] == [0, 0], "\n".join(rank.said for rank in ranks)
+    one, first, second = (torch.load(tmp_path / f"of-{name}.pt") for name in ("0-of-1", "0-of-2", "1-of-2"))
+    for name, expected in one.items():
+        assert torch.equal(first[name], second[name])
+        assert torch.allclose(first[name], expected, atol=1e-6)

@@ -84,7 +84,7 @@ def test_two_processes_equal_one(kind, tmp_path, launch, launch_together, write_
         write_finetune_recipe(tmp_path / name, **KINDS[kind], plan=BEST, config=NO_DROPOUT)
     assert launch(tmp_path / "one", "recipe.yaml").status == 0
     ranks = launch_together(main, tmp_path / "two", "recipe.yaml")
-    assert [rank.status for rank in ranks] == [0, 0], ranks[0].said
+    assert [rank.status for rank in ranks] == [0, 0], "\n".join(rank.said for rank in ranks)
     (line,) = map(json.loads, (tmp_path / "two/runs/small/results.jsonl").read_text().splitlines())
     assert line["processes"] == 2
     alone, together = weights(tmp_path / "one"), weights(tmp_path / "two")

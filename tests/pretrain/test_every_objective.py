@@ -235,7 +235,7 @@ def test_a_run_ends_in_a_report_and_a_card_and_two_processes_equal_one(
     alone = launch_program(main, recipe.parent, "recipe.yaml", "--name", "alone")
     assert alone.status == 0, alone.said
     ranks = launch_together(main, recipe.parent, "recipe.yaml", "--name", "together")
-    assert [rank.status for rank in ranks] == [0, 0], ranks[0].said
+    assert [rank.status for rank in ranks] == [0, 0], "\n".join(rank.said for rank in ranks)
     assert "2 process(es)" in ranks[0].said
     one, two = (evaluations(recipe.parent / "runs" / name) for name in ("alone", "together"))
     assert len(one) == len(two) == 2

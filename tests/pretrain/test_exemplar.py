@@ -168,7 +168,7 @@ def test_a_memory_is_the_same_on_two_processes_and_after_a_resume(tmp_path, laun
     shared = {"name": "together", "plan": {**plan, "per_device_train_batch_size": 5}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**recipe, **shared}))
     ranks = launch_together(main, tmp_path, "recipe.yaml")
-    assert [rank.status for rank in ranks] == [0, 0], ranks[0].said
+    assert [rank.status for rank in ranks] == [0, 0], "\n".join(rank.said for rank in ranks)
     one, two = (load_file(tmp_path / "runs" / name / "model/model.safetensors") for name in ("alone", "together"))
     assert one["memory"] == pytest.approx(two["memory"], abs=1e-4)
     folder = tmp_path / "runs/alone"

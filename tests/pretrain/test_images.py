@@ -130,7 +130,7 @@ def test_an_objective_on_pictures_trains_on_one_process_and_on_two(slopes, tmp_p
     ended = launch_program(main, alone)
     assert ended.status == 0, ended.said
     ranks = launch_together(main, together)
-    assert [rank.status for rank in ranks] == [0, 0], ranks[0].said
+    assert [rank.status for rank in ranks] == [0, 0], "\n".join(rank.said for rank in ranks)
     assert "2 process(es)" in ranks[0].said
     last = lines(alone)[-1]
     assert last["eval_place_accuracy"] > 0.5

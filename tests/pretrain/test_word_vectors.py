@@ -222,7 +222,7 @@ def test_two_processes_that_send_each_other_rows_equal_one(name, recipe, launch_
     alone = launch_program(main, folder, "recipe.yaml", "--name", "alone")
     assert alone.status == 0, alone.said
     ranks = launch_together(main, folder, "recipe.yaml", "--name", "together")
-    assert [rank.status for rank in ranks] == [0, 0], ranks[0].said
+    assert [rank.status for rank in ranks] == [0, 0], "\n".join(rank.said for rank in ranks)
     assert "2 process(es)" in ranks[0].said
     one, two = (
         WordVectors.from_pretrained(folder / "runs" / name / "model").vectors() for name in ("alone", "together")
