@@ -4,6 +4,7 @@ A recipe is a whole experiment in one file: no inheritance, no interpolation. An
 value of the wrong type is an error that names the file, the line and the nearest key there is.
 """
 
+import copy
 import dataclasses
 import json
 import math
@@ -45,13 +46,27 @@ def read(recipe_class: type[R], argv: list[str], prog: str = "", example: str = 
     if len(argv) == 1:
         return recipe
     dictionaries, rest = take_dictionaries(recipe, argv[1:])
-    if dictionaries:
-        recipe = changed(recipe, dictionaries, "the command line")
+    if not rest:
+        return changed(recipe, dictionaries, "the command line")
+    for path, values in dictionaries.items():
+        recipe = _put(recipe, path, values)
     for key in find_displaced(recipe, set(map(option_name, rest))):
         rest += [f"--{key}", "0"]
     recipe = read_options(recipe_class, rest, prog=f"{prog} {argv[0]}".strip(), default=recipe)
     _refuse_not_finite(recipe)
     return recipe
+
+
+def _put(section: R, path: str, values: dict[str, Any], before: str = "") -> R:
+    """A copy with another dictionary at `path`, and without a look at the whole: other options may change that, too."""
+    name, _, inner = path.partition(".")
+    if inner:
+        value = _put(getattr(section, name), inner, values, f"{before}{name}.")
+    else:
+        value = _read_again(field_types(type(section))[name], values, "the command line", before + name)
+    found = copy.copy(section)
+    object.__setattr__(found, name, value)
+    return found
 
 
 def find_displaced(recipe: Any, keys: Set[str]) -> list[str]:
@@ -124,9 +139,15 @@ def changed(recipe: R, changes: Mapping[str, Any], where: str) -> R:
                 raise ValueError(f"{where}: unknown section {'.'.join(path[: depth + 1])!r} of {key!r}{hint}")
             section = section[name]
         section[last] = resolved(value)
+    found: R = _read_again(type(recipe), values, where)
+    return found
+
+
+def _read_again(kind: Any, values: Any, where: str, key: str = "") -> Any:
+    """Read plain values as a recipe's file is read, strictly."""
     root = yaml.compose(yaml.safe_dump(values, sort_keys=False), Loader=yaml.SafeLoader)
     assert root is not None
-    return ReaderOfChanges(Path(where), type(recipe), root).value(type(recipe), root, key="")
+    return ReaderOfChanges(Path(where), kind, root).value(kind, root, key)
 
 
 def operational(default: Any = dataclasses.MISSING) -> Any:

@@ -76,3 +76,39 @@ def test_what_cannot_be_meant_is_one_line(tmp_path, argv, complaint):
         read(Recipe, [str(path), *argv])
     assert complaint in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    size: int
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A recipe whose blocks must fit the model."""
+
+    blocks: Blocks
+    model: dict[str, Any]
+    name: str = "it"
+
+    def __post_init__(self) -> None:
+        if self.blocks.size > self.model["positions"]:
+            raise ValueError(f"blocks.size is {self.blocks.size}, but the model has {self.model['positions']} positions")
+
+
+@pytest.mark.parametrize("size", [4, 16])
+def test_two_options_that_are_right_together_are_taken_in_either_order(tmp_path, size):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("blocks: {size: 8}\nmodel: {positions: 8}\n")
+    model, blocks = ["--model.positions", str(size)], ["--blocks.size", str(size)]
+    for argv in ([*model, *blocks], [*blocks, *model]):
+        assert read(Fitting, [str(path), *argv]) == Fitting(Blocks(size), {"positions": size})
+
+
+@pytest.mark.parametrize("others", [[], ["--name", "other"]])
+def test_what_does_not_go_together_is_refused_whatever_else_is_said(tmp_path, others):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("blocks: {size: 8}\nmodel: {positions: 8}\n")
+    for argv in (["--model.positions", "4"], ["--blocks.size", "16"]):
+        with pytest.raises(ValueError, match=r"blocks.size is \d+, but the model has \d+ positions"):
+            read(Fitting, [str(path), *argv, *others])
