@@ -8,15 +8,18 @@ A step touches a few thousand rows of tables that have many more. On a CPU their
 no others (`nn.Embedding.sparse`), and an optimizer that knows it (AdaGrad) changes no others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
+
+PART = 2048  # pairs of rows of which a CPU multiplies the elements at a time
 
 
 class WordVectorsConfig(PreTrainedConfig):
@@ -114,6 +117,40 @@ def take_rows(table: nn.Embedding, rows: Tensor) -> Tensor:
     if not table.sparse:
         return table.weight.index_select(0, rows)
     found: Tensor = _Rows.apply(table.weight, rows)
+    return found
+
+
+class _Dots(torch.autograd.Function):
+    """Dot products of rows of two tables, a part of the pairs at a time: what a part gathers stays in the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, left_rows: Tensor, right_rows: Tensor) -> Tensor:
+        ctx.save_for_backward(left, right, left_rows, right_rows)
+        return torch.cat([
+            torch.linalg.vecdot(left.index_select(0, one), right.index_select(0, other))
+            for one, other in _parts(left_rows, right_rows)
+        ])  # fmt: skip
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        left, right, left_rows, right_rows = ctx.saved_tensors
+        of_left, of_right = torch.zeros_like(left), torch.zeros_like(right)
+        for one, other, share in _parts(left_rows, right_rows, gradient):
+            of_left.index_add_(0, one, right.index_select(0, other).mul_(share[:, None]))
+            of_right.index_add_(0, other, left.index_select(0, one).mul_(share[:, None]))
+        return of_left, of_right, None, None
+
+
+def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same parts of several tensors (M,), of PART elements on a CPU; a GPU takes all at once."""
+    size = PART if tensors[0].device.type == "cpu" else max(1, len(tensors[0]))
+    return zip(*(tensor.split(size) for tensor in tensors), strict=True)
+
+
+def dot_rows(left: Tensor, right: Tensor, left_rows: Tensor, right_rows: Tensor) -> Tensor:
+    """The dot products (M,) of rows (M,) of `left` (U, D) with rows (M,) of `right` (V, D)."""
+    found: Tensor = _Dots.apply(left, right, left_rows, right_rows)
     return found
 
 

@@ -15,6 +15,7 @@ from engine.publish.exhibits import Exhibit
 from networks.word_vectors import WordVectors, WordVectorsConfig, nearest, write_vectors
 from pretrain.network import check_keys, check_kind
 
+Ints = npt.NDArray[np.int64]
 VECTORS = "vectors.txt"
 SHOWN = ("france", "king", "river", "guitar", "three", "good", "doctor", "bank")  # whose neighbours are told
 NEIGHBOURS = 6
@@ -53,6 +54,18 @@ def build_vectors(settings: dict[str, Any], objective: str, vocabulary: Vocabula
     size = settings.get("hidden_size", WordVectorsConfig.hidden_size)
     special: dict[str, Any] = {"eos_token_id": vocabulary.eos, "pad_token_id": vocabulary.special.get("pad")}
     return WordVectors(WordVectorsConfig(vocab_size=vocabulary.size, hidden_size=size, summed=summed, **special))
+
+
+def find_rows(*ids: Ints, size: int) -> tuple[Ints, list[Ints]]:
+    """The rows (U,) of a table of `size` that arrays of ids use, rising, and for each array where its ids lie among
+    them. As `np.unique` with `return_inverse`, but without its sorting of all ids."""
+    used = np.zeros(size, bool)
+    for each in ids:
+        used[each] = True
+    rows = np.flatnonzero(used)
+    place = np.empty(size, np.int64)
+    place[rows] = np.arange(len(rows))
+    return rows, [place[each] for each in ids]
 
 
 def is_word(vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:

@@ -25,10 +25,17 @@ from engine.publish.exhibits import Exhibit
 from engine.run.checkpoint import Processor
 from engine.run.recipe import check_least, operational
 from engine.train.batch import Batch
-from networks.word_vectors import WordVectors, take_rows
+from networks.word_vectors import WordVectors, dot_rows, take_rows
 from pretrain.objective import Objective
 from pretrain.terms import Term
-from pretrain.word_vectors import TokenizerAndVectors, build_vectors, check_words, show_neighbours, show_words
+from pretrain.word_vectors import (
+    TokenizerAndVectors,
+    build_vectors,
+    check_words,
+    find_rows,
+    show_neighbours,
+    show_words,
+)
 
 Ints = npt.NDArray[np.int64]
 
@@ -121,8 +128,8 @@ class Glove(Objective[Text]):
         sizes = np.add.reduceat(asked.sum(1), np.cumsum(t.sizes) - t.sizes) if len(same) else t.sizes
         asked = asked.ravel()
         words, contexts, count = words[asked], contexts[asked], count[asked]  # (M,)
-        rows = np.unique(np.concatenate([words, contexts]))
-        x = {"rows": rows, "words": np.searchsorted(rows, words), "contexts": np.searchsorted(rows, contexts)}
+        rows, (words, contexts) = find_rows(words, contexts, size=text.vocabulary.size)
+        x = {"rows": rows, "words": words, "contexts": contexts}
         y = {
             "log_counts": np.log(count * (1e6 / t.num_words)).astype(np.float32),  # (M,)
             "weights": np.minimum(1, (count / self.x_max) ** self.alpha).astype(np.float32),  # (M,)
@@ -139,12 +146,13 @@ class Glove(Objective[Text]):
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         x, y = batch.x, batch.y
         with torch.autocast(x["rows"].device.type, enabled=False):
-            words, contexts = take_rows(model.words, x["rows"]), take_rows(model.contexts, x["rows"])
-            word_biases, context_biases = (
-                take_rows(table, x["rows"])[:, 0] for table in (model.word_biases, model.context_biases)
+            words, contexts, word_biases, context_biases = (
+                take_rows(table, x["rows"])
+                for table in (model.words, model.contexts, model.word_biases, model.context_biases)
             )
-            scores = (words[x["words"]] * contexts[x["contexts"]]).sum(1)  # (M,)
-            guess = scores + word_biases[x["words"]] + context_biases[x["contexts"]]
+            scores = dot_rows(words, contexts, x["words"], x["contexts"])  # (M,)
+            biases = word_biases.index_select(0, x["words"]) + context_biases.index_select(0, x["contexts"])  # (M, 1)
+            guess = scores + biases[:, 0]
             return {"log_count": (y["weights"] * (guess - y["log_counts"]) ** 2).sum()}
 
     def show(self, batch: Batch, text: Text) -> list[Exhibit]:

@@ -31,7 +31,15 @@ from engine.train.batch import Batch
 from networks.word_vectors import WordVectors, take_rows
 from pretrain.objective import Objective
 from pretrain.terms import Term
-from pretrain.word_vectors import TokenizerAndVectors, build_vectors, check_words, is_word, show_neighbours, show_words
+from pretrain.word_vectors import (
+    TokenizerAndVectors,
+    build_vectors,
+    check_words,
+    find_rows,
+    is_word,
+    show_neighbours,
+    show_words,
+)
 
 Ints = npt.NDArray[np.int64]
 GROUP = 32  # words that share their negatives
@@ -106,11 +114,14 @@ class SkipGram(Objective[Text]):
         centres = groups.ids[:, self.window : -self.window]  # (N, GROUP)
         weight = self._weigh_noise(inside, noise, groups.ids, centres)  # (N, GROUP, S)
         shown, asked = (groups.ids, centres) if self.cbow else (centres, groups.ids)
-        shown_rows, shown_places = np.unique(shown, return_inverse=True)
-        asked_rows, asked_places = np.unique(np.concatenate([asked, noise], 1), return_inverse=True)
+        asked = np.concatenate([asked, noise], 1)
+        size = text.vocabulary.size
+        (shown_rows, (shown_places,)), (asked_rows, (asked_places,)) = (
+            find_rows(ids, size=size) for ids in (shown, asked)
+        )
         x = {
             "shown_rows": shown_rows,
-            "shown": shown_places.reshape(shown.shape),
+            "shown": shown_places,
             "asked_rows": asked_rows,
             "asked": asked_places,  # (N, A + S) words of the text, then of the noise
             "weight": weight,

@@ -93,7 +93,9 @@ class Fitting:
 
     def __post_init__(self) -> None:
         if self.blocks.size > self.model["positions"]:
-            raise ValueError(f"blocks.size is {self.blocks.size}, but the model has {self.model['positions']} positions")
+            raise ValueError(
+                f"blocks.size is {self.blocks.size}, but the model has {self.model['positions']} positions"
+            )
 
 
 @pytest.mark.parametrize("size", [4, 16])

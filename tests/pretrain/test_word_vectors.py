@@ -15,12 +15,13 @@ from corpus.text.chapters import Chapter
 from corpus.text.medium import Text
 from corpus.text.vocabulary import Vocabulary
 from engine.train.optimizer import Optimizer, build_optimizers
-from networks.word_vectors import WordVectors
+from networks.word_vectors import PART, WordVectors, dot_rows
 from pretrain.examples import ChapterExamples
 from pretrain.objective import Objective
 from pretrain.objectives.glove import Glove
 from pretrain.objectives.skip_gram import GROUP, SkipGram, keep_probability
 from pretrain.run import main
+from pretrain.word_vectors import find_rows
 from tokenizer.learn import WholeWords
 
 SIZE, FEATURES, KEY = 60, 8, 5
@@ -182,6 +183,26 @@ def take_objective(recipe: Path, name: str) -> None:
     start = lines.index("model:")
     end = next(number for number in range(start + 1, len(lines)) if not lines[number].startswith(" "))
     recipe.write_text("\n".join([*lines[:start], "model: {hidden_size: 16}", *lines[end:]]) + "\n")
+
+
+@pytest.mark.parametrize("pairs", [0, 7, PART, 2 * PART + 3])
+def test_products_of_rows_and_their_gradients_are_those_of_whole_tensors(pairs):
+    torch.manual_seed(0)
+    tables = [torch.randn(size, FEATURES, dtype=torch.float64, requires_grad=True) for size in (30, 40)]
+    rows, wanted = [torch.randint(len(table), (pairs,)) for table in tables], torch.randn(pairs, dtype=torch.float64)
+    found, expected = dot_rows(*tables, *rows), (tables[0][rows[0]] * tables[1][rows[1]]).sum(1)
+    assert torch.allclose(found, expected)
+    gradients = [torch.autograd.grad((scores * wanted).sum(), tables) for scores in (found, expected)]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other)
+
+
+def test_rows_are_found_as_by_sorting_all_ids():
+    ids = [np.random.default_rng(0).integers(50, size=shape) for shape in ((4, 9), (30,), (0,))]
+    rows, places = find_rows(*ids, size=60)
+    assert np.array_equal(rows, np.unique(np.concatenate([each.ravel() for each in ids])))
+    for each, place in zip(ids, places, strict=True):
+        assert np.array_equal(rows[place], each)
 
 
 @pytest.mark.parametrize("name", ["skip_gram", "glove"])
