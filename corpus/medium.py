@@ -42,7 +42,6 @@ class Medium(ABC):
     held_out: ClassVar[str]  # on what a model is evaluated, for its card
     processor_name: ClassVar[str]  # "tokenizer", "image processor"
     limits: ClassVar[str]  # what the model card warns of
-    advice: ClassVar[str] = ""  # what to do where training waits for its data, beside more workers
     stamp: str  # a hash of everything that decides which arrays come out: a run is tied to it
 
     @property

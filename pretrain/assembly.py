@@ -106,9 +106,11 @@ def flops_per_step(
 
 def training_of(recipe: PretrainRecipe, medium: Medium, parts: Assembly, hooks: Hooks, run: Path) -> Training:
     """The parts as the loop takes them."""
+    is_streamed = recipe.corpus is not None and recipe.corpus.mode == "stream"
+    advice = "prepare the corpus first (corpus.mode: store, cloze prepare)" if is_streamed else ""
     return Training(
         parts.model, recipe.objective.loss, parts.batches, parts.plan, recipe.optimizer, recipe.schedule, recipe.seed,
-        medium.unit, medium.advice, hooks, run / "profile" if recipe.profile else None, keeps_last=True,
+        medium.unit, advice, hooks, run / "profile" if recipe.profile else None, keeps_last=True,
     )  # fmt: skip
 
 

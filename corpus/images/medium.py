@@ -28,7 +28,6 @@ class Images(Medium):
     largest: ClassVar = 1 << 13
     held_out: ClassVar = "held-out images of the same sources"
     processor_name: ClassVar = "image processor"
-    advice: ClassVar = "give it more workers"
     limits: ClassVar = (
         "The model has seen the pictures it was trained on, and shares their gaps: things, places and people that are "
         "rare in them are strange to it. It is meant to be fine-tuned or probed, not to decide on people."

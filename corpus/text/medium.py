@@ -32,7 +32,6 @@ class Text(Medium):
     largest: ClassVar = 1 << 20
     held_out: ClassVar = "held-out documents of the same sources"
     processor_name: ClassVar = "tokenizer"
-    advice: ClassVar = "prepare the corpus first (corpus.mode: store, cloze prepare)"
     limits: ClassVar = (
         "The model knows what its texts say, and repeats their errors, their views of people and groups, and their "
         "gaps; text from before its sources were written, or from outside of them, is strange to it. It is meant "

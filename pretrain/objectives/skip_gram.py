@@ -115,10 +115,8 @@ class SkipGram(Objective[Text]):
         weight = self._weigh_noise(inside, noise, groups.ids, centres)  # (N, GROUP, S)
         shown, asked = (groups.ids, centres) if self.cbow else (centres, groups.ids)
         asked = np.concatenate([asked, noise], 1)
-        size = text.vocabulary.size
-        (shown_rows, (shown_places,)), (asked_rows, (asked_places,)) = (
-            find_rows(ids, size=size) for ids in (shown, asked)
-        )
+        shown_rows, (shown_places,) = find_rows(shown, size=text.vocabulary.size)
+        asked_rows, (asked_places,) = find_rows(asked, size=text.vocabulary.size)
         x = {
             "shown_rows": shown_rows,
             "shown": shown_places,
@@ -131,9 +129,9 @@ class SkipGram(Objective[Text]):
             neighbours = inside.sum(2)  # (N, GROUP); their mean is asked for its own word
             x["share"] = (inside / np.maximum(1, neighbours)[:, :, None]).astype(np.float32)
             inside = np.greater(neighbours, 0)[:, :, None] & np.eye(GROUP, dtype=bool)
-        group, row, column = np.nonzero(inside)  # (P,)
-        places = (group * GROUP + row) * asked_places.shape[1] + column
-        tokens = asked[group, column]
+        row, column = np.divmod(np.flatnonzero(inside), inside.shape[2])  # (P,) of the words of all groups
+        places = row * asked_places.shape[1] + column
+        tokens = asked[row // GROUP, column]
         y = {"positions": torch.from_numpy(places), "tokens": torch.from_numpy(tokens)}
         rows, width = t.block.ids.shape
         sizes = tuple((t.block.document >= 0).sum(1).tolist())
@@ -152,7 +150,8 @@ class SkipGram(Objective[Text]):
         weight: npt.NDArray[np.float32] = np.repeat(
             inside.sum(2, dtype=np.float32)[:, :, None], self.shared_negatives, 2
         )
-        group, place, number = np.nonzero(around[:, :, None] == noise[:, None, :])
+        same = around[:, :, None] == noise[:, None, :]
+        group, place, number = np.unravel_index(np.flatnonzero(same), same.shape)  # np.nonzero takes five times as long
         np.subtract.at(weight, (group, slice(None), number), inside[group, :, place].astype(np.float32))  # type: ignore[arg-type]
         return (share * weight).astype(np.float32, copy=False)
 
@@ -218,16 +217,20 @@ class Groups:
 
     def windows(self, window: int) -> npt.NDArray[np.bool_]:
         """Which words stand in the window of which: (N, GROUP, GROUP + 2 window)."""
-        distance = np.abs(np.arange(GROUP + 2 * window) - window - np.arange(GROUP)[:, None])
-        one, other = self.document[:, window:-window, None], self.document[:, None, :]
-        near: npt.NDArray[np.bool_] = (distance > 0) & (distance <= self.reach[:, :, None])
+        distance = np.abs(np.arange(GROUP + 2 * window) - window - np.arange(GROUP)[:, None]).astype(np.int32)
+        document, reach = self.document.astype(np.int32), self.reach.astype(np.int32)  # half the bytes to compare
+        one, other = document[:, window:-window, None], document[:, None, :]
+        near: npt.NDArray[np.bool_] = (distance > 0) & (distance <= reach[:, :, None])
         return near & (one == other) & (one >= 0)
 
     def draw_noise(self, noise: npt.NDArray[np.float64], number: int, key: int) -> Ints:
         """Draw `number` words for each group: (N, number)."""
         place = self.number[:, None] * number + np.arange(number)
         lot = draws.uniform(draws.stream("noise", key), self.block[:, None], place)
-        return np.minimum(np.searchsorted(noise, lot, side="right"), len(noise) - 1)
+        rising = np.argsort(lot, axis=None)  # neighbours then stand beside each other in the cache
+        found = np.empty(lot.size, np.int64)
+        found[rising] = np.searchsorted(noise, lot.ravel()[rising], side="right")
+        return np.minimum(found, len(noise) - 1).reshape(lot.shape)
 
 
 def lay_out(t: CountedBlock, window: int, key: int) -> Groups:
