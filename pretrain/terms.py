@@ -36,6 +36,10 @@ class Term:
     among: int = 0  # alternatives that are equally likely, of which chance is right in 1; 0: as the answers are
     weights: str = ""  # of numbers: the key of `Batch.y` that says how much each counts; "": all alike. See also soft
     perplexity: bool = False  # also reported: exp(loss)
+    correlates: bool = (
+        False  # numbers of other material are shifted and stretched, so a guess is judged by correlation;
+    )
+    #                           `loss` gives the `moments`, too, when the model is not training
     beside: tuple[tuple[str, str], ...] = ()  # other guessers: key and title. `loss` gives their sums too, as NAME_KEY,
     #                                           when the model is not training; reported as NAME_KEY_loss
 
@@ -46,6 +50,8 @@ class Term:
         found |= {f"{name}_loss": sums[name] / counts[self.name] for name in self._beside}
         if self.kind in ("choice", "soft"):
             found[f"{self.name}_accuracy"] = sums[f"{self.name}_correct"] / counts[self.name]
+        if self.correlates:
+            found[f"{self.name}_correlation"] = correlation(*(sums[f"{self.name}_{each}"] for each in MOMENTS))
         return found | ({f"{self.name}_perplexity": perplexity(loss)} if self.perplexity else {})
 
     def baseline(self, batches: Sequence[Batch]) -> dict[str, float]:
@@ -57,6 +63,8 @@ class Term:
         if self.kind == "contrast":
             share = 1 / self.among
             return {f"{self.name}_loss": -math.log(share) + (1 - self.among) * math.log(1 - share)}
+        if self.correlates:
+            return {f"{self.name}_correlation": 0.0}
         answers = torch.cat([batch.y[self.answers] for batch in batches])
         if self.kind == "number":
             return {f"{self.name}_loss": self._variance(answers.double(), batches)}
@@ -86,7 +94,9 @@ class Term:
 
     @property
     def headline(self) -> str:
-        """The metric that says most: accuracy among fixed alternatives, the loss otherwise."""
+        """The metric that says most: accuracy among fixed alternatives, correlation of some numbers, or the loss."""
+        if self.correlates:
+            return f"{self.name}_correlation"
         return f"{self.name}_{'accuracy' if self.among and self.kind == 'choice' else 'loss'}"
 
     @property
@@ -95,6 +105,9 @@ class Term:
         if self.among and self.kind == "choice":
             curves = {"held out": f"eval_{self.name}_accuracy", "commonest": f"baseline_{self.name}_accuracy"}
             return f"{self.title}, accuracy", curves
+        if self.correlates:
+            curves = {"held out": f"eval_{self.headline}", "mean": f"baseline_{self.headline}"}
+            return f"{self.title}, correlation", curves
         blind = {"choice": "unigram", "number": "mean", "contrast": "blind", "soft": "all alike"}[self.kind]
         curves = {"training": f"{self.name}_loss", "held out": f"eval_{self.name}_loss"}
         curves |= {title: f"eval_{name}_loss" for name, (_, title) in zip(self._beside, self.beside, strict=True)}
@@ -121,6 +134,23 @@ def baselines_of(terms: Sequence[Term], batches: Sequence[Batch]) -> dict[str, f
 
 def panels_of(terms: Sequence[Term]) -> Panels:
     return tuple(term.panel for term in terms)
+
+
+MOMENTS = ("weight", "guess", "answer", "guess_squared", "answer_squared", "product")
+
+
+def moments(name: str, guess: Tensor, answer: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """The sums from which the `correlation` of guesses with answers follows, all (M,), under a term's name."""
+    parts = (torch.ones_like(guess), guess, answer, guess**2, answer**2, guess * answer)
+    return {f"{name}_{key}": (weight * part).sum() for key, part in zip(MOMENTS, parts, strict=True)}
+
+
+def correlation(
+    weight: float, guess: float, answer: float, guess_squared: float, answer_squared: float, product: float
+) -> float:
+    """Pearson's correlation of weighted sums; 0 where the guesses, or the answers, are all alike."""
+    spread = (guess_squared - guess**2 / weight) * (answer_squared - answer**2 / weight)
+    return 0.0 if spread <= 0 else (product - guess * answer / weight) / math.sqrt(spread)
 
 
 def perplexity(loss: float) -> float:

@@ -6,7 +6,9 @@ W~. The counts are made once, and kept beside the store (`corpus.text.cooccurren
 table's entries, `block_size` of them, evenly spread over the table, and the log counts an entry as a token.
 
 Counts are told for a million words of text, so that held-out text, which has fewer, can be compared. That adds the same
-number to all logarithms, which the words' biases take up.
+number to all logarithms, which the words' biases take up. Of the rare pairs a short text lacks most, which are not
+asked, and those that it has are too frequent in it: its logarithms are higher, and closer to each other. So on held-out
+text a guess is judged by its correlation with them.
 """
 
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from engine.run.recipe import check_least, operational
 from engine.train.batch import Batch
 from networks.word_vectors import WordVectors, dot_rows, take_rows
 from pretrain.objective import Objective
-from pretrain.terms import Term
+from pretrain.terms import Term, moments
 from pretrain.word_vectors import (
     TokenizerAndVectors,
     build_vectors,
@@ -104,7 +106,9 @@ class Glove(Objective[Text]):
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        return (Term("log_count", "Log of co-occurrence", "log_counts", kind="number", weights="weights"),)
+        return (
+            Term("log_count", "Log of co-occurrence", "log_counts", kind="number", weights="weights", correlates=True),
+        )
 
     @property
     def in_short(self) -> str:
@@ -153,7 +157,8 @@ class Glove(Objective[Text]):
             scores = dot_rows(words, contexts, x["words"], x["contexts"])  # (M,)
             biases = word_biases.index_select(0, x["words"]) + context_biases.index_select(0, x["contexts"])  # (M, 1)
             guess = scores + biases[:, 0]
-            return {"log_count": (y["weights"] * (guess - y["log_counts"]) ** 2).sum()}
+            sums = {"log_count": (y["weights"] * (guess - y["log_counts"]) ** 2).sum()}
+            return sums if model.training else sums | moments("log_count", guess, y["log_counts"], y["weights"])
 
     def show(self, batch: Batch, text: Text) -> list[Exhibit]:
         """The first pairs of each example, each with how often it meets in a million words."""

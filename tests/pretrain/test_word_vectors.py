@@ -21,6 +21,7 @@ from pretrain.objective import Objective
 from pretrain.objectives.glove import Glove
 from pretrain.objectives.skip_gram import GROUP, SkipGram, keep_probability
 from pretrain.run import main
+from pretrain.terms import MOMENTS, correlation, moments
 from pretrain.word_vectors import find_rows
 from tokenizer.learn import WholeWords
 
@@ -197,6 +198,40 @@ def test_products_of_rows_and_their_gradients_are_those_of_whole_tensors(pairs):
         assert torch.allclose(one, other)
 
 
+def test_held_out_counts_are_judged_by_weighted_correlation_whatever_the_batches(text):
+    objective = Glove(name="glove", block_size=16, x_max=3)
+    model = random_model(objective, text).eval()
+    examples = ChapterExamples(text.fake(6, 400), objective, text, 16, KEY)
+    parts = [examples.batch(np.arange(half, len(examples.units), 2)) for half in range(2)]
+    (term,) = objective.terms
+    sums, counts = Counter(), Counter()
+    for batch in parts:
+        sums.update({name: value.item() for name, value in objective.loss(model, batch).items()})
+        counts.update(batch.counts)
+    found = term.metrics(sums, counts)["log_count_correlation"]
+    vectors = [
+        table.weight.detach().numpy()
+        for table in (model.words, model.contexts, model.word_biases, model.context_biases)
+    ]
+    guesses, answers, weights = [], [], []
+    for batch in parts:
+        rows = batch.x["rows"].numpy()
+        for word, context in zip(rows[batch.x["words"]], rows[batch.x["contexts"]], strict=True):
+            guesses.append(vectors[0][word] @ vectors[1][context] + vectors[2][word, 0] + vectors[3][context, 0])
+        answers += batch.y["log_counts"].tolist()
+        weights += batch.y["weights"].tolist()
+    covariance = np.cov(guesses, answers, aweights=weights)
+    assert found == pytest.approx(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]), abs=1e-5)
+    assert term.baseline(parts) == {"log_count_correlation": 0.0}
+
+
+def test_guesses_that_are_all_alike_correlate_with_nothing():
+    answers, alike = torch.tensor([1.0, 2.0, 4.0]), torch.ones(3)
+    for guess, expected in ((alike, 0.0), (3 * answers - 1, 1.0), (-answers, -1.0)):
+        sums = {name: value.item() for name, value in moments("it", guess, answers, alike).items()}
+        assert correlation(*(sums[f"it_{name}"] for name in MOMENTS)) == pytest.approx(expected, abs=1e-5)
+
+
 def test_rows_are_found_as_by_sorting_all_ids():
     ids = [np.random.default_rng(0).integers(50, size=shape) for shape in ((4, 9), (30,), (0,))]
     rows, places = find_rows(*ids, size=60)
@@ -233,7 +268,7 @@ def test_vectors_are_the_same_on_any_number_of_workers_and_after_a_resume(name, 
     lines = [json.loads(line) for line in (folder / "runs/alone/metrics.jsonl").read_text().splitlines()]
     evaluated = [line for line in lines if any(key.startswith("eval_") for key in line)]
     assert evaluated[-1].keys() >= ({"eval_context_loss", "baseline_context_loss"} if name == "skip_gram" else
-                                    {"eval_log_count_loss", "baseline_log_count_loss"})  # fmt: skip
+                                    {"eval_log_count_correlation", "baseline_log_count_correlation"})  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["skip_gram", "glove"])
