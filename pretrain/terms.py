@@ -1,7 +1,8 @@
 """What is asked of a model, and how good is its guess?  The terms of an objective.
 
 Metrics, baselines and curves follow from a term, so an objective only says what it asks. A term's names in the log are
-`{name}_loss`, `{name}_accuracy` and `{name}_perplexity`; its baseline is the best guess of somebody who sees no x.
+`{name}_loss`, `{name}_accuracy`, `{name}_perplexity` and `{name}_correlation`; its baseline is the best guess of
+somebody who sees no x.
 """
 
 import math
@@ -22,11 +23,13 @@ class Term:
     """One thing that is asked.
 
     choice: the answer is one of some alternatives; `loss` gives the sum of -log p under the term's name and, when the
-    model is not training, how many guesses are right under `{name}_correct`. number: the answers are numbers; `loss`
-    gives the sum of squared errors, each times its weight where the term has `weights`. contrast: the answer is told
-    from noise (negative sampling); `loss` gives, for each answer, the sum of -log p of `among` decisions, of which one
-    says that it is no noise. soft: the answer is a distribution over K of many alternatives, the main one first
-    (M, K), with their shares in `weights` (M, K); `loss` gives the sum of the cross-entropies, and what of a choice.
+    model is not training, how many guesses are right under `{name}_correct`. number: the answers are numbers, each with
+    its weight, and a guess is judged by its correlation with them, since those of other material may be shifted and
+    stretched; `loss` gives the sum of weighted squared errors, and when the model is not training the `moments`.
+    contrast: the answer is told from noise (negative sampling); `loss` gives, for each answer, the sum of -log p of
+    `among` decisions, of which one says that it is no noise. soft: the answer is a distribution over K of many
+    alternatives, the main one first (M, K), with their shares in `weights` (M, K); `loss` gives the sum of the
+    cross-entropies, and what of a choice.
     """
 
     name: str  # the key of `Batch.counts` and of the sums that `loss` returns
@@ -34,40 +37,35 @@ class Term:
     answers: str  # the key of `Batch.y` that holds the right answers
     kind: Literal["choice", "number", "contrast", "soft"] = "choice"
     among: int = 0  # alternatives that are equally likely, of which chance is right in 1; 0: as the answers are
-    weights: str = ""  # of numbers: the key of `Batch.y` that says how much each counts; "": all alike. See also soft
+    weights: str = ""  # of numbers, the key of `Batch.y` that says how much each counts; see also soft
     perplexity: bool = False  # also reported: exp(loss)
-    correlates: bool = (
-        False  # numbers of other material are shifted and stretched, so a guess is judged by correlation;
-    )
-    #                           `loss` gives the `moments`, too, when the model is not training
     beside: tuple[tuple[str, str], ...] = ()  # other guessers: key and title. `loss` gives their sums too, as NAME_KEY,
     #                                           when the model is not training; reported as NAME_KEY_loss
 
     def metrics(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
         """Means over a whole evaluation."""
+        if self.kind == "number":
+            return {self.headline: correlation(*(sums[f"{self.name}_{each}"] for each in MOMENTS))}
         loss = sums[self.name] / counts[self.name]
         found = {f"{self.name}_loss": loss}
         found |= {f"{name}_loss": sums[name] / counts[self.name] for name in self._beside}
         if self.kind in ("choice", "soft"):
             found[f"{self.name}_accuracy"] = sums[f"{self.name}_correct"] / counts[self.name]
-        if self.correlates:
-            found[f"{self.name}_correlation"] = correlation(*(sums[f"{self.name}_{each}"] for each in MOMENTS))
         return found | ({f"{self.name}_perplexity": perplexity(loss)} if self.perplexity else {})
 
     def baseline(self, batches: Sequence[Batch]) -> dict[str, float]:
         """What the best guess without x reaches on `batches`, under the names of `metrics`.
 
         Among fixed alternatives it is chance, and the commonest one's share; otherwise the answers' own distribution:
-        its entropy and the commonest one, or the variance of numbers. Beside noise it is the share of what is none.
+        its entropy and the commonest one. No constant correlates with numbers. Beside noise it is the share of what is
+        none.
         """
         if self.kind == "contrast":
             share = 1 / self.among
             return {f"{self.name}_loss": -math.log(share) + (1 - self.among) * math.log(1 - share)}
-        if self.correlates:
-            return {f"{self.name}_correlation": 0.0}
-        answers = torch.cat([batch.y[self.answers] for batch in batches])
         if self.kind == "number":
-            return {f"{self.name}_loss": self._variance(answers.double(), batches)}
+            return {self.headline: 0.0}
+        answers = torch.cat([batch.y[self.answers] for batch in batches])
         if self.kind == "soft":
             shares = torch.cat([batch.y[self.weights].double() for batch in batches])
             _, commonest = unigram(answers[:, 0])
@@ -79,14 +77,6 @@ class Term:
         found[f"{self.name}_accuracy"] = commonest
         return found | ({f"{self.name}_perplexity": perplexity(loss)} if self.perplexity else {})
 
-    def _variance(self, answers: Tensor, batches: Sequence[Batch]) -> float:
-        """The mean of weight times squared error, of the best constant guess."""
-        weights = torch.cat([batch.y[self.weights].double() for batch in batches]) if self.weights else None
-        if weights is None:
-            return answers.var(correction=0).item()
-        guess = (weights * answers).sum() / weights.sum()
-        return (weights * (answers - guess) ** 2).mean().item()
-
     @property
     def _beside(self) -> list[str]:
         """What the losses of other guessers are called in the sums."""
@@ -95,7 +85,7 @@ class Term:
     @property
     def headline(self) -> str:
         """The metric that says most: accuracy among fixed alternatives, correlation of some numbers, or the loss."""
-        if self.correlates:
+        if self.kind == "number":
             return f"{self.name}_correlation"
         return f"{self.name}_{'accuracy' if self.among and self.kind == 'choice' else 'loss'}"
 
@@ -105,16 +95,13 @@ class Term:
         if self.among and self.kind == "choice":
             curves = {"held out": f"eval_{self.name}_accuracy", "commonest": f"baseline_{self.name}_accuracy"}
             return f"{self.title}, accuracy", curves
-        if self.correlates:
+        if self.kind == "number":
             curves = {"held out": f"eval_{self.headline}", "mean": f"baseline_{self.headline}"}
             return f"{self.title}, correlation", curves
-        blind = {"choice": "unigram", "number": "mean", "contrast": "blind", "soft": "all alike"}[self.kind]
+        blind = {"choice": "unigram", "contrast": "blind", "soft": "all alike"}[self.kind]
         curves = {"training": f"{self.name}_loss", "held out": f"eval_{self.name}_loss"}
         curves |= {title: f"eval_{name}_loss" for name, (_, title) in zip(self._beside, self.beside, strict=True)}
-        return self.title if self.kind == "number" else f"{self.title}, nats", {
-            **curves,
-            blind: f"baseline_{self.name}_loss",
-        }
+        return f"{self.title}, nats", {**curves, blind: f"baseline_{self.name}_loss"}
 
     def in_words(self, found: Mapping[str, float]) -> str:
         """The headline of an evaluation, its baseline, and what other guessers reach."""

@@ -103,7 +103,7 @@ def _on_cpu(mixed: MixedPrecision, asked_matmul: Matmul) -> tuple[Precision, str
     if chosen == BF16 and fastest != BF16:
         words += "\nWARNING: bf16 was asked for, and is slower than fp32 on this processor: say --mixed_precision no"
     if chosen == "no" and fastest == BF16:
-        words += "\nWARNING: fp32 was asked for, and bf16 is faster on this processor: say --mixed_precision bf16"
+        words += "\nbf16 is faster on this processor, and less exact: --mixed_precision bf16"
     return Precision(chosen, matmul), words
 
 

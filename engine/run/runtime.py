@@ -74,8 +74,9 @@ def _status_of(error: Exception) -> tuple[int, str]:
     return 1, ""
 
 
-def make_accelerator(seed: int, asked: Precision = MEASURED) -> Accelerator:
-    """Join the processes that `accelerate launch` started; choose precision and kernels; seed the initial weights.
+def make_accelerator(seed: int, asked: Precision = MEASURED, announce: bool = True) -> Accelerator:
+    """Join the processes that `accelerate launch` started; choose precision and kernels, and say so; seed the initial
+    weights.
 
     The main process chooses for all: machines may differ. Errors: ValueError for fp16 and for ways of sharding that are
     not done here; what `engine.run.processes.as_lost` puts into words if a process does not join within five minutes.
@@ -91,7 +92,7 @@ def make_accelerator(seed: int, asked: Precision = MEASURED) -> Accelerator:
     if accelerator.device.type == "cpu":
         use_matmul(precision.matmul)
         keep_memory()
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and announce:
         print(f"{accelerator.num_processes} process(es) on {hardware()}{', the model in shards' if sharded else ''}")
         print(textwrap.fill(words, 100))
     speak_plainly()

@@ -28,7 +28,7 @@ def choose_gradients(model: nn.Module, optimizer: str, device: torch.device, is_
             module.sparse = False
 
 
-def find_tables(module: nn.Module) -> list[nn.Parameter]:
+def find_tables(module: nn.Module) -> list[Tensor]:
     """The parameters whose gradients are sparse, in the same order on all processes."""
     return [each.weight for each in module.modules() if isinstance(each, nn.Embedding) and each.sparse]
 

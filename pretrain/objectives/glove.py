@@ -106,9 +106,7 @@ class Glove(Objective[Text]):
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        return (
-            Term("log_count", "Log of co-occurrence", "log_counts", kind="number", weights="weights", correlates=True),
-        )
+        return (Term("log_count", "Log of co-occurrence", "log_counts", kind="number", weights="weights"),)
 
     @property
     def in_short(self) -> str:

@@ -15,6 +15,7 @@ from probe.detection.boxes import Floats
 COST, POSITIVE_WEIGHT, BIAS = 1e-3, 2.0, 10.0  # of the errors; of a positive's; of the constant feature
 MOST_STEPS = 1_000
 CLOSE = 1e-5  # to a gradient of zero, as a share of that of a plane of zeros
+TOO_FAR = 1e-4  # from it; scores are fp32, whose rounding may end the search a little before CLOSE
 
 
 @dataclass(frozen=True)
@@ -51,5 +52,5 @@ def fit(positives: npt.NDArray[np.float32], negatives: npt.NDArray[np.float32], 
     nothing = np.abs(judge(np.zeros(examples.shape[1] + 1))[1]).max()
     options = {"maxiter": MOST_STEPS, "maxfun": 2 * MOST_STEPS, "gtol": CLOSE * nothing, "ftol": 0.0}
     found = minimize(judge, np.append(start.weights, start.bias / BIAS), jac=True, method="L-BFGS-B", options=options)
-    is_best = bool(np.abs(found.jac).max() <= options["gtol"])
+    is_best = bool(np.abs(found.jac).max() <= TOO_FAR * nothing)
     return Plane(found.x[:-1], BIAS * float(found.x[-1]), is_best)

@@ -74,11 +74,11 @@ def test_who_asks_is_obeyed_and_warned(processor, monkeypatch, asked, launcher, 
     assert ("WARNING" in words) == bool(warned)
 
 
-def test_fp32_on_a_processor_with_bf16_is_warned_of(processor):
+def test_fp32_on_a_processor_with_bf16_says_what_is_faster(processor):
     processor("avx512_bf16", mkl=118, onednn=265, bf16=538)
     found, words = choose_precision(Precision("no"), CPU)
     assert (found.mixed_precision, found.matmul) == ("no", "onednn")
-    assert "WARNING: fp32 was asked for, and bf16 is faster" in words
+    assert "bf16 is faster on this processor, and less exact: --mixed_precision bf16" in words
 
 
 def test_kernels_that_are_not_exact_here_are_not_taken(processor):

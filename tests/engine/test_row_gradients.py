@@ -118,7 +118,7 @@ class Read(nn.Module):
     def __init__(self, is_dense: bool):
         super().__init__()
         torch.manual_seed(0)
-        self.tables = nn.ModuleList([nn.Embedding(50, 4, sparse=True) for _ in range(2)])
+        self.tables: Any = nn.ModuleList([nn.Embedding(50, 4, sparse=True) for _ in range(2)])
         self.matrix = nn.Linear(4, 1) if is_dense else None
 
     def forward(self, rows: list[Tensor]) -> Tensor:
@@ -141,7 +141,7 @@ def rows_of(step: int, share: int) -> list[Tensor]:
 def main(argv: list[str]) -> None:
     """Three steps on four shares of data, which the processes divide."""
     accelerator = make_accelerator(0)
-    model = Read(is_dense=argv[0] == "dense")
+    model: Any = Read(is_dense=argv[0] == "dense")
     wrapped = parallel(model, accelerator)
     optimizers = build_optimizers(model, Optimizer("adagrad", learning_rate=0.1))
     shares = range(4)[accelerator.process_index :: accelerator.num_processes]

@@ -557,7 +557,7 @@ def test_a_fine_tuned_model_says_what_its_run_said(tmp_path, labelled, launch, w
     assert ended.status == 0, ended.said
     job = tmp_path / "runs/small/glue-rte/seed-0"
     said = [json.loads(line) for line in (job / "glue-rte-test.jsonl").read_text().splitlines()]
-    found = answer(tmp_path, job / "model", labelled / "RTE/test.tsv")
+    found = answer(tmp_path, job / "model", labelled / "RTE/test.tsv", "--mixed_precision", "auto")  # as the run
     assert len({line["prediction"] for line in found}) == 2
     for line, of_run in zip(found, said, strict=True):
         assert (line["id"], line["prediction"]) == (of_run["id"], of_run["prediction"])

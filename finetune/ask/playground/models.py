@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.run.architecture import count_positions
+from engine.run.precision import Precision
 from engine.run.runtime import make_accelerator
 from engine.run.saved import architecture, config_of, is_backbone, located, opened, opened_backbone
 from finetune.ask.model import ARCHITECTURES, Answerer, load_fine_tuned
@@ -146,7 +147,7 @@ def load_models(names: Sequence[str], pictures: "StoredPictures | None" = None) 
     sources = [parse_source(name) for name in names]
     if twice := [name for (name, _), times in Counter(sources).items() if times > 1]:
         raise ValueError(f"{twice[0]} is named twice: name every model once")
-    accelerator = make_accelerator(seed=0)
+    accelerator = make_accelerator(0, Precision("no"), announce=False)  # single answers need no speed
     return [
         load_model(name, *where, accelerator, pictures)
         for name, where in zip(shorten_names(names), sources, strict=True)
