@@ -48,6 +48,14 @@ class Ended:
     said: str
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_precision() -> Iterator[None]:
+    """With what one module's tests compute, fp32 or bf16, is not what the next one's must."""
+    yield
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state()
+
+
 @pytest.fixture(scope="session")
 def launch_program() -> Callable[..., Ended]:
     """Run a program's `main` in a forked child, to spare the imports; `watch(pid)` is called until the child ends."""
