@@ -84,7 +84,7 @@ class Term:
 
     @property
     def headline(self) -> str:
-        """The metric that says most: accuracy among fixed alternatives, correlation of some numbers, or the loss."""
+        """The metric that says most: accuracy among fixed alternatives, correlation of numbers, else the loss."""
         if self.kind == "number":
             return f"{self.name}_correlation"
         return f"{self.name}_{'accuracy' if self.among and self.kind == 'choice' else 'loss'}"
