@@ -24,8 +24,8 @@ class Term:
 
     choice: the answer is one of some alternatives; `loss` gives the sum of -log p under the term's name and, when the
     model is not training, how many guesses are right under `{name}_correct`. number: the answers are numbers, each with
-    its weight, and a guess is judged by its correlation with them, since those of other material may be shifted and
-    stretched; `loss` gives the sum of weighted squared errors, and when the model is not training the `moments`.
+    its weight, and an evaluation reports the correlation of guesses and answers, since held-out answers may be shifted
+    and scaled; `loss` gives the sum of weighted squared errors, and when the model is not training the `moments`.
     contrast: the answer is told from noise (negative sampling); `loss` gives, for each answer, the sum of -log p of
     `among` decisions, of which one says that it is no noise. soft: the answer is a distribution over K of many
     alternatives, the main one first (M, K), with their shares in `weights` (M, K); `loss` gives the sum of the
@@ -57,8 +57,8 @@ class Term:
         """What the best guess without x reaches on `batches`, under the names of `metrics`.
 
         Among fixed alternatives it is chance, and the commonest one's share; otherwise the answers' own distribution:
-        its entropy and the commonest one. No constant correlates with numbers. Beside noise it is the share of what is
-        none.
+        its entropy and the commonest one. A constant guess of numbers has a correlation of 0. Beside noise it is the
+        share of what is none.
         """
         if self.kind == "contrast":
             share = 1 / self.among
@@ -135,7 +135,7 @@ def moments(name: str, guess: Tensor, answer: Tensor, weight: Tensor) -> dict[st
 def correlation(
     weight: float, guess: float, answer: float, guess_squared: float, answer_squared: float, product: float
 ) -> float:
-    """Pearson's correlation of weighted sums; 0 where the guesses, or the answers, are all alike."""
+    """Pearson's correlation, from the `moments`; 0 where all guesses, or all answers, are the same."""
     spread = (guess_squared - guess**2 / weight) * (answer_squared - answer**2 / weight)
     return 0.0 if spread <= 0 else (product - guess * answer / weight) / math.sqrt(spread)
 

@@ -50,7 +50,7 @@ class Ended:
 
 @pytest.fixture(scope="module", autouse=True)
 def own_precision() -> Iterator[None]:
-    """With what one module's tests compute, fp32 or bf16, is not what the next one's must."""
+    """Forget the precision, fp32 or bf16, that a module's tests chose: the next module's tests choose their own."""
     yield
     if state := sys.modules.get("accelerate.state"):
         state.AcceleratorState._reset_state()

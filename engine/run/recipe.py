@@ -49,7 +49,7 @@ def read(recipe_class: type[R], argv: list[str], prog: str = "", example: str = 
     if not rest:
         return changed(recipe, dictionaries, "the command line")
     for path, values in dictionaries.items():
-        recipe = _put(recipe, path, values)
+        recipe = _replace_dictionary(recipe, path, values)
     for key in find_displaced(recipe, set(map(option_name, rest))):
         rest += [f"--{key}", "0"]
     recipe = read_options(recipe_class, rest, prog=f"{prog} {argv[0]}".strip(), default=recipe)
@@ -57,11 +57,11 @@ def read(recipe_class: type[R], argv: list[str], prog: str = "", example: str = 
     return recipe
 
 
-def _put(section: R, path: str, values: dict[str, Any], before: str = "") -> R:
-    """A copy with another dictionary at `path`, and without a look at the whole: other options may change that, too."""
+def _replace_dictionary(section: R, path: str, values: dict[str, Any], before: str = "") -> R:
+    """A copy with another dictionary at `path`. The recipe's own checks wait until all options have been read."""
     name, _, inner = path.partition(".")
     if inner:
-        value = _put(getattr(section, name), inner, values, f"{before}{name}.")
+        value = _replace_dictionary(getattr(section, name), inner, values, f"{before}{name}.")
     else:
         value = _read_again(field_types(type(section))[name], values, "the command line", before + name)
     found = copy.copy(section)

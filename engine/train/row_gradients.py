@@ -4,8 +4,8 @@ Of word vectors a step touches one row in twenty, and a gradient as large as the
 `nn.Embedding` with `sparse` has such gradients. They are kept where they pay and are known to work: on CPUs, with whole
 copies of the model, and with an optimizer that leaves the other rows alone. Elsewhere the same gradient is dense.
 
-Between processes the rows travel here and not in DDP, whose own sum of sparse gradients (gloo, torch 2.13) writes where
-it must not, about once in 20,000 steps: "malloc(): unaligned tcache chunk detected", and the process is gone.
+Several processes average their rows here and not in DDP: its own all-reduce of sparse gradients (gloo, torch 2.13)
+corrupts the heap about once in 20,000 steps, and the process aborts ("malloc(): unaligned tcache chunk detected").
 """
 
 import torch

@@ -65,7 +65,7 @@ def parallel(wrapped: nn.Module, accelerator: Accelerator) -> nn.Module:
     names = [name for name, parameter in wrapped.named_parameters() if id(parameter) in tables]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(wrapped, names)
     dense = [each for each in wrapped.parameters() if each.requires_grad and id(each) not in tables]
-    return accelerator.prepare_model(wrapped, evaluation_mode=not dense)  # no DDP: it refuses to have nothing to do
+    return accelerator.prepare_model(wrapped, evaluation_mode=not dense)  # DDP refuses a model without dense parameters
 
 
 def shard(wrapped: nn.Module, accelerator: Accelerator) -> nn.Module:

@@ -57,7 +57,7 @@ class Options:
     columns: tuple[str, ...] = ()
     task: str = ""  # such as glue/rte: its columns, and names for the labels of a model that only numbers them
     max_seq_length: int = 0  # tokens; 0: as many as the model takes, for questions windows of 384
-    mixed_precision: MixedPrecision = "no"  # no: fp32, exact; bf16; auto: what is faster here
+    mixed_precision: MixedPrecision = "no"  # no is fp32; bf16 is less exact; auto: the faster of both
     batch_tokens: int = EVALUATION_TOKENS  # tokens that are computed at once, padding included
     skip_broken: bool = False  # leave out rows that cannot be read, and say how many
     revision: str = ""  # of a model on the Hub: branch, tag or commit

@@ -5,10 +5,10 @@ meets x times weighs min(1, (x / x_max) ** alpha); AdaGrad; a word's vector is t
 W~. The counts are made once, and kept beside the store (`corpus.text.cooccurrence`). An example is a sample of the
 table's entries, `block_size` of them, evenly spread over the table, and the log counts an entry as a token.
 
-Counts are told for a million words of text, so that held-out text, which has fewer, can be compared. That adds the same
-number to all logarithms, which the words' biases take up. Of the rare pairs a short text lacks most, which are not
-asked, and those that it has are too frequent in it: its logarithms are higher, and closer to each other. So on held-out
-text a guess is judged by its correlation with them.
+Counts are given per million words of text, so that held-out text, which is shorter, can be compared. That adds the same
+number to all logarithms, and the words' biases absorb it. A short text lacks most of the rare pairs, which are then not
+asked; the rare pairs that it has are too frequent in it. So its logarithms are higher and closer together, and an
+evaluation on held-out text reports the correlation of guesses and logarithms.
 """
 
 from dataclasses import dataclass
