@@ -118,7 +118,7 @@ class ElmoForSequenceClassification(ElmoForTask):
             second = behind_the_first(frames, mask) if token_type_ids is None else (token_type_ids == 1) & (mask > 0)
             masks = [mask * ~second, with_one_before(second)]
             ids, mask = torch.cat([ids, ids]), torch.cat([own.to(mask.dtype) for own in masks])
-        ids, mask = tokens_first(ids, mask)
+        ids, mask = tokens_first(ids, mask, len(ids) // len(input_ids))
         return self.classifier.answer(self.read(ids, mask), mask, labels)
 
 
@@ -161,8 +161,9 @@ def with_one_before(places: Tensor) -> Tensor:
     return found
 
 
-def tokens_first(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The tokens of each row (B, T) without gaps from the first place on, and no wider than the longest row."""
+def tokens_first(ids: Tensor, mask: Tensor, texts: int = 1) -> tuple[Tensor, Tensor]:
+    """The tokens of each row (B, T) without gaps from the first place on, and no wider than the longest row. In an
+    outline, which has no lengths, the `texts` that a row was split into are taken to be equally long."""
     order = torch.argsort(mask, dim=1, descending=True, stable=True)
-    longest = mask.shape[1] if is_outline(mask) else max(1, int(mask.sum(1).max()))
+    longest = -(-mask.shape[1] // texts) if is_outline(mask) else max(1, int(mask.sum(1).max()))
     return ids.gather(1, order)[:, :longest], mask.gather(1, order)[:, :longest]

@@ -68,7 +68,7 @@ class WordVectorsForSequenceClassification(PreTrainedModel):
         if self.classifier.pairs:
             second = behind_the_first(frames, mask)
             ids, words = torch.cat([ids, ids]), torch.cat([words * ~second, words * second])
-        ids, words = tokens_first(ids, words)
+        ids, words = tokens_first(ids, words, len(ids) // len(input_ids))
         return self.classifier.answer(self.read(ids), words, labels)
 
     def read(self, ids: Tensor) -> Tensor:

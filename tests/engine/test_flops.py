@@ -8,11 +8,22 @@ import pytest
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadModel
 
 from engine.train.batch import Batch
 from engine.train.cross_entropy import projected_cross_entropy
-from engine.train.flops import UncountableError, card, count_flops, measured_peak, peak_flops, shape_of
+from engine.train.flops import (
+    PASSED_OVER,
+    UncountableError,
+    card,
+    count_flops,
+    measured_peak,
+    peak_flops,
+    shape_of,
+)
+from networks.word_vector_tasks import WordVectorsForSequenceClassification
+from networks.word_vectors import WordVectorsConfig
 
 B, T, M, V, H, WIDE, LAYERS = 4, 64, 37, 1000, 64, 256, 3  # M masked positions of B x T
 
@@ -154,6 +165,26 @@ def test_the_projection_that_makes_no_table_counts_as_if_it_did():
     layer = 12 * 2 * B * T * H * H + 2 * 2 * B * T * T * H  # q k v o and the MLP; qk, av: in full, though causal
     batch = Batch({"input_ids": torch.randint(V, (B, T))}, {}, {"next": B * (T - 1)}, (T,) * B, B * T)
     assert count_flops(model, loss, batch) == 3 * (LAYERS * layer + 2 * B * (T - 1) * H * V)
+
+
+def test_a_pair_that_is_read_as_two_texts_counts_what_reading_two_texts_takes():
+    """The row is twice as wide as what the BiLSTM reads; a counter of the real computation is the oracle."""
+    config = WordVectorsConfig(
+        vocab_size=V, hidden_size=16, encoder_size=8, encoder_layers=1, classifier_size=8, num_labels=2,
+        text_columns=["premise", "hypothesis"], frame_token_ids=[0], feature_dropout=0.0, classifier_dropout=0.0,
+    )  # fmt: skip
+    model = WordVectorsForSequenceClassification(config).train()
+    ids = torch.randint(1, V, (B, 2 * T + 1))
+    ids[:, T] = 0  # stands between two texts of T words
+    labels = torch.zeros(B, dtype=torch.long)
+
+    def loss(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return {"label": model(batch.x["input_ids"], labels=batch.y["labels"]).loss}
+
+    batch = Batch({"input_ids": ids}, {"labels": labels}, {"label": B}, (ids.shape[1],) * B, ids.numel())
+    with FlopCounterMode(display=False, custom_mapping=PASSED_OVER) as counter:
+        loss(model, batch)["label"].backward()
+    assert count_flops(model, loss, batch) == pytest.approx(counter.get_total_flops(), rel=0.03)
 
 
 @pytest.mark.parametrize(
