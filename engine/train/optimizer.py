@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from engine.train.adagrad import Adagrad
 from engine.train.lamb import Lamb
 from engine.train.muon import Muon
-from engine.train.normalized_sgd import NormalizedSgd
+from engine.train.powered_sgd import PoweredSgd
 from engine.train.sgd import Sgd
 
 ROW_BY_ROW = ("betas", "eps", "momentum", "weight_decay")
-UNUSED = {"sgd": ("betas", "eps"), "adagrad": ROW_BY_ROW, "normalized_sgd": ROW_BY_ROW}  # keys, by optimizer
+UNUSED = {"sgd": ("betas", "eps"), "adagrad": ROW_BY_ROW, "powered_sgd": ROW_BY_ROW}  # keys, by optimizer
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Optimizer:
     adagrad: Duchi et al. 2011, for word vectors: what is seldom met is moved further. Its rates are near 0.05 to 0.3.
     Of a table of which a step has used some rows, it changes these alone.
 
-    normalized_sgd: Hazan et al. 2015, row by row, for word vectors: each row that a step has used goes equally far, in
-    the direction of its gradient. Its rates are near 0.02 to 0.03.
+    powered_sgd: Yuan et al. 2016, row by row, for word vectors: each row that a step has used moves along its gradient,
+    by its length to the power 0.75. Its rates are near 0.02 to 0.03.
     """
 
-    name: Literal["adamw", "lamb", "muon", "sgd", "adagrad", "normalized_sgd"] = "adamw"  # which way a step goes
+    name: Literal["adamw", "lamb", "muon", "sgd", "adagrad", "powered_sgd"] = "adamw"  # which way a step goes
     learning_rate: float = 1e-4  # the largest, after the warm-up; the schedule says how it falls
     weight_decay: float = 0.01  # of matrices and embeddings (adamw, lamb, muon, sgd), not of biases and LayerNorm
-    betas: tuple[float, ...] = (0.9, 0.999)  # decays of the two moments; not for sgd, adagrad and normalized_sgd
-    eps: float = 1e-6  # added to the root of the second moment; not for sgd, adagrad and normalized_sgd
+    betas: tuple[float, ...] = (0.9, 0.999)  # decays of the two moments; not for sgd, adagrad and powered_sgd
+    eps: float = 1e-6  # added to the root of the second moment; not for sgd, adagrad and powered_sgd
     momentum: float = 0.9  # for sgd alone
     ema: float = 0.0  # decay of the average of the weights that is evaluated and exported, such as 0.999; 0: none
 
@@ -150,14 +150,14 @@ def _adagrad(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimize
     return [Adagrad(_trainable(model), lr=settings.learning_rate)]
 
 
-def _normalized_sgd(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
+def _powered_sgd(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter.ndim != 2:
             raise ValueError(
-                f"optimizer.name is normalized_sgd, which moves the rows of matrices, and {name} of "
+                f"optimizer.name is powered_sgd, which moves the rows of matrices, and {name} of "
                 f"{type(model).__name__} is none; take adamw"
             )
-    return [NormalizedSgd(_trainable(model), lr=settings.learning_rate)]
+    return [PoweredSgd(_trainable(model), lr=settings.learning_rate)]
 
 
 BUILDERS: dict[str, Callable[[nn.Module, Optimizer], list[torch.optim.Optimizer]]] = {
@@ -166,7 +166,7 @@ BUILDERS: dict[str, Callable[[nn.Module, Optimizer], list[torch.optim.Optimizer]
     "muon": _muon,
     "sgd": _sgd,
     "adagrad": _adagrad,
-    "normalized_sgd": _normalized_sgd,
+    "powered_sgd": _powered_sgd,
 }
 
 

@@ -16,7 +16,7 @@ from engine.run.processes import is_distributed
 from engine.train.shards import local
 from engine.train.together import rows_of_all
 
-OPTIMIZERS = ("adagrad", "normalized_sgd")  # that take them
+OPTIMIZERS = ("adagrad", "powered_sgd")  # that take them
 
 
 def choose_gradients(model: nn.Module, optimizer: str, device: torch.device, is_sharded: bool) -> None:

@@ -26,6 +26,13 @@ def whole_norms(parts: list[Tensor], wholes: list[Tensor]) -> Tensor:
     return squares.sqrt()
 
 
+def sum_over_shards(own: Tensor, whole: Tensor) -> Tensor:
+    """What the processes that share `whole` have found of their parts, added up."""
+    for mesh, dim in _sharded_over([whole]):
+        dist.all_reduce(own, group=mesh.get_group(dim))
+    return own
+
+
 def _sharded_over(tensors: list[Tensor]) -> dict[tuple[DeviceMesh, int], list[int]]:
     """Along which dimension of which mesh the tensors, by number, are cut."""
     found: dict[tuple[DeviceMesh, int], list[int]] = {}

@@ -23,12 +23,16 @@ STEPS, BATCH = 4, 16
 class Net(nn.Module):
     """Sizes that two do not divide: shards are unequal, and that of `row` is empty on one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, vectors: bool = True) -> None:
+        """With `vectors`, biases and LayerNorm's weights, or with matrices alone."""
         super().__init__()
         torch.manual_seed(0)
         self.embed = nn.Embedding(11, 9)
-        self.layers = nn.ModuleList(nn.Sequential(nn.LayerNorm(9), nn.Linear(9, 9), nn.Tanh()) for _ in range(2))
-        self.words, self.row = nn.Linear(9, 11), nn.Linear(9, 1)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(9, elementwise_affine=vectors), nn.Linear(9, 9, bias=vectors), nn.Tanh())
+            for _ in range(2)
+        )
+        self.words, self.row = nn.Linear(9, 11, bias=vectors), nn.Linear(9, 1, bias=vectors)
         self.words.weight = self.embed.weight
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -40,7 +44,8 @@ class Net(nn.Module):
 
 def trained(model: nn.Module, name: Any, rows: slice) -> Average:
     """Train on `rows` of each batch; data parallelism averages the gradients."""
-    optimizers = build_optimizers(model, Optimizer(name=name, learning_rate=0.01, weight_decay=0.1))
+    decay: dict[str, Any] = {} if name == "powered_sgd" else {"weight_decay": 0.1}
+    optimizers = build_optimizers(model, Optimizer(name=name, learning_rate=0.01, **decay))
     average = Average(model, 0.9)
     for step in range(STEPS):
         ids = torch.randint(11, (BATCH,), generator=torch.Generator().manual_seed(step))
@@ -75,15 +80,14 @@ def main() -> None:
     half = BATCH // dist.get_world_size()
     own = slice(dist.get_rank() * half, (dist.get_rank() + 1) * half)
     found: dict[str, Any] = {"processes": dist.get_world_size(), "distance": {}}
-    start = values(Net())
-    for name in ("adamw", "lamb", "muon", "sgd"):
-        one, shared = Net(), Net()
+    for name in ("powered_sgd", "adamw", "lamb", "muon", "sgd"):
+        one, shared, begun = (Net(vectors=name != "powered_sgd") for _ in range(3))
         for layer in shared.layers:
             fully_shard(layer, mesh=mesh)
         fully_shard(shared, mesh=mesh)
         average_of_one, average = trained(one, name, slice(None)), trained(shared, name, own)
         ends = values(shared)
-        found["distance"][name] = distance(values(one), ends, start)
+        found["distance"][name] = distance(values(one), ends, values(begun))
     parameters = list(shared.parameters())
     found["cut"] = all(isinstance(p, DTensor) and p.placements[0].is_shard() for p in parameters)
     found["share"] = sum(local(p).numel() for p in parameters) / sum(p.numel() for p in parameters)
@@ -92,7 +96,7 @@ def main() -> None:
     fully_shard(shared, mesh=mesh)
     average_of_one, average = trained(one, "adamw", slice(None)), trained(shared, "adamw", own)
     averages = [[whole(value) for value in a.tensors().values() if value.ndim] for a in (average_of_one, average)]
-    found["distance"]["average"] = distance(averages[0], averages[1], start)
+    found["distance"]["average"] = distance(averages[0], averages[1], values(begun))
     ends = values(shared)
     kinds = {"average": averages[1], "own": ends}
     with average.swapped():

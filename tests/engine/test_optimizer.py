@@ -376,7 +376,10 @@ def test_two_processes_really_share_every_parameter(sharded):
     assert 0 < sharded["share"] < 0.6  # of all numbers, on the process that has more
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("adamw", 1e-4), ("lamb", 1e-4), ("muon", 0.05), ("sgd", 1e-4)])
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [("adamw", 1e-4), ("lamb", 1e-4), ("muon", 0.05), ("sgd", 1e-4), ("powered_sgd", 1e-4)],
+)
 @pytest.mark.slow
 def test_shards_move_as_the_whole_does(sharded, name, tolerance):
     """The distance between the two ends, over the length of the way. Muon computes in bfloat16 (8 bits)."""

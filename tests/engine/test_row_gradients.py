@@ -1,4 +1,4 @@
-"""Do AdaGrad and normalised SGD step as they should, on whole tables as on some rows, and leave out what they must?"""
+"""Do AdaGrad and powered SGD step as they should, on whole tables as on some rows, and leave out what they must?"""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -58,18 +58,19 @@ def test_rows_are_changed_as_torchs_adagrad_changes_them():
     assert torch.equal(found.table.weight[untouched], Table(True).table.weight[untouched])
 
 
-def test_each_row_goes_as_far_in_the_direction_of_its_gradient():
+def test_a_row_with_a_gradient_sixteen_times_as_long_goes_eight_times_as_far():
     model = Table(sparse=True)
     before = model.table.weight.detach().clone()
-    optimizers = build_optimizers(model, Optimizer("normalized_sgd", 0.1))
-    model.backward([1, 5], 1.0)
-    model.backward([5, 9], 1e-6)
-    merge_rows(model)
-    gradient = model.table.weight.grad.to_dense()
-    step_unless(torch.zeros(()), optimizers)
+    optimizers = build_optimizers(model, Optimizer("powered_sgd", 0.1))
+    gradient = torch.zeros(50, 4)
+    gradient[1], gradient[5], gradient[9] = torch.tensor([[1.0], [16.0], [4.0]]) * torch.tensor([0.6, -0.8, 0.0, 0.0])
+    for scale in (1.0, 1e-6):  # of the loss, which does not matter
+        model.table.weight.grad = (scale * gradient).to_sparse(1)
+        step_unless(torch.zeros(()), optimizers)
     moved = before - model.table.weight.detach()
+    usual = 2 * 0.1 * 4**0.5  # two steps of 0.1 in the root mean square, by the row whose gradient has a length of 4
     used = torch.tensor([1, 5, 9])
-    assert torch.allclose(moved[used].norm(dim=1), torch.full((3,), 0.1 * 4**0.5))  # 0.1 in the root mean square
+    assert torch.allclose(moved[used].norm(dim=1), usual * torch.tensor([8**-0.5, 8**0.5, 1]))
     assert torch.allclose(torch.cosine_similarity(moved[used], gradient[used]), torch.ones(3))
     moved[used] = 0
     assert not moved.any()
@@ -77,7 +78,7 @@ def test_each_row_goes_as_far_in_the_direction_of_its_gradient():
 
 def test_what_is_no_matrix_has_no_rows():
     with pytest.raises(ValueError, match=r"the rows of matrices, and bias of Linear is none; take adamw"):
-        build_optimizers(nn.Linear(2, 2), Optimizer("normalized_sgd", 0.1))
+        build_optimizers(nn.Linear(2, 2), Optimizer("powered_sgd", 0.1))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -102,7 +103,7 @@ def test_a_step_that_is_left_out_changes_nothing_even_where_the_gradient_is_none
 
 @pytest.mark.parametrize(
     ("optimizer", "is_sharded", "stays"),
-    [("adagrad", False, True), ("normalized_sgd", False, True), ("adamw", False, False), ("adagrad", True, False)],
+    [("adagrad", False, True), ("powered_sgd", False, True), ("adamw", False, False), ("adagrad", True, False)],
 )
 def test_gradients_are_of_rows_only_where_the_optimizer_takes_them(optimizer, is_sharded, stays):
     model = Table(sparse=True)

@@ -172,14 +172,14 @@ def recipe(write_recipe, corpus, tmp_path) -> Path:
     words.save_pretrained(tmp_path / "words")
     return write_recipe(
         tmp_path, tokenizer=str(tmp_path / "words"), objective={"name": "skip_gram", "sample": 0.01},
-        optimizer={"name": "normalized_sgd", "learning_rate": 0.05}, plan={"max_steps": 12, "save_steps": 5},
+        optimizer={"name": "powered_sgd", "learning_rate": 0.05}, plan={"max_steps": 12, "save_steps": 5},
     )  # fmt: skip
 
 
 def take_objective(recipe: Path, name: str) -> None:
     content = recipe.read_text().replace("name: skip_gram", f"name: {name}")
     if name == "glove":
-        content = content.replace("  sample: 0.01\n", "").replace("name: normalized_sgd", "name: adagrad")
+        content = content.replace("  sample: 0.01\n", "").replace("name: powered_sgd", "name: adagrad")
     lines = content.splitlines()
     start = lines.index("model:")
     end = next(number for number in range(start + 1, len(lines)) if not lines[number].startswith(" "))
