@@ -7,13 +7,12 @@ gradient of each weight at each step, where here it is one product over all of t
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-
-from engine.train.autocast import product_precision, without_autocast
 
 sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
 
@@ -45,8 +44,8 @@ def read_side_by_side(
     parts = ("input", "recurrent", "projection")
     weights = [torch.stack([getattr(lstm, part).weight for lstm in directions]) for part in parts]
     bias = torch.stack([lstm.input.bias for lstm in directions])
-    precision = product_precision(x)
-    with without_autocast(x.device):
+    precision = _precision(x)
+    with _autocast_off(x.device):
         found: Tensor = _Steps.apply(x, *weights, bias, cell_clip, projection_clip, precision)
     return found
 
@@ -135,3 +134,15 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total.baddbmm_(left, right)
     else:
         total += torch.bmm(left, right)
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    device = x.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if autocast else x.dtype
+
+
+def _autocast_off(device: torch.device) -> AbstractContextManager[None]:
+    """Shapes without values (device `meta`) have no autocast."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()

@@ -8,14 +8,13 @@ the table takes 0.8 GB, and the usual way makes it four times.)
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
-
-from engine.train.autocast import product_precision, without_autocast
 
 # A chunk's logits in fp32. With fewer rows every product reads the whole weight for too little work.
 CHUNK_BYTES_CPU, CHUNK_BYTES_GPU = 128 * 2**20, 512 * 2**20
@@ -34,8 +33,8 @@ def projected_cross_entropy(
     for it is not looked up, and the second number is NaN. Differentiable once.
     """
     learning = [tensor is not None and tensor.requires_grad for tensor in (states, weight, bias)]
-    precision = product_precision(states)
-    with without_autocast(states.device):
+    precision = _precision(states)
+    with _autocast_off(states.device):
         if torch.is_grad_enabled() and any(learning):
             total: Tensor = _ProjectedCrossEntropy.apply(states, weight, bias, target, precision)
             return total, torch.full_like(total, math.nan)
@@ -170,3 +169,15 @@ class _Projection:
 
     def _room(self, size: int) -> Tensor:
         return torch.empty(size, dtype=self.full, device=self.states.device)
+
+
+def _precision(states: Tensor) -> torch.dtype:
+    device = states.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if autocast else states.dtype
+
+
+def _autocast_off(device: torch.device) -> AbstractContextManager[None]:
+    """Shapes without values (device `meta`) have no autocast."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
