@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from corpus.text.document import Tally
 from engine.run.runtime import seed_weights
 from probe.few_shot.answers import write_answers
 from probe.few_shot.prompts import Prompts, check_shots, draw_prompts, encode_options
@@ -57,7 +58,10 @@ def few_shot(model: LanguageModel, task: Task, way: Way = Way()) -> dict[str, An
 
     Errors: what reading the rows raises; ValueError for what does not fit the task or the model.
     """
-    items, pool = read_items(task, any(way.shots), way.max_rows)
+    if way.bos is not None and model.is_masked:
+        raise ValueError(f"--bos is for prompts of causal models, and {model.name} is a masked one: leave it out")
+    left_out: Tally = Counter()
+    items, pool = read_items(task, any(way.shots), way.max_rows, left_out)
     check_shots(task, pool, max(way.shots))  # before hours are spent on fewer
     kind = Options if task.options else FreeAnswers
     asked: Asked = kind(model, task, way, items, pool)
@@ -77,6 +81,7 @@ def few_shot(model: LanguageModel, task: Task, way: Way = Way()) -> dict[str, An
         "headline": headline,
         "rows": len(items),
         "examples_from": len(pool),
+        "left_out": dict(left_out),  # by reason
         "scores": scores,
         "standard_error": round(standard_error(mean, len(items)), 4),  # of the last headline, by its rows
         "baselines": baselines,
@@ -171,6 +176,7 @@ class Options(Asked):
         accuracies = {rule: self.accuracy(answers) for rule, answers in chosen.items()}
         if self.way.controls:
             accuracies |= self.controls(prompts, shots, seed)
+            details["without_blank"] = sum(item.blank is None for item in self.items)
         right = [answer == item.right for answer, item in zip(chosen[self.headline], self.items, strict=True)]
         self.note(right, contexts.__getitem__, lambda number: [
             {"text": text, "log_p": round(score.log_p, 3), "tokens": score.tokens}
@@ -187,8 +193,9 @@ class Options(Asked):
     def controls(self, prompts: Prompts, shots: int, seed: int) -> dict[str, float]:
         """Accuracies, by the headline's rule, without the rows' content, and with wrong answers in the examples."""
         found = {}
-        if any(item.prompt != item.blank for item in self.items):
-            blank = [prompts.context(number, item.blank) for number, item in enumerate(self.items)]
+        blanks = [item.blank for item in self.items if item.blank is not None]
+        if len(blanks) == len(self.items) and any(item.prompt != item.blank for item in self.items):
+            blank = [prompts.context(number, text) for number, text in enumerate(blanks)]
             found["content_free"] = self.accuracy(self.choose(self.headline, self.score(blank)[0]))
         if shots:
             misled = prompts.with_wrong_answers(self.pool, seed)
@@ -260,27 +267,28 @@ class FreeAnswers(Asked):
         written, cut = self.write(contexts)
         right = self.right(written)
         accuracies = {"acc": sum(right) / len(right)}
-        if shots and self.way.controls:
-            misled = prompts.with_wrong_answers(self.pool, seed)
+        misled = prompts.with_wrong_answers(self.pool, seed)
+        if self.way.controls and misled.examples != prompts.examples:
             wrong, _ = self.write([misled.context(number, item.prompt) for number, item in enumerate(self.items)])
             accuracies["wrong_answers"] = sum(self.right(wrong)) / len(self.items)
         self.note(right, contexts.__getitem__, written.__getitem__)
-        unreachable = sum(not can_be_written(item.answer, self.task.stop) for item in self.items)
-        return Draw(accuracies, {"truncated": cut, "unreachable": unreachable})
+        unreachable = sum(not any(can_be_written(one, self.task.stop) for one in item.answers) for item in self.items)
+        still_right = misled.count_unchanged(prompts) if "wrong_answers" in accuracies else 0
+        return Draw(accuracies, {"truncated": cut, "unreachable": unreachable, "still_right": still_right})
 
     def write(self, contexts: Sequence[str]) -> tuple[list[str], int]:
         model, task, way = self.model, self.task, self.way
         if model.is_masked:
             raise ValueError(f"{model.name} is a masked language model, and {task.name} wants answers that are written")
-        longest = max(len(model.encode(task.delimiter + item.answer)) for item in self.items)
+        longest = max(len(model.encode(task.delimiter + one)) for item in self.items for one in item.answers)
         return write_answers(model, contexts, longest, task.stop, way.beams, way.bos)
 
     def right(self, written: Sequence[str]) -> list[bool]:
-        return [text == item.answer.strip() for text, item in zip(written, self.items, strict=True)]
+        return [text in map(str.strip, item.answers) for text, item in zip(written, self.items, strict=True)]
 
     def baselines(self) -> dict[str, float]:
         """The accuracy of the commonest answer."""
-        (commonest, _), *_ = Counter(item.answer for item in self.pool or self.items).most_common(1)
+        (commonest, _), *_ = Counter(one for item in self.pool or self.items for one in item.answers).most_common(1)
         return {"majority": sum(self.right([commonest.strip()] * len(self.items))) / len(self.items)}
 
 

@@ -87,10 +87,18 @@ def notes_of(found: dict[str, Any]) -> list[str]:
             notes.append(
                 f"{shots} examples: {details['unreachable']} right answers hold what ends one, and cannot be written"
             )
+        if details.get("without_blank"):
+            notes.append(
+                f"{shots} examples: in {details['without_blank']} rows the prompt cannot be made without the row's "
+                "content, so that control is left out"
+            )
+        if details.get("still_right"):
+            notes.append(f"{shots} examples: {details['still_right']} examples have no other answer, and stay right")
         if details.get("merged"):
             notes.append(
                 f"{shots} examples: in {details['merged']} rows a token lies across the join of prompt and option"
             )
+    notes += [f"left out: {number} {reason}" for reason, number in found["left_out"].items()]
     notes += [f"{name}: {one['accuracy']:.1%} of {one['rows']}" for name, one in found["groups"].items()]
     return notes
 

@@ -33,11 +33,21 @@ class Prompts:
         chance = random.Random(f"wrong {seed}")
         made: dict[str, Item] = {}
         for example in (one for row in self.examples for one in row):
-            others = [text for text in example.options or {one.answer for one in pool} if text != example.answer]
+            texts = example.options or {one.answer for one in pool}
+            others = [text for text in texts if text not in example.answers]
             if others and example.where not in made:
                 made[example.where] = replace(example, answer=chance.choice(sorted(others)))
         wrong = tuple(tuple(made.get(one.where, one) for one in row) for row in self.examples)
         return replace(self, examples=wrong)
+
+    def count_unchanged(self, other: "Prompts") -> int:
+        """How many examples, each counted once, are the same here and in `other`."""
+        pairs = {
+            (one.where, one == two)
+            for mine, theirs in zip(self.examples, other.examples, strict=True)
+            for one, two in zip(mine, theirs, strict=True)
+        }
+        return sum(same for _, same in pairs)
 
 
 def draw_prompts(

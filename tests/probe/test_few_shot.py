@@ -15,7 +15,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 import networks  # noqa: F401, so that the Auto classes know the LSTM
 from probe.few_shot.__main__ import main
 from probe.few_shot.answers import cut_answer, write_answers
-from probe.few_shot.evaluation import Way, few_shot
+from probe.few_shot.evaluation import FreeAnswers, Way, few_shot
+from probe.few_shot.page import notes_of
 from probe.few_shot.prompts import draw_prompts, encode_options
 from probe.few_shot.scoring import score_questions, shares_prefixes
 from probe.few_shot.task import open_task, read_items
@@ -264,13 +265,23 @@ def test_a_prompt_is_what_its_task_says_and_wrong_answers_are_wrong(write_task):
     [
         ({"prompt": "{{ q"}, r"own.yaml:1: the recipe: prompt is '{{ q', which is not Jinja"),
         ({"prompt": "{{ question }}"}, r"eval.jsonl:1: prompt: 'question' is undefined; the row has the fields q, a"),
-        ({"answer": "'kalo'"}, r"eval.jsonl:1: answer is 'kalo'; it is the number of an option from 0 to 1, or"),
-        ({"answer": "'B'"}, r"answer is 'B'; .* or its text; of letters  'ABCDE'.index\(...\)  makes a number"),
+        ({"answer": "'kalo'"}, r"eval.jsonl:1: answer is 'kalo'; it is the number of an option from 0 to 1, its"),
+        ({"answer": "'C'"}, r"answer is 'C'; .* from 0 to 1, its letter from A on, or its text$"),
+        ({"answer": "''"}, r"answer is ''; .* a row without its answer cannot be scored: leave it out of the file"),
+        ({"answer": "none"}, r"answer is None; .* a row without its answer cannot be scored"),
+        ({"answer": "'ABCDE'.index('')"}, r"answer: an empty text is looked for in 'ABCDE'"),
+        ({"answer": "'B' | int"}, r"eval.jsonl:1: answer: 'B' is no number"),
+        ({"answer": "'0.5' | int"}, r"answer: '0.5' is no whole number"),
+        ({"answer": "none | int"}, r"answer: None is no number"),
         ({"answer": "right ~ ''"}, r"answer is '0'; .* or its text; `\| int` makes it a number"),
         ({"options": "[a, a]", "answer": "a"}, r"several options have this text, so give the number"),
         ({"options": "[a]"}, r"it must be a list of two texts or more"),
-        ({"options": "[a, ' ']"}, r"it must be a list of two texts or more, none empty"),
-        ({"options": "[right, 3]"}, r"none empty; of numbers  \| map\('string'\) \| list  makes texts"),
+        ({"options": "[a, ' ']"}, r"option 1 is ' '; it must be a text, and not empty$"),
+        ({"options": "[a, other]"}, r"eval.jsonl:1: options: 'other' is undefined; the row has the fields"),
+        ({"options": "[a, none] | map('string') | list"}, r"options: None is neither a text nor a number"),
+        ({"options": None, "answer": "[a, ''] "}, r"answer is \['kala', ''\]; a free answer is a text, or a list"),
+        ({"options": None, "answer": "[a] | string"}, r"answer: \['kala'\] is neither a text nor a number"),
+        ({"options": "[right, 3]"}, r"option 0 is 0; .* not empty; of numbers  \| map\('string'\) \| list  makes"),
         ({"options": "a"}, r"options is 'kala'; it must be a list of two texts or more, none empty$"),
         ({"prompt": "Q: {q} {other}"}, r"eval.jsonl:1: prompt has \{q\}, which stands as it is; write \{\{ q \}\} for"),
         ({"options": None, "answer": "right"}, r"answer is 0; a free answer is a text, as `\| string` makes one"),
@@ -290,7 +301,8 @@ def test_a_mistake_in_a_task_is_told(write_task, change, complaint):
 @pytest.mark.parametrize(
     "change",
     [
-        {"answer": "'AB'.index('BA'[right])"}, {"answer": "((right + 1) | string | int) - 1"},
+        {"answer": "'ab'[right]"}, {"answer": "'AB'.index('AB'[right])"}, {"options": None, "answer": "[a, b]"},
+        {"answer": "((right + 1) | string | int) - 1"},
         {"answer": "[a, b][right]"}, {"options": "[1, 2] | map('string') | list"}, {"prompt": "{{ q }} {x}"},
         {"options": None, "answer": "right | string"},
     ],
@@ -326,8 +338,56 @@ def test_rows_of_a_zip_and_labels_of_a_file_are_read(write_task, tmp_path):
     items, _ = read_items(open_task(path), with_examples=False)
     assert [(item.group, item.right) for item in items] == [("a", 1), ("a", 0), ("b", 1), ("b", 1)]
     (tmp_path / "labels.lst").write_text("1\n0\n1\n")
-    with pytest.raises(ValueError, match=r"labels.lst has 3 labels, and .*rows.zip another number of rows"):
+    with pytest.raises(ValueError, match=r"labels.lst has 3 lines, and .*rows.zip another number of rows"):
         read_items(open_task(path), with_examples=False)
+
+
+def test_what_is_left_out_is_counted_and_labels_are_lines(write_task, tmp_path, models):
+    path = write_task()
+    task = json.loads(Path(path).read_text())
+    rows_of_eval = (tmp_path / "eval.jsonl").read_text().splitlines()
+    (tmp_path / "eval.jsonl").write_text("\n".join(["{broken", *rows_of_eval]) + "\n")
+    task["eval"]["on_error"] = "skip"
+    (tmp_path / "own.yaml").write_text(json.dumps(task))
+    found = few_shot(models["gpt2"], open_task(path), Way(shots=(0,)))
+    assert (found["rows"], found["left_out"]) == (12, {"rows not JSON": 1})
+    assert "left out: 1 rows not JSON" in notes_of(found)
+    task["eval"].pop("on_error")
+    (tmp_path / "eval.jsonl").write_text("\n".join(rows_of_eval[:2]) + "\n")
+    (tmp_path / "labels.lst").write_text("is not\nis\n\n")
+    task |= {"labels": str(tmp_path / "labels.lst"), "options": "['is', 'is not']", "answer": "label"}
+    (tmp_path / "own.yaml").write_text(json.dumps(task))
+    items, _ = read_items(open_task(path), with_examples=False)
+    assert [item.answer for item in items] == ["is not", "is"]
+
+
+def test_a_prompt_that_needs_the_rows_content_has_no_control_without_it(write_task, models):
+    task = open_task(write_task(prompt="{{ q.split(' ')[1] }} mo"))
+    found = few_shot(models["gpt2"], task, Way(shots=(0,)))
+    assert "content_free" not in found["scores"]["0"]
+    assert any(note.startswith("0 examples: in 12 rows the prompt cannot be made without") for note in notes_of(found))
+
+
+def test_examples_that_all_have_the_same_answer_have_no_wrong_one(write_task, models):
+    task = open_task(write_task(options=None, answer="'kala'"))
+    found = few_shot(models["gpt2"], task, Way(shots=(2,), seeds=1))
+    assert list(found["scores"]["2"]) == ["acc"]
+
+
+def test_any_of_several_free_answers_is_right(write_task, models):
+    task = open_task(write_task(options=None, answer="[a, b ~ ' ']"))
+    items, pool = read_items(task, with_examples=True)
+    asked = FreeAnswers(models["gpt2"], task, Way(), items[:3], pool)
+    first, second, third = rows(3)
+    assert asked.right([first["a"], second["b"], third["q"]]) == [True, True, False]
+    assert pool[0].answer == rows(1, 100)[0]["a"]  # an example has the first
+
+
+def test_a_masked_model_is_asked_without_bos(write_task, masked):
+    with pytest.raises(
+        ValueError, match=r"--bos is for prompts of causal models, and .* is a masked one: leave it out"
+    ):
+        few_shot(masked, open_task(write_task()), Way(shots=(0,), bos=True))
 
 
 # Answers and results
