@@ -31,6 +31,7 @@ class Encoded:
     ids: list[int]
     spans: list[tuple[int, int]]  # of each token, where it stands in the text; (0, 0): it only frames the text
     counted: list[bool]  # of each, whether it belongs to a mean over the text
+    is_cut: bool = False  # the text has more tokens, which the model does not read
 
     def places(self, start: int, end: int) -> list[int]:
         """Those of the tokens that a part of the text became."""
@@ -99,6 +100,7 @@ class StateReader:
             [*before, *ids, *behind],
             [*[(0, 0)] * len(before), *map(tuple, found["offset_mapping"]), *[(0, 0)] * len(behind)],
             [*[False] * len(before), *(number != unknown for number in ids), *[False] * len(behind)],
+            is_cut=bool(found.encodings[0].overflowing),
         )
 
     def read(self, texts: Sequence[str]) -> Iterator[tuple[int, Encoded, list[Tensor]]]:

@@ -163,14 +163,22 @@ def nearest(vectors: Tensor, queries: Tensor, most: int) -> tuple[Tensor, Tensor
     return best.values, best.indices
 
 
+def check_written(words: Sequence[str], where: str) -> None:
+    """Errors: ValueError for a word that a file cannot hold whose words end at blanks."""
+    if strange := [word for word in words if not word or word.split() != [word]]:
+        raise ValueError(
+            f"{where}: the word {strange[0]!r} holds a blank or nothing, and in a file of vectors words end at blanks; "
+            "join the words of a phrase by _"
+        )
+
+
 def write_vectors(path: Path, words: Sequence[str], vectors: Tensor) -> None:
     """Write word2vec's text format, which `gensim.models.KeyedVectors.load_word2vec_format` opens: a line with how many
     words and features there are, then a line a word. Each number is written in full, so what is read is what was.
 
-    Errors: ValueError for a word that holds a blank, which would end it.
+    Errors: as for `check_written`.
     """
-    if strange := [word for word in words if not word or word.split() != [word]]:
-        raise ValueError(f"{path}: {strange[0]!r} cannot stand in a file whose words end at blanks")
+    check_written(words, str(path))
     with path.open("w", encoding="utf-8") as file:
         file.write(f"{len(words)} {vectors.shape[1]}\n")
         for word, vector in zip(words, vectors.numpy(), strict=True):

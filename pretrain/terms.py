@@ -27,9 +27,9 @@ class Term:
     its weight, and an evaluation reports the correlation of guesses and answers, since held-out answers may be shifted
     and scaled; `loss` gives the sum of weighted squared errors, and when the model is not training the `moments`.
     contrast: the answer is told from noise (negative sampling); `loss` gives, for each answer, the sum of -log p of
-    `among` decisions, of which one says that it is no noise. soft: the answer is a distribution over K of many
-    alternatives, the main one first (M, K), with their shares in `weights` (M, K); `loss` gives the sum of the
-    cross-entropies, and what of a choice.
+    the decisions that it is no noise and that the noise is, which counts by `weights`, a key of `Batch.x`. soft: the
+    answer is a distribution over K of many alternatives, the main one first (M, K), with their shares in `weights`
+    (M, K); `loss` gives the sum of the cross-entropies, and what of a choice.
     """
 
     name: str  # the key of `Batch.counts` and of the sums that `loss` returns
@@ -37,7 +37,7 @@ class Term:
     answers: str  # the key of `Batch.y` that holds the right answers
     kind: Literal["choice", "number", "contrast", "soft"] = "choice"
     among: int = 0  # alternatives that are equally likely, of which chance is right in 1; 0: as the answers are
-    weights: str = ""  # of numbers, the key of `Batch.y` that says how much each counts; see also soft
+    weights: str = ""  # of numbers, the key of `Batch.y` that says how much each counts; see also contrast and soft
     perplexity: bool = False  # also reported: exp(loss)
     beside: tuple[tuple[str, str], ...] = ()  # other guessers: key and title. `loss` gives their sums too, as NAME_KEY,
     #                                           when the model is not training; reported as NAME_KEY_loss
@@ -61,8 +61,9 @@ class Term:
         share of what is none.
         """
         if self.kind == "contrast":
-            share = 1 / self.among
-            return {f"{self.name}_loss": -math.log(share) + (1 - self.among) * math.log(1 - share)}
+            answers_of_all = sum(batch.counts[self.name] for batch in batches)
+            noise = sum(batch.x[self.weights].sum(dtype=torch.float64).item() for batch in batches) / answers_of_all
+            return {f"{self.name}_loss": math.log1p(noise) + (noise and noise * math.log1p(1 / noise))}
         if self.kind == "number":
             return {self.headline: 0.0}
         answers = torch.cat([batch.y[self.answers] for batch in batches])

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from corpus.text.medium import Text
 from corpus.text.vocabulary import Vocabulary
 from engine.publish.exhibits import Exhibit
-from networks.word_vectors import WordVectors, WordVectorsConfig, nearest, write_vectors
+from networks.word_vectors import WordVectors, WordVectorsConfig, check_written, nearest, write_vectors
 from pretrain.network import check_keys, check_kind
 
 Ints = npt.NDArray[np.int64]
@@ -36,12 +36,17 @@ class TokenizerAndVectors:
 
 
 def check_words(text: Text) -> None:
-    """Errors: ValueError for a tokenizer without a token that ends a document."""
+    """Errors: ValueError for a tokenizer without a token that ends a document, for one of pieces of words, and for one
+    with words that could not be written at the end."""
+    advice = (
+        "word vectors take a vocabulary of whole words: cloze tokenizer recipes/tokenizer/words.yaml, and then "
+        "tokenizer: runs/words/tokenizer"
+    )
     if "eos" not in text.vocabulary.special:
-        raise ValueError(
-            "the tokenizer has no eos token, which ends a document; word vectors take a vocabulary of whole words: "
-            "cloze tokenizer recipes/tokenizer/words.yaml, and then tokenizer: runs/words/tokenizer"
-        )
+        raise ValueError(f"the tokenizer has no eos token, which ends a document; {advice}")
+    if (kind := type(text.words.backend_tokenizer.model).__name__) != "WordLevel":
+        raise ValueError(f"the tokenizer is a {kind}, which cuts words into pieces; {advice}")
+    check_written(text.words.convert_ids_to_tokens(text.vocabulary.ordinary.tolist()), "the tokenizer")
 
 
 def build_vectors(settings: dict[str, Any], objective: str, vocabulary: Vocabulary, summed: bool) -> PreTrainedModel:

@@ -94,7 +94,7 @@ class SkipGram(Objective[Text]):
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        return (Term("context", "Word of the window", "tokens", kind="contrast", among=1 + self.negative),)
+        return (Term("context", "Word of the window", "tokens", kind="contrast", weights="weight"),)
 
     @property
     def in_short(self) -> str:
