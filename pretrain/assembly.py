@@ -84,7 +84,9 @@ def assemble(
     evaluation = fixed_batches(unseen, recipe.max_eval_samples, plan.per_device_train_batch_size)
     held_out = f"{medium.section}.held_out"
     check_answers(
-        evaluation, objective, f"the held-out examples ask nothing, so nothing could be judged; raise {held_out}"
+        evaluation,
+        objective,
+        f"the held-out examples ask nothing, so nothing could be judged; raise {held_out}, or give more text",
     )
     if plan.flops:
         plan = plan.in_steps(flops_per_step(recipe, model, open_held_out))

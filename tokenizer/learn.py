@@ -213,7 +213,7 @@ class WholeWords(Learner):
         if (found := learner.get_vocab_size() - len(trainer.special_tokens)) < FEWEST:
             raise ValueError(
                 f"{found} words stand {self.min_frequency} times or more in the text, and a vocabulary needs {FEWEST}: "
-                "lower vocabulary.min_frequency, or give more text"
+                + ("lower vocabulary.min_frequency, or " * (self.min_frequency > 1) + "give more text")
             )
         return PreTrainedTokenizerFast(
             tokenizer_object=learner, pad_token=PADDING, unk_token=UNKNOWN, eos_token=END_OF_DOCUMENT,

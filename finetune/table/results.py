@@ -112,7 +112,7 @@ def read_run(run: Path) -> tuple[list[Result], list[str]]:
                 results.append(parse(line, f"{file}:{number}"))
             except ValueError as error:
                 troubles.append(str(error))
-    return results, troubles or ([] if results else [f"{file} holds no finished job"])
+    return results, troubles or ([] if results else [f"{file} holds no result: no finished job has a score"])
 
 
 def list_unfinished(run: Path) -> list[str]:
@@ -130,7 +130,10 @@ def parse(line: str, where: str) -> Result:
     try:
         fields = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is not JSON ({error}): if a run was killed while writing it, remove it") from None
+        raise ValueError(
+            f"{where} is not JSON ({error}): a table is made of results.jsonl files; if a run was killed while "
+            "it wrote this one, delete the line"
+        ) from None
     if not isinstance(fields, dict):
         raise ValueError(f"{where} is not a JSON object with the fields of a finished job")
     headline = get(fields, "headline", dict, where)

@@ -82,7 +82,9 @@ class SkipGram(Objective[Text]):
 
     medium = Text
     size_key = "block_size"
-    asks_nothing = "words that are not in the vocabulary, or that objective.sample leaves out; 0 leaves none out"
+    asks_nothing = (
+        "words that are not in the vocabulary, that stand alone, or that objective.sample leaves out; 0 leaves none out"
+    )
     pipeline = "feature-extraction"
     model_type = "word_vectors"
 

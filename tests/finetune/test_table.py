@@ -500,7 +500,7 @@ def test_a_job_that_is_not_finished_is_named_though_others_of_its_run_are(run, c
         (json.dumps(line(seed=1)).encode() + b'\n{"task": "glue/r', "results.jsonl:2 is not JSON"),
         (b"\x80\x81", "results.jsonl cannot be read"),
         (b"[1]\n", "results.jsonl:1 is not a JSON object"),
-        (b"\n", "results.jsonl holds no finished job"),
+        (b"\n", "results.jsonl holds no result: no finished job has a score"),
         (json.dumps(line(seed=1, init="lucky")).encode(), "results.jsonl:1: init is 'lucky'"),
     ],
 )
