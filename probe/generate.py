@@ -23,6 +23,9 @@ from engine.run.runtime import program, speak_plainly
 from networks import heads
 from probe.language_models import LanguageModel, open_language_model
 
+WRITING = ("max_new_tokens", "temperature", "top_p", "samples", "seed", "stream")  # options of causal LMs alone
+FILLING = ("best",)  # of masked LMs alone
+
 
 @dataclass(frozen=True)
 class Options:
@@ -61,6 +64,7 @@ def main(argv: list[str]) -> None:
     speak_plainly()
     use_fastest_matmul()
     asked = open_language_model(options.model)
+    refuse_unused(asked, options)
     prompt = read_prompt(options.file) if options.file else options.prompt
     if asked.is_masked:
         for line in fill(asked, prompt, options.best):
@@ -75,10 +79,19 @@ def main(argv: list[str]) -> None:
             print(text, flush=True)
 
 
+def refuse_unused(asked: LanguageModel, options: Options) -> None:
+    """Errors: ValueError for options, other than their defaults, that a model of this kind does not use."""
+    names, kind, others = (WRITING, "masked", "causal") if asked.is_masked else (FILLING, "causal", "masked")
+    unused = [f"--{name}" for name in names if getattr(options, name) != getattr(Options, name)]
+    if unused:
+        raise ValueError(f"{asked.name} is a {kind} language model: leave out {', '.join(unused)}, which {others} ones "
+                         "take")  # fmt: skip
+
+
 def read_prompt(file: Path) -> str:
     """Errors: OSError; ValueError for what is not text in UTF-8."""
     try:
-        return file.read_text(encoding="utf-8").rstrip("\n")
+        return file.read_text(encoding="utf-8-sig").rstrip("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"--file {file}: byte {error.start} is not UTF-8; save it as text in UTF-8") from None
 

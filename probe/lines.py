@@ -1,9 +1,12 @@
 """Which lines does a file of text have?  Plain or gzip, UTF-8; what cannot be read is named with its file."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 def read_text(path: Path) -> str:
@@ -19,7 +22,7 @@ def read_text(path: Path) -> str:
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines that say something, each with its number from 1: no empty ones, and no comments, which begin with #.
-    Errors: ValueError."""
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    They end as on Unix, Windows or old Macs. Errors: ValueError."""
+    for number, line in enumerate(LINE_END.split(read_text(path)), start=1):
         if (said := line.strip()) and not said.startswith("#"):
-            yield number, line.rstrip("\r")
+            yield number, line

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,7 +42,7 @@ class Occurrences(Probe):
     # or not; KIND:PATH or a recipe of a corpus, for all sentences with the word; "": twenty sentences with `bank`
     source: str = ""
     number: int = 3  # neighbours that are told, of each layer
-    most: int = 1000  # occurrences of each word that are read
+    most: int = 1000  # occurrences of each word that are read: of a corpus the first, else drawn at random
 
     def __post_init__(self) -> None:
         check_least(self, 1, "number", "most")
@@ -59,7 +60,9 @@ class Occurrences(Probe):
 
     def ask(self, model: str, untrained: bool, seed: int) -> Found:
         asked = [one for sentence in self.sentences for one in read_marked(sentence)]
-        others, senses = self.look_for(asked)
+        every = self.look_for(asked)
+        drawn = draw_of_each_word(every, self.most)
+        others, senses = [one for one, _ in drawn], [sense for _, sense in drawn]
         reader = open_reader(model, untrained, seed)
         layers, known = read_occurrences(reader, [*asked, *others])
         if not all(known[: len(asked)]):
@@ -67,7 +70,8 @@ class Occurrences(Probe):
         there = [number for number, is_known in enumerate(known[len(asked) :]) if is_known]
         coverage = len(there) / len(others)
         others, senses = [others[number] for number in there], [senses[number] for number in there]
-        page = "\n".join(tell(NOTES[reader.context], layers, asked, others, senses, self.number)) + "\n"
+        notes = [NOTES[reader.context], tell_drawn(len(drawn), len(every), self.most)]
+        page = "\n".join(tell(notes, layers, asked, others, senses, self.number)) + "\n"
         names = [f"{one.word} {number}" for number, one in enumerate(asked, start=1)] + [""] * len(others)
         groups = ["asked"] * len(asked) + [sense or one.word for one, sense in zip(others, senses, strict=True)]
         pictures = draw_maps(layers[-1], names, groups, seed, name_layers(layers)[-1])
@@ -83,7 +87,7 @@ class Occurrences(Probe):
             layers=by_layer, shortcuts=("bag_of_words",),
         )  # fmt: skip
 
-    def look_for(self, asked: Sequence[Occurrence]) -> tuple[list[Occurrence], list[str]]:
+    def look_for(self, asked: Sequence[Occurrence]) -> list[tuple[Occurrence, str]]:
         """Other occurrences of the words asked, and the sense of each, "" where none is told. Errors: ValueError."""
         words, own = {one.word.lower() for one in asked}, {one.text for one in asked}
         if not self.source:
@@ -97,7 +101,7 @@ class Occurrences(Probe):
             marked = " or ".join(f"*{word}*" for word in sorted(words))
             raise ValueError(f"{self.source} holds no other sentence with {' or '.join(sorted(words))}; in a file of "
                              f"sentences, words of other forms are found where they are marked: {marked}")  # fmt: skip
-        return [one for one, _ in found], [sense for _, sense in found]
+        return found
 
     def in_lines(self, words: set[str]) -> Iterator[tuple[Occurrence, str]]:
         for line in read_text(data_path(self.source)).splitlines():
@@ -122,12 +126,13 @@ class Occurrences(Probe):
 
 
 def tell(
-    note: str, layers: Sequence[Tensor], asked: Sequence[Occurrence], others: Sequence[Occurrence],
+    notes: Sequence[str], layers: Sequence[Tensor], asked: Sequence[Occurrence], others: Sequence[Occurrence],
     senses: Sequence[str], number: int,
 ) -> Iterator[str]:  # fmt: skip
     """In Markdown: the cosines of the words that are asked, by layer, and the occurrences nearest to each."""
     yield from [f"# Occurrences of {', '.join(dict.fromkeys(one.word for one in asked))}", ""]
-    yield from [note, ""] if note else []
+    for note in filter(None, notes):
+        yield from [note, ""]
     names = name_layers(layers)
     pairs = [(one, other) for other in range(len(asked)) for one in range(other)]
     if pairs:
@@ -146,8 +151,23 @@ def tell(
             yield ""
 
 
+def tell_drawn(number: int, of: int, most: int) -> str:
+    """That some occurrences were left out; "" where none was."""
+    return f"{number:,} of {of:,} occurrences are read, drawn at random (most: {most:,})." if number < of else ""
+
+
 def name_layers(layers: Sequence[Tensor]) -> list[str]:
     return ["embeddings", *(f"layer {number}" for number in range(1, len(layers)))] if len(layers) > 1 else ["vectors"]
+
+
+def draw_of_each_word(found: Sequence[tuple[Occurrence, str]], most: int) -> list[tuple[Occurrence, str]]:
+    """Of each word `most` of its occurrences with their senses, drawn at random and always the same ones; where there
+    are no more, all."""
+    places: dict[str, list[int]] = {}
+    for number, (one, _) in enumerate(found):
+        places.setdefault(one.word.lower(), []).append(number)
+    orders = (np.random.default_rng(0).permutation(numbers) for numbers in places.values())
+    return [found[number] for number in sorted(number for order in orders for number in order[:most])]
 
 
 def find_words(text: str, words: set[str]) -> list[Occurrence]:

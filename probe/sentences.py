@@ -44,7 +44,8 @@ class SentenceSimilarity(FileProbe):
     def ask(self, model: str, untrained: bool, seed: int) -> Found:
         pairs = read_sentence_pairs(data_path(self.path))
         reader = open_reader(model, untrained, seed)
-        cosines, covered = compare(reader, pairs)
+        compared = compare(reader, pairs)
+        cosines, covered = compared.cosines, compared.covered
         scores = [pairs[number][2] for number in covered]
         check_scores(scores, f"{self.path}: {len(covered)} of {len(pairs)} pairs have words that {model} knows")
         ranked = {name: [spearman(layer, scores) for layer in layers] for name, layers in cosines.items()}
@@ -58,20 +59,33 @@ class SentenceSimilarity(FileProbe):
         blind = {"all": {"spearmanr": 0.0, "pearson": 0.0}}
         by_layer = ranked if len(ranked["mean"]) > 1 else {}
         return Found(
-            {"all": found}, blind, "spearmanr", {"all": len(pairs)}, tell(ranked, linear, reader),
-            layers=by_layer, shortcuts=tuple(shortcuts),
+            {"all": found}, blind, "spearmanr", {"all": len(pairs)},
+            tell(ranked, linear, reader, tell_cut(compared.num_cut, len(pairs), reader)),
+            details={"cut": compared.num_cut}, layers=by_layer, shortcuts=tuple(shortcuts),
         )  # fmt: skip
 
 
-def compare(reader: StateReader, pairs: Sequence[Pair]) -> tuple[dict[str, list[list[float]]], list[int]]:
-    """By how a vector is made, and by layer, the cosine of each pair that can be compared; and which pairs can."""
+@dataclass(frozen=True)
+class Compared:
+    cosines: dict[str, list[list[float]]]  # by how a vector is made, and by layer, that of each pair that is covered
+    covered: list[int]  # the pairs that can be compared
+    num_cut: int  # pairs of which the model reads a sentence in part only
+
+
+def compare(reader: StateReader, pairs: Sequence[Pair]) -> Compared:
+    """The cosines of the vectors of each pair."""
     found: dict[str, list[list[float]]] = {}
-    covered: list[int] = []
+    covered, num_cut = list[int](), 0
     for begin in range(0, len(pairs), AT_ONCE):
         some = pairs[begin : begin + AT_ONCE]
         texts = list(dict.fromkeys(text for one, other, _ in some for text in (one, other)))
-        vectors = {texts[number]: pool(reader, encoded, states) for number, encoded, states in reader.read(texts)
-                   if any(encoded.counted)}  # fmt: skip
+        vectors, cut = dict[str, Pooled](), set[str]()
+        for number, encoded, states in reader.read(texts):
+            if encoded.is_cut:
+                cut.add(texts[number])
+            if any(encoded.counted):
+                vectors[texts[number]] = pool(reader, encoded, states)
+        num_cut += sum(one in cut or other in cut for one, other, _ in some)
         there = [number for number, (one, other, _) in enumerate(some) if one in vectors and other in vectors]
         covered += [begin + number for number in there]
         sides = [[vectors[some[number][0]] for number in there], [vectors[some[number][1]] for number in there]]
@@ -79,7 +93,7 @@ def compare(reader: StateReader, pairs: Sequence[Pair]) -> tuple[dict[str, list[
             layers = found.setdefault(name, [[] for _ in sides[0][0][name]])
             for layer, values in enumerate(layers):
                 values += cosines_of(*(torch.stack([of_text[name][layer] for of_text in side]) for side in sides))
-    return found, covered
+    return Compared(found, covered, num_cut)
 
 
 def pool(reader: StateReader, encoded: Encoded, states: Sequence[Tensor]) -> Pooled:
@@ -111,8 +125,8 @@ def pearson(one: Sequence[float], other: Sequence[float]) -> float:
     return float(pearsonr(one, other).statistic) if len(set(one)) > 1 and len(set(other)) > 1 else 0.0
 
 
-def tell(ranked: dict[str, list[float]], linear: dict[str, list[float]], reader: StateReader) -> str:
-    """Every layer and pooling, in Markdown."""
+def tell(ranked: dict[str, list[float]], linear: dict[str, list[float]], reader: StateReader, note: str) -> str:
+    """Every layer and pooling, in Markdown, and a note below them."""
     lines = ["# Spearman's and Pearson's correlation by layer, in %", "", f"| layer | {' | '.join(ranked)} |",
              f"| --- |{' ---: |' * len(ranked)}"]  # fmt: skip
     for layer in range(len(ranked["mean"])):
@@ -120,7 +134,18 @@ def tell(ranked: dict[str, list[float]], linear: dict[str, list[float]], reader:
         lines.append(f"| {layer or 'embeddings'} | {' | '.join(cells)} |")
     if reader.context == "left":
         lines += ["", "This model reads from the left: of a sentence the last token alone has seen all words."]
+    lines += ["", note] if note else []
     return "\n".join(lines) + "\n"
+
+
+def tell_cut(number: int, of: int, reader: StateReader) -> str:
+    """That the model read some sentences in part only; "" where it read all of each."""
+    if not number:
+        return ""
+    return (
+        f"{number:,} of {of:,} pairs have a sentence that is longer than the {reader.most_tokens:,} tokens that this "
+        "model reads at once: it was cut, and what stands behind has no part in the score."
+    )
 
 
 def read_sentence_pairs(path: Path) -> list[Pair]:
@@ -139,6 +164,11 @@ def read_sentence_pairs(path: Path) -> list[Pair]:
                 f"{path}, line {number}: two sentences and a number are expected, parted by "
                 f"{'commas' if is_csv(path) else 'tabs'}, or a first line that names the columns "
                 f"{', '.join(COLUMNS)}; found {' | '.join(row)[:60]!r}"
+            )
+        if not one or not other:
+            raise ValueError(
+                f"{path}, line {number}: sentence {2 if one else 1} is empty; each line needs two sentences and a "
+                "score: write the sentence, or leave the line out"
             )
         pairs.append((one, other, value))
     if not pairs:

@@ -4,6 +4,7 @@ A model folder of word2vec or GloVe, trained here, or a text file as word2vec, g
 write it: a word and its numbers in each line, with or without a first line that says how many.
 """
 
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from networks.word_vectors import WordVectors, WordVectorsConfig
 from tokenizer.load import load_tokenizer
 
 Ints = npt.NDArray[np.int64]
+PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")  # begin gzip, zip, bzip2, xz and 7z files
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,16 @@ def untrained_like(table: WordTable, seed: int) -> WordTable:
 
 
 def read_vectors(path: Path) -> WordTable:
-    """Read a text file of word vectors. Errors: ValueError that names the line."""
+    """Read a text file of word vectors. Errors: ValueError that names the line, for what is damaged, cut off, packed or
+    binary."""
+    refuse_packed(path)
     words, rows, width = list[str](), list[npt.NDArray[np.float32]](), 0
+    promised: int | None = None
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
-            parts = line.rstrip().split(" ")
+            parts = cut(line)
             if number == 1 and len(parts) == 2 and all(part.isdecimal() for part in parts):
-                width = int(parts[1])  # a line that says how many words and numbers there are
+                promised, width = map(int, parts)  # a line that says how many words and numbers there are
                 continue
             if parts == [""]:
                 continue
@@ -99,13 +104,45 @@ def read_vectors(path: Path) -> WordTable:
             place = max(1, len(parts) - width)  # some files have words with blanks: `. . .` of GloVe's 840B
             vector = to_vector(parts[place:])
             if not width or vector is None or len(vector) != width or to_vector(parts[1:place]) is not None:
-                raise ValueError(f"{path}, line {number}: a word and its numbers are expected, parted by single "
-                                 f"blanks, as many as in the lines before and finite; found {line[:40]!r}")  # fmt: skip
+                raise wrong_line(path, number, line)
             words.append(" ".join(parts[:place]))
             rows.append(vector)
     if not rows:
         raise ValueError(f"{path} holds no vectors")
+    if promised is not None and promised != len(rows):
+        raise ValueError(
+            f"{path}, line 1: {promised:,} words are promised, but {len(rows):,} follow; if the file was cut off, "
+            "fetch it again, and if it is as you want it, correct that number"
+        )
     return WordTable(words, torch.from_numpy(np.stack(rows)))
+
+
+def refuse_packed(path: Path) -> None:
+    """Errors: ValueError for a file that is packed, or UTF-16."""
+    with path.open("rb") as file:
+        begin = file.read(max(map(len, PACKED)))
+    if begin.startswith(PACKED):
+        raise ValueError(f"{path} is packed; unpack it, and name the text file that was in it")
+    if begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{path} is UTF-16; save it as UTF-8")
+
+
+def cut(line: str) -> list[str]:
+    """What stands between blanks or tabs: other spaces may be in a word. What is before the first may be empty."""
+    first, *others = line.rstrip().replace("\t", " ").split(" ")
+    return [first, *filter(None, others)]
+
+
+def wrong_line(path: Path, number: int, line: str) -> ValueError:
+    if "\ufffd" in line or "\0" in line:
+        return ValueError(
+            f"{path}, line {number}: this is no text in UTF-8; convert binary word vectors to text, as with gensim's "
+            "KeyedVectors.load_word2vec_format(PATH, binary=True).save_word2vec_format(NEW_PATH)"
+        )
+    return ValueError(
+        f"{path}, line {number}: a word and its numbers are expected, parted by blanks or tabs, as many as in the "
+        f"lines before and finite; found {line[:40]!r}"
+    )
 
 
 def to_vector(parts: Sequence[str]) -> npt.NDArray[np.float32] | None:

@@ -83,10 +83,7 @@ def read_sentence(path: Path, document: str, lines: list[Line], mentions: Mentio
             mentions.read(misc, len(found.words), len(found.words), where)
             continue
         if bounds := RANGE.fullmatch(columns[0]):
-            first, last_of_range = int(bounds[1]), int(bounds[2])
-            if first != len(found.words) + 1 or last_of_range <= first:
-                raise ValueError(f"{where}: the multiword token {columns[0]} must stand before the word {first}, and "
-                                 "hold two words or more")  # fmt: skip
+            last_of_range = read_range(bounds, len(found.words), last_of_range, where)
             range_begin = write(found, columns[1], misc)
             continue
         read_word(found, columns, len(lines), where)
@@ -102,6 +99,19 @@ def read_sentence(path: Path, document: str, lines: list[Line], mentions: Mentio
     found.text = found.text.rstrip(" ")
     found.mentions = mentions.end_sentence()
     return found
+
+
+def read_range(bounds: re.Match[str], num_words: int, last_before: int, where: str) -> int:
+    """The last word of a multiword token that stands behind `num_words`, of which another one reaches up to
+    `last_before`. Errors: ValueError."""
+    first, last = int(bounds[1]), int(bounds[2])
+    if first != num_words + 1 or last <= first:
+        raise ValueError(f"{where}: the multiword token {bounds[0]} must stand before the word {first}, and hold two "
+                         "words or more")  # fmt: skip
+    if first <= last_before:
+        raise ValueError(f"{where}: the multiword token {bounds[0]} begins within another one, which ends at the word "
+                         f"{last_before}; a word belongs to one multiword token: leave one of them out")  # fmt: skip
+    return last
 
 
 def split_columns(line: str, where: str) -> list[str]:
@@ -126,7 +136,7 @@ def read_word(found: Sentence, columns: list[str], most: int, where: str) -> Non
         raise ValueError(f"{where}: the HEAD is {head!r}; it is the number of another word of the sentence, 0 for the "
                          "root, or _")  # fmt: skip
     found.words.append(form)
-    found.pos.append(columns[3].replace("_", ""))
+    found.pos.append("" if columns[3] == "_" else columns[3])
     found.heads.append(int(head) if head != "_" else 0)
     found.relations.append("" if head == "_" or columns[7] == "_" else columns[7])
 

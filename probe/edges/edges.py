@@ -6,7 +6,7 @@ encoder is trained.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
@@ -36,7 +36,7 @@ class Edges(Probe):
     """A task of edge probing, on a folder of CoNLL-U files; constituents need trees (.ptb) beside them, entities and
     coreference need `Entity=` in MISC."""
 
-    path: str  # a folder with train and dev in its files' names; others, and single files, are divided by documents
+    path: str  # a folder with train and dev in its files' names; else, or if it is a file, its documents are divided
     annotation: Literal["pos", "dependencies", "constituents", "entities", "coreference"]  # what is asked
     max_sentences: int = 0  # of the training files, drawn at random; 0: all
     max_eval_sentences: int = 0  # of those that are judged, drawn at random; 0: all
@@ -66,7 +66,7 @@ class Edges(Probe):
 
     @property
     def files(self) -> Sequence[str]:
-        names = [name for of_split in list_files(self.path).values() for name in of_split]
+        names = list_files(self.path).read
         return [*names, *(trees_of(name) for name in names if self.needs_trees)]
 
     @property
@@ -115,6 +115,7 @@ class Edges(Probe):
             "counts": counts[:number].tolist(), "shares": shares, "centre_of_gravity": centre_of_gravity(shares),
             "control": scores[number], "blind": blind, "by_words": by_words, "steps": steps, "labels": labels,
             "lost": [part.num_lost for part in rows], "drawn_from": bank.drawn_from,
+            "division": asdict(bank.division),
         }  # fmt: skip
         sizes = {"train": rows[0].num_examples, "validation": rows[1].num_examples, "dev": rows[2].num_examples}
         summary = summarize([counts[:number]], [centre_of_gravity(shares)], [scores[number]])

@@ -15,6 +15,7 @@ from engine.publish.curves import INK, as_svg, ink_style, save
 from engine.publish.page import template
 from probe.edges.examples import TASKS
 from probe.edges.summary import Summary, summarize
+from probe.edges.treebank import DEV_SHARE, MOST
 
 Job = tuple[dict[str, Any], dict[str, Any]]  # its results line, and its details
 
@@ -137,14 +138,29 @@ def spread(found: Summary) -> str:
 
 
 def notes_of(every: Sequence[dict[str, Any]]) -> list[str]:
-    """What was left out."""
-    notes = []
+    """How the files were divided, and what was left out."""
+    notes = list(dict.fromkeys(tell_division(details["division"]) for details in every if "division" in details))
     if lost := max(details["lost"][2] for details in every):
         notes.append(f"up to {lost:,} examples of a task lie where the model reads no more, and count as missed")
     for number, what in enumerate(("trained on", "judged by")):
         if drawn := sorted({details["drawn_from"][number] for details in every} - {0}):
             notes.append(f"{what} a part of the sentences, drawn from {' and '.join(f'{one:,}' for one in drawn)}")
     return notes
+
+
+def tell_division(division: dict[str, list[str]]) -> str:
+    """The files of each split, in words; of files together, that their documents were divided."""
+    if together := division["together"]:
+        return f"divided by documents, one in {DEV_SHARE} of which is judged: {tell_files(together)}"
+    told = f"trained on {tell_files(division['train'])}, judged by {tell_files(division['dev'])}"
+    return f"{told}; not read: {tell_files(division['unread'])}" if division["unread"] else told
+
+
+def tell_files(names: Sequence[str]) -> str:
+    """Few files by their names, and of many the first and how many more."""
+    few = names if len(names) <= MOST else names[:1]
+    more = len(names) - len(few)
+    return ", ".join(few) + (f" and {more:,} other files" if more else "")
 
 
 def settings_of(shown: Sequence[Shown]) -> list[str]:

@@ -98,6 +98,13 @@ def test_a_text_that_is_too_long_is_cut_and_its_frame_is_kept(pieces, words):
     assert StateReader(make("elmo"), words, 6).encode("the river " * 9).ids == [3, 10, 11, 10, 11, 3]
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt", "elmo", "vectors"])
+def test_a_text_says_whether_it_was_cut(kind, pieces, words):
+    reader = StateReader(make(kind), pieces if kind == "bert" else words, 6)
+    room = {"bert": 4, "gpt": 5, "elmo": 4, "vectors": 6}[kind]
+    assert [reader.encode("the " * number).is_cut for number in (room, room + 1)] == [False, True]
+
+
 def test_a_model_that_also_writes_is_refused(words):
     small = T5Config(vocab_size=SIZE, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, decoder_start_token_id=0)
     with pytest.raises(ValueError, match="a t5 reads one text and writes another"):

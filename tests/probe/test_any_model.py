@@ -142,6 +142,27 @@ def test_sentence_pairs_of_any_file(tmp_path, sentences):
         read_sentence_pairs(wrong)
 
 
+@pytest.mark.parametrize(("number", "line"), [(1, "\tother\t1"), (2, "one\t \t1")])
+def test_an_empty_sentence_is_refused_with_its_line(tmp_path, number, line):
+    path = tmp_path / "pairs.tsv"
+    path.write_text(f"one\tother\t1\n{line}\n")
+    with pytest.raises(ValueError, match=rf"pairs.tsv, line 2: sentence {number} is empty; each line needs two"):
+        read_sentence_pairs(path)
+
+
+def test_pairs_with_a_sentence_that_is_cut_are_counted(runs, tmp_path):
+    path, long = tmp_path / "pairs.tsv", "the river " * 40  # the GPT reads 64 tokens
+    rows = [*PAIRS, (long, "The mud.", 1.0), (long, f"{long} bank", 4.0)]
+    path.write_text("".join(f"{one}\t{other}\t{score}\n" for one, other, score in rows))
+    probe = SentenceSimilarity(name="sentence_similarity", path=str(path))
+    found = probe.ask(str(runs / "gpt"), False, 0)
+    assert found.details == {"cut": 2}
+    assert "2 of 6 pairs have a sentence that is longer than the 64 tokens that this model reads at once" in found.page
+    whole = probe.ask(str(runs / "bert"), False, 0)
+    assert whole.details == {"cut": 0}
+    assert "cut" not in whole.page
+
+
 def test_words_are_read_alone_by_a_model_that_has_no_word_vectors(runs, words):
     found = Similarity(name="similarity", path=str(words)).ask(str(runs / "bert"), False, 0)
     assert found.metrics["all"]["coverage"] == 3 / 4
@@ -205,6 +226,22 @@ def test_occurrences_of_a_file_and_of_a_corpus(runs, tmp_path):
     assert [one.word for one in find_words("Bank, embankment bank-note", {"bank"})] == ["Bank", "bank"]
     assert [one.word for one in find_words("C++ and C, notC++.", {"c++", "c"})] == ["C++", "C"]
     assert [one.word for one in find_words("他去银行取钱。", {"银", "银行"})] == ["银行"]
+
+
+def test_most_is_kept_of_the_occurrences_in_a_file_of_each_word(runs, tmp_path):
+    path = tmp_path / "senses.tsv"
+    lines = [f"{sense}\tThe {word} {' '.join(['old'] * number)}.\n" for word in ("bank", "boat") for sense in "ab"
+             for number in range(5)]  # fmt: skip
+    path.write_text("".join(lines))
+    asked: dict[str, Any] = {"sentences": ("The *bank*.", "The *boat*."), "source": str(path), "number": 9}
+    found = Occurrences(name="occurrences", most=4, **asked).ask(str(runs / "bert"), False, 0)
+    assert found.sizes == {"all": 8}
+    assert "8 of 20 occurrences are read, drawn at random (most: 4)." in found.page
+    again = Occurrences(name="occurrences", most=4, **asked).ask(str(runs / "bert"), False, 0)
+    assert again.page == found.page
+    every = Occurrences(name="occurrences", most=10, **asked).ask(str(runs / "bert"), False, 0)
+    assert every.sizes == {"all": 20}
+    assert "drawn at random" not in every.page
 
 
 @pytest.mark.parametrize(

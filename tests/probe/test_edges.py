@@ -16,6 +16,7 @@ from probe.edges.conllu import Sentence
 from probe.edges.examples import Asked
 from probe.edges.layers import Layers, Pieces, open_network, read_layers
 from probe.edges.network import Batch, Probes
+from probe.edges.page import tell_division
 from probe.edges.summary import centre_of_gravity, expected_layer, gains, scores_of, summarize
 from probe.edges.training import Schedule, count, train
 from probe.run import main
@@ -250,11 +251,27 @@ def test_a_recipe_gives_lines_for_the_table_and_a_page(recipe, models, launch_pr
     told = next((folder / "runs/probed").glob("*/*/seed-1/page.md")).read_text()
     assert "expected layer" in told
     assert "centre of gravity" in told
+    divided = "trained on bank/my-train.conllu, judged by bank/my-dev.conllu"
+    assert divided in told
+    assert divided in page
+    details = json.loads(next((folder / "runs/probed").glob("*/*/seed-1/details.json")).read_text())
+    assert details["division"]["dev"] == ["bank/my-dev.conllu"]
     again = launch_program(main, folder, "recipe.yaml", "--model", model)
     assert again.said.count("done before") == 4
     shown = launch_program(table, folder, "runs/probed")
     assert shown.status == 0, shown.said
     assert "edges/pos-bank" in shown.said
+
+
+def test_how_files_are_divided_is_told_in_words():
+    none = {"train": [], "dev": [], "unread": [], "together": []}
+    assert tell_division(none | {"together": ["a.conllu"]}) == (
+        "divided by documents, one in 5 of which is judged: a.conllu"
+    )
+    many = [f"{number}.conllu" for number in range(1200)]
+    assert tell_division(none | {"together": many}).endswith("judged: 0.conllu and 1,199 other files")
+    split = {"train": ["t.conllu"], "dev": ["d.conllu", "e.conllu"], "unread": ["test.conllu"]}
+    assert tell_division(none | split) == ("trained on t.conllu, judged by d.conllu, e.conllu; not read: test.conllu")
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ def test_without_heat_it_is_what_transformers_writes_and_streaming_writes_the_sa
     made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)
     assert found == tokenizer.decode(made[0], skip_special_tokens=True) + "\n"
     assert say(causal, "--file", "prompt.txt", *greedy, "--stream") == found
+    (tmp_path / "marked.txt").write_text("Kala mo\n", encoding="utf-8-sig")
+    assert say(causal, "--file", "marked.txt", *greedy) == found
 
 
 def test_a_gap_is_filled_as_transformers_fills_it(masked, say):
@@ -86,6 +88,12 @@ def test_more_guesses_than_there_are_tokens_are_all_of_them(masked, say):
         ("causal", ("--top_p", "0"), "--top_p is 0"),
         ("causal", ("--temperature", "1e-300"), "--temperature is 1e-300; it is a finite number from 0.001 up, or 0"),
         ("causal", ("--temperature", "inf"), "--temperature is inf"),
+        ("causal", ("--best", "9"), "is a causal language model: leave out --best, which masked ones take"),
+        (
+            "masked",
+            ("--prompt", "[MASK]", "--samples", "3", "--temperature", "0.5", "--stream", "--max_new_tokens", "7"),
+            "leave out --max_new_tokens, --temperature, --samples, --stream, which causal ones take",
+        ),
         ("causal", ("--file", "nowhere.txt"), "nowhere.txt"),
         ("causal", ("--file", "latin.txt"), "--file latin.txt: byte 1 is not UTF-8"),
     ],

@@ -112,6 +112,12 @@ def test_a_word_without_annotation_is_no_example(tmp_path):
     assert [one.labels for one in list_dependencies(read_conllu(path)[0])] == [{"root"}]
 
 
+def test_tags_with_an_underscore_stay_as_they_are(tmp_path):
+    path = tmp_path / "a.conllu"
+    path.write_text("\n".join([word(1, "one", "N_N"), word(2, "two", "NN"), word(3, "three", "_")]))
+    assert read_conllu(path)[0].pos == ["N_N", "NN", ""]
+
+
 DAMAGED = {
     "line 2: 9 columns; CoNLL-U has 10": word(1, "one") + "\n" + word(2, "two").rsplit("\t", 1)[0],
     "line 2: the word 2 is expected, and 3 stands": word(1, "one") + "\n" + word(3, "three"),
@@ -119,6 +125,15 @@ DAMAGED = {
     "line 1: the HEAD is '7'": word(1, "one", head=7),
     "line 1: the HEAD is '1'": word(1, "one", head=1),
     "line 1: the multiword token 3-2": "3-2\tx\t_\t_\t_\t_\t_\t_\t_\t_\n" + word(1, "one"),
+    "line 3: the multiword token 2-3 begins within another one, which ends at the word 3": "\n".join(
+        [
+            "1-3\tx\t_\t_\t_\t_\t_\t_\t_\t_",
+            word(1, "one"),
+            "2-3\ty\t_\t_\t_\t_\t_\t_\t_\t_",
+            word(2, "two"),
+            word(3, "y"),
+        ]
+    ),
     "this sentence has 1 words; a HEAD or a multiword token speaks of word 3": "1-3\tx\t_\t_\t_\t_\t_\t_\t_\t_\n"
     + word(1, "one"),
     "line 1: Entity=(1-person-2 is no row of brackets": word(1, "one", misc="Entity=(1-person-2)(x)("),
@@ -171,12 +186,6 @@ def test_splits_are_those_of_the_files_or_parts_of_the_documents(tmp_path):
     (tmp_path / "x-ud-train.conllu").write_text(documents(30))
     (tmp_path / "x-ud-dev.conllu").write_text(documents(5, 30))
     (tmp_path / "x-ud-test.conllu").write_text(documents(5, 35))
-    assert list(list_files(str(tmp_path))) == ["train", "dev"]
-    for name in ("x-ud-train.conllu", "x-ud-dev.conllu"):
-        (tmp_path / name).rename(tmp_path / name.upper())
-    assert list(list_files(str(tmp_path))) == ["train", "dev"]
-    for name in ("x-ud-train.conllu", "x-ud-dev.conllu"):
-        (tmp_path / name.upper()).rename(tmp_path / name)
     bank = read_treebank(str(tmp_path), False)
     assert [len(bank.train), len(bank.validation), len(bank.dev)] == [27, 3, 5]
     few = read_treebank(str(tmp_path), False, 10, 2)
@@ -187,10 +196,45 @@ def test_splits_are_those_of_the_files_or_parts_of_the_documents(tmp_path):
     assert len(set.union(*parts)) == 30
     with pytest.raises(ValueError, match=r"constituents need trees beside .*: x-ud-train\.ptb or x-ud-train\.ptb\.gz"):
         read_treebank(str(tmp_path), True)
-    (tmp_path / "x-ud-dev.conllu").unlink()
-    assert read_treebank(str(tmp_path), False) == alone, "the test file has a part in it"
-    (tmp_path / "x-ud-train.conllu").unlink()
-    assert list_files(str(tmp_path)) == {"": [f"{tmp_path}/x-ud-test.conllu"]}
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "unread", "together"),
+    [
+        ("x-ud-train", "x-ud-dev", "x-ud-test", ""),
+        ("X-UD-TRAIN", "X-UD-DEV", "", ""),
+        ("traindata", "devdata", "", ""),
+        ("train", "valid", "notes", ""),
+        ("my-train1 my-train2", "validation_set", "", ""),
+        ("", "", "", "only-dev"),  # UD English EWT as we have it
+        ("", "", "", "x-train-a x-train-b"),
+        ("", "", "", "GUM_academic_art GUM_whow_training GUM_news_device GUM_bio_testament"),
+    ],
+)
+def test_the_names_of_files_say_how_they_are_divided(tmp_path, train, dev, unread, together):
+    expected = [[f"{tmp_path}/{name}.conllu" for name in sorted(names.split())]
+                for names in (train, dev, unread, together)]  # fmt: skip
+    for name in f"{train} {dev} {unread} {together}".split():
+        (tmp_path / f"{name}.conllu").write_text(documents(8))
+    found = list_files(str(tmp_path))
+    assert [found.train, found.dev, found.unread, found.together] == expected
+    assert read_treebank(str(tmp_path), False).division == found
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("x-train x-test", r"x-test.conllu \(test\), x-train.conllu \(train\)\. Write `train` into the names"),
+        ("x-dev y", r"x-dev.conllu \(dev\), y.conllu \(no split\)"),
+        ("x-train x-dev dev-of-train", r"dev-of-train.conllu \(dev and train\), x-dev.conllu"),
+        ("a b c d e f-train", r"f-train.conllu \(train\), a.conllu \(no split\), .*, \.\.\.\. Write"),
+    ],
+)
+def test_files_whose_names_leave_their_splits_open_are_refused(tmp_path, names, said):
+    for name in names.split():
+        (tmp_path / f"{name}.conllu").write_text(documents(8))
+    with pytest.raises(ValueError, match=f"do not say which of them are trained on and which are judged: .*{said}"):
+        read_treebank(str(tmp_path), False)
 
 
 def test_guesses_without_an_encoder(tmp_path):

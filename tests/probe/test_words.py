@@ -1,5 +1,6 @@
 """Do the probes of word vectors say what gensim says, and are finished ones skipped?"""
 
+import gzip
 import json
 import re
 from collections import Counter
@@ -169,12 +170,34 @@ ROWS = [("w1", "w2", 7.0), ("w3", "w4", 6.5)]
         'Word 1,Word 2,Human (mean),1,2\n"w1","w2","7",8,6\nw3,w4,6.5,7,6\n',
         "\ufeffw1;w2;7,0\r\nw3;w4;6,5\r\n",
         "w1 w2 7\nw3  w4  6.5",
+        "w1 w2 7\rw3 w4 6.5\r",
+        "w1 w2 7,0\nw3 w4 6,5\n",
+        "w1\tw2\tV\t7\tSYNONYMS\nw3\tw4\tV\t6.5\tNONE\n",  # SimVerb
+        "w1\tw2\t7\t9\t5\t\nw3\tw4\t6.5\t7\t6\t6\t7\n",  # RareWord
+        "id\tword1\tword2\tscore\n1\tw1\tw2\t7\n2\tw3\tw4\t6.5\n",
+        ",word1,word2,score\n0,w1,w2,7\n1,w3,w4,6.5\n",  # pandas
+        "1\tw1\tw2\t7\n2\tw3\tw4\t6.5\n",
+        "score;word_2;word_1\n7;w2;w1\n6,5;w4;w3\n",
+        '"word1" "word2" "score"\n"1" "w1" "w2" 7\n"2" "w3" "w4" 6.5\n',  # R
+        '"w1"\t"w2"\t7\n"w3"\t"w4"\t6.5\n',
+        "Word 1,Word 2,1,2,Mean\nw1,w2,9,5,7\nw3,w4,6,7,6.5\n",
+        "Wort 1,Wort 2,1,2,Mittel\nw1,w2,9,5,7\nw3,w4,6,7,6.5\n",
+        "nr,word1,pos1,word2,pos2,relatedness\n1,w1,NN,w2,NN,7\n2,w3,NN,w4,VB,6.5\n",
     ],
 )
 def test_pairs_of_any_table(tmp_path, content):
     path = tmp_path / "pairs.csv"
     path.write_bytes(content.encode())
     assert read_pairs(path) == ROWS
+
+
+def test_pairs_of_phrases_and_numbers(tmp_path):
+    path = tmp_path / "pairs.txt"
+    for content in ('"ice cream" don\'t 8\nking "queen" 3\n', 'ice cream\tdon\'t\t8\nking\t"queen"\t3\n'):
+        path.write_text(content)
+        assert read_pairs(path) == [("ice cream", "don't", 8.0), ("king", "queen", 3.0)]
+    path.write_text("word1,word2,score\none,1,9\ntwo,2,8\n")
+    assert read_pairs(path) == [("one", "1", 9.0), ("two", "2", 8.0)]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +209,25 @@ def test_pairs_of_any_table(tmp_path, content):
         (b"w1\tw2\t7\nw3\tw4\t7\n", "all have the score 7; two different ones are the fewest that can be ranked"),
         ("stra\u00dfe\tw2\t7\n".encode("latin1"), "bad.txt is not UTF-8 (byte 4); save it as UTF-8"),
         (b"", "bad.txt holds no pairs of words with a score"),
+        (b"word1 word2 score\n", "bad.txt holds no pairs of words with a score"),
+        (
+            b"word1\tword2\tPOS\tscore\tconc\nw1\tw2\tN\t7\t1\nw3\tw4\tN\tNA\t2\n",
+            "1, 2, 4 as in the other lines, but 'NA'",
+        ),
+        (b"w1\tw2\tA\t7\t1\nw3\tw4\tA\tNA\t2\n", "line 2: two words and a number are expected, in the columns 1, 2, 4"),
+        (b"w1 w2 nan\nw3 w4 6\n", "1, 2, 3 as in the other lines, but 'nan' is no number; found 'w1 w2 nan'"),
+        (b"w1 w2 inf\nw3 w4 6\n", "line 1: two words and a number"),
+        (b"w1;w2;1.234,5\nw3;w4;3,0\n", "line 1: two words and a number"),
+        (b"w1 w2 3_0\nw3 w4 6\n", "line 1: two words and a number"),
+        (b",w2,7\nw3,w4,6\n", "1, 2, 3 as in the other lines, but '' is no word; found ',w2,7'"),
+        (b"w1 w2 7\nw3 -- 6\n", "1, 2, 3 as in the other lines, but '--' is no word; found 'w3 -- 6'"),
+        (b"ice cream dessert 8\nnew york town 7\n", "line 1: two words and a number are expected, and which columns"),
+        (b"w1 w2 7\nw3 w4 6\nproduct windows 95 8\n", "in 3 fields parted by blanks as in the other lines"),
+        (b"w1 : w2 : 7\nw3 : w4 : 6\n", "line 1: two words and a number are expected, and which columns"),
+        (b"1 2 7\n3 4 6\n", "or name them in a first line: word1, word2, score"),
+        (b"7\tw1\tw2\n6\tw3\tw4\n", "line 1: two words and a number are expected, and which columns"),
+        (b"1\tw1\tn\tw2\tn\tsome text\t7\n2\tw3\tn\tw4\tv\ta text\t6\n", "and which columns these are cannot"),
+        (b"word1,word2,score,mean\nw1,w2,7,6\nw3,w4,6,5\n", "and which columns these are cannot be told"),
     ],
 )
 def test_pairs_that_cannot_be_ranked_are_refused(model, tmp_path, content, said):
@@ -206,16 +248,57 @@ def test_analogies_have_comments_and_are_refused_where_none_can_be_asked(model, 
     assert found.metrics["all"]["coverage"] == 1.0
 
 
+def test_sections_that_are_called_as_the_scores_of_all_are_do_not_hide_them(model, tmp_path):
+    path = tmp_path / "analogies.txt"
+    path.write_text(
+        ": accuracy\nw1 w2 w3 nowhere\n: coverage\nw1 w2 w3 w4\n: family\nw5 w6 w7 w8\n: family_coverage\nw1 w2 w3 w9\n"
+    )
+    found = Analogies(name="analogies", path=str(path)).ask(str(model), False, 0).metrics["all"]
+    assert found["coverage"] == 3 / 4
+    assert {name: found[f"{name}_coverage"] for name in
+            ("accuracy (section)", "coverage (section)", "family", "family_coverage (section)")} == {
+        "accuracy (section)": 0.0, "coverage (section)": 1.0, "family": 1.0, "family_coverage (section)": 1.0,
+    }  # fmt: skip
+    assert len(found) == 10
+
+
+def test_words_beside_themselves_are_all_alike(model, tmp_path):
+    path = tmp_path / "pairs.txt"
+    path.write_text("".join(f"{name} {name} {number}\n" for number, name in enumerate(NAMES)))
+    found = Similarity(name="similarity", path=str(path)).ask(str(model), False, 0).metrics["all"]
+    assert found["spearmanr"] == found["frequency"] == found["spelling"] == 0.0
+
+
 def test_vectors_of_words_with_blanks_and_after_empty_lines_are_read(tmp_path):
     path = tmp_path / "vectors.txt"
     path.write_text("\ufeffcat 1 2\n. . . 3 4\n\u00a0 5 6 \na\x1fb 7 8\n\n")
     table = read_vectors(path)
     assert list(table.words) == ["cat", ". . .", "\u00a0", "a\x1fb"]
     assert table.vectors.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
-    for line in ("dog 1 2 3", "dog 1", "dog 1 nan", "dog", "dog\t1\t2"):
+    path.write_text("2\t2\ncat\t1 2\ndog  3\t4\r\n")
+    assert list(read_vectors(path).words) == ["cat", "dog"]
+    assert read_vectors(path).vectors.tolist() == [[1, 2], [3, 4]]
+    for line in ("dog 1 2 3", "dog 1", "dog 1 nan", "dog", "dog,1,2"):
         path.write_text(f"cat 1 2\n{line}\n")
         with pytest.raises(ValueError, match=r"vectors.txt, line 2: a word and its numbers are expected"):
             read_vectors(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"3237 2\ncat 1 2\ndog 3 4\n", "vectors.txt, line 1: 3,237 words are promised, but 2 follow; if the"),
+        (b"1 2\ncat 1 2\ndog 3 4\n", "vectors.txt, line 1: 1 words are promised, but 2 follow"),
+        (gzip.compress(b"cat 1 2\n"), "vectors.txt is packed; unpack it"),
+        ("cat 1 2\n".encode("utf-16"), "vectors.txt is UTF-16; save it as UTF-8"),
+        (b"2 2\ncat " + np.array([0.1, 0.2], "<f4").tobytes(), "vectors.txt, line 2: this is no text in UTF-8; "),
+    ],
+)
+def test_vectors_that_are_cut_off_packed_or_binary_are_refused(tmp_path, content, said):
+    path = tmp_path / "vectors.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        read_vectors(path)
 
 
 def test_of_a_model_that_was_trained_further_the_last_probe_counts(recipe, model, launch_program):
