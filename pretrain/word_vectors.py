@@ -36,16 +36,13 @@ class TokenizerAndVectors:
 
 
 def check_words(text: Text) -> None:
-    """Errors: ValueError for a tokenizer without a token that ends a document, for one of pieces of words, and for one
-    with words that could not be written at the end."""
-    advice = (
-        "word vectors take a vocabulary of whole words: cloze tokenizer recipes/tokenizer/words.yaml, and then "
-        "tokenizer: runs/words/tokenizer"
-    )
+    """Errors: ValueError for a tokenizer without a token that ends a document, and for one with words that could not be
+    written at the end."""
     if "eos" not in text.vocabulary.special:
-        raise ValueError(f"the tokenizer has no eos token, which ends a document; {advice}")
-    if (kind := type(text.words.backend_tokenizer.model).__name__) != "WordLevel":
-        raise ValueError(f"the tokenizer is a {kind}, which cuts words into pieces; {advice}")
+        raise ValueError(
+            "the tokenizer has no eos token, which ends a document; word vectors take a vocabulary of whole words: "
+            "cloze tokenizer recipes/tokenizer/words.yaml, and then tokenizer: runs/words/tokenizer"
+        )
     check_written(text.words.convert_ids_to_tokens(text.vocabulary.ordinary.tolist()), "the tokenizer")
 
 
