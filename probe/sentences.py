@@ -24,9 +24,10 @@ from torch import Tensor
 from engine.run.recipe import data_path
 from networks.states import Encoded, StateReader, take_mean
 from probe.lines import read_text
+from probe.pairs import to_score
 from probe.probe import Found
 from probe.readers import open_reader
-from probe.similarity import FileProbe, check_scores, cosines_of, spearman, to_score
+from probe.similarity import FileProbe, check_scores, cosines_of, spearman
 
 AT_ONCE = 256  # pairs whose vectors are kept
 WORD = re.compile(r"\w+")

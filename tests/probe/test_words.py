@@ -14,9 +14,10 @@ from gensim.models import KeyedVectors
 from corpus.text.vocabulary import Vocabulary
 from networks.word_vectors import WordVectors, WordVectorsConfig
 from pretrain.word_vectors import TokenizerAndVectors
+from probe.pairs import read_pairs
 from probe.probe import Found
 from probe.run import main, name_models
-from probe.similarity import Analogies, Similarity, read_analogies, read_pairs
+from probe.similarity import Analogies, Similarity, read_analogies
 from probe.vectors import read_vectors
 from tokenizer.learn import WholeWords
 
