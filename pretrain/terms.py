@@ -26,8 +26,8 @@ class Term:
     model is not training, how many guesses are right under `{name}_correct`. number: the answers are numbers, each with
     its weight, and an evaluation reports the correlation of guesses and answers, since held-out answers may be shifted
     and scaled; `loss` gives the sum of weighted squared errors, and when the model is not training the `moments`.
-    contrast: the answer is told from noise (negative sampling); `loss` gives, for each answer, the sum of -log p of
-    the decisions that it is no noise and that the noise is, which counts by `weights`, a key of `Batch.x`. soft: the
+    contrast: the model tells answers from noise (negative sampling); for each answer `loss` gives the sum of -log p of
+    its decision and of those on the noise, each of which counts by `weights`, a key of `Batch.x`. soft: the
     answer is a distribution over K of many alternatives, the main one first (M, K), with their shares in `weights`
     (M, K); `loss` gives the sum of the cross-entropies, and what of a choice.
     """
@@ -57,8 +57,8 @@ class Term:
         """What the best guess without x reaches on `batches`, under the names of `metrics`.
 
         Among fixed alternatives it is chance, and the commonest one's share; otherwise the answers' own distribution:
-        its entropy and the commonest one. A constant guess of numbers has a correlation of 0. Beside noise it is the
-        share of what is none.
+        its entropy and the commonest one. A constant guess of numbers has a correlation of 0. For a contrast it is
+        the share of answers among answers and noise.
         """
         if self.kind == "contrast":
             answers_of_all = sum(batch.counts[self.name] for batch in batches)

@@ -267,14 +267,15 @@ class FreeAnswers(Asked):
         written, cut = self.write(contexts)
         right = self.right(written)
         accuracies = {"acc": sum(right) / len(right)}
-        misled = prompts.with_wrong_answers(self.pool, seed)
-        if self.way.controls and misled.examples != prompts.examples:
+        unreachable = sum(not any(can_be_written(one, self.task.stop) for one in item.answers) for item in self.items)
+        details = {"truncated": cut, "unreachable": unreachable}
+        misled = prompts.with_wrong_answers(self.pool, seed) if self.way.controls else prompts
+        if misled.examples != prompts.examples:
             wrong, _ = self.write([misled.context(number, item.prompt) for number, item in enumerate(self.items)])
             accuracies["wrong_answers"] = sum(self.right(wrong)) / len(self.items)
+            details["still_right"] = misled.count_unchanged(prompts)
         self.note(right, contexts.__getitem__, written.__getitem__)
-        unreachable = sum(not any(can_be_written(one, self.task.stop) for one in item.answers) for item in self.items)
-        still_right = misled.count_unchanged(prompts) if "wrong_answers" in accuracies else 0
-        return Draw(accuracies, {"truncated": cut, "unreachable": unreachable, "still_right": still_right})
+        return Draw(accuracies, details)
 
     def write(self, contexts: Sequence[str]) -> tuple[list[str], int]:
         model, task, way = self.model, self.task, self.way

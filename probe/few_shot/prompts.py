@@ -32,9 +32,9 @@ class Prompts:
         """The same with examples whose answers are wrong: another of their options, or another row's answer."""
         chance = random.Random(f"wrong {seed}")
         made: dict[str, Item] = {}
+        answers = {one.answer for one in pool}
         for example in (one for row in self.examples for one in row):
-            texts = example.options or {one.answer for one in pool}
-            others = [text for text in texts if text not in example.answers]
+            others = [text for text in example.options or answers if text not in example.answers]
             if others and example.where not in made:
                 made[example.where] = replace(example, answer=chance.choice(sorted(others)))
         wrong = tuple(tuple(made.get(one.where, one) for one in row) for row in self.examples)

@@ -43,7 +43,7 @@ class Item:
 
     where: str  # it stands, for messages
     prompt: str
-    blank: str | None  # the prompt without the row's content; None where it cannot be made without
+    blank: str | None  # the prompt without the row's content; None where it cannot be made, or answers are free
     options: tuple[str, ...]  # empty where the answer is written freely
     answer: str  # as examples have it
     answers: tuple[str, ...]  # all that are right: of a free answer there may be several
@@ -120,7 +120,8 @@ class Task:
             answers = free_answers(found, f"{where}: answer")
         group = str(self._value("group", where, row)) if self.group else ""
         prompt = str(self._value("prompt", where, row))
-        return Item(where, prompt, self._blank(where, row), options, answers[0], answers, right, group)
+        blank = self._blank(where, row) if options else None
+        return Item(where, prompt, blank, options, answers[0], answers, right, group)
 
     def _blank(self, where: str, row: Mapping[str, Any]) -> str | None:
         """The prompt of a row whose texts are empty. A prompt may look up or cut a text, which an empty one is not."""
@@ -172,16 +173,19 @@ class Words(SandboxedEnvironment):
 def whole_number(value: Any) -> int:
     """The filter `int`. Jinja's own makes 0 of what is none. Errors: ValueError."""
     found = number(value)
-    if found != int(found):
+    if not found.is_integer():
         raise ValueError(f"{value!r} is no whole number")
-    return int(found)
+    try:
+        return int(value)  # exact, where a float has 16 digits
+    except ValueError:  # a text such as 3.0
+        return int(found)
 
 
 def number(value: Any) -> float:
     """The filter `float`. Jinja's own makes 0 of what is none. Errors: ValueError."""
     try:
-        found = float(value if is_number(value) else str(value) if isinstance(value, str) else "")
-    except ValueError:
+        found = float(value) if is_number(value) or isinstance(value, str) else math.nan
+    except (ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
         raise ValueError(f"{value!r} is no number")

@@ -301,6 +301,7 @@ def test_a_mistake_in_a_task_is_told(write_task, change, complaint):
 @pytest.mark.parametrize(
     "change",
     [
+        {"options": None, "answer": "('9007199254740993' | int) | string"}, {"answer": "'1.0' | int"},
         {"answer": "'ab'[right]"}, {"answer": "'AB'.index('AB'[right])"}, {"options": None, "answer": "[a, b]"},
         {"answer": "((right + 1) | string | int) - 1"},
         {"answer": "[a, b][right]"}, {"options": "[1, 2] | map('string') | list"}, {"prompt": "{{ q }} {x}"},
