@@ -290,10 +290,11 @@ def test_vectors_of_words_with_blanks_and_after_empty_lines_are_read(tmp_path):
     [
         (b"3237 2\ncat 1 2\ndog 3 4\n", "vectors.txt, line 1: 3,237 words are promised, but 2 follow; if the"),
         (b"1 2\ncat 1 2\ndog 3 4\n", "vectors.txt, line 1: 1 words are promised, but 2 follow"),
-        (gzip.compress(b"cat 1 2\n"), "vectors.txt is packed; unpack it"),
+        (gzip.compress(b"cat 1 2\n", mtime=0), "vectors.txt is packed; unpack it"),
         ("cat 1 2\n".encode("utf-16"), "vectors.txt is UTF-16; save it as UTF-8"),
         (b"2 2\ncat " + np.array([0.1, 0.2], "<f4").tobytes(), "vectors.txt, line 2: this is no text in UTF-8; "),
     ],
+    ids=["fewer", "more", "packed", "utf-16", "binary"],
 )
 def test_vectors_that_are_cut_off_packed_or_binary_are_refused(tmp_path, content, said):
     path = tmp_path / "vectors.txt"
