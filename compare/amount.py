@@ -55,7 +55,13 @@ def tokens_per_step(system: System, run: Path) -> float:
 
 
 def characters_per_token(recipe: CompareRecipe, system: System) -> float:
-    """By the tokenizer's report, on documents that it was not learnt from."""
+    """By the tokenizer's report, on documents that it was not learnt from. Errors: ValueError if there are none."""
     folder = recipe.vocabulary(system)
     report = read_json(folder / "report.json", "measures", advice=f"delete {folder}, and it is learnt again")
-    return float(report["measures"][0]["characters_a_token"])
+    measured = report["measures"][0]
+    if "characters_a_token" not in measured:
+        raise ValueError(
+            f"the vocabulary in {folder} was not measured, since {system.tokenizer} held no document out, and then "
+            f"nobody knows how much text a token is: give it `held_out: 0.2`, delete {folder}, and repeat"
+        )
+    return float(measured["characters_a_token"])

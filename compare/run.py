@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from compare.amount import count_steps, find_slowest
+from compare.amount import characters_per_token, count_steps, find_slowest
 from compare.commands import Commands, do_each
 from compare.page import write_page
 from compare.recipe import Arm, CompareRecipe, System
@@ -26,6 +26,7 @@ from engine.run.recipe import find_recipe, load, read, resolved
 from engine.run.runtime import program, speak_plainly
 from engine.run.starting import INTERRUPTED
 from finetune.recipe import FinetuneRecipe
+from finetune.table.standings import GLUE_TASKS
 from finetune.tasks.task import find_task
 from pretrain.recipe import PretrainRecipe
 
@@ -53,6 +54,7 @@ def compare(recipe: CompareRecipe) -> Path:
         try:
             for system in recipe.systems:
                 steps.take(learn_vocabulary(recipe, system))
+                characters_per_token(recipe, system)  # the page needs it hours later
             do_each(steps.take_minutes, recipe.systems, recipe.jobs)
             if "text" in recipe.same:
                 slowest = find_slowest(recipe)  # has read this very text in its minutes
@@ -69,12 +71,20 @@ def compare(recipe: CompareRecipe) -> Path:
 
 def check_recipes(recipe: CompareRecipe) -> None:
     """Refuse what a step would find to be wrong hours later. Errors: FileNotFoundError and ValueError."""
-    for task in (*recipe.tasks, *recipe.large_tasks):
-        find_task(task)
+    tasks = [find_task(task).name for task in (*recipe.tasks, *recipe.large_tasks)]
+    if not GLUE_TASKS.intersection(tasks):
+        raise ValueError(
+            f"{', '.join(tasks)}: no column in the GLUE table, by which systems are compared; name one task or more of "
+            f"{', '.join(sorted(GLUE_TASKS))}"
+        )
     for system in recipe.systems:
         find_recipe(Path(system.tokenizer))
         for step in finetunings(recipe, system, "minutes"):
-            read(FinetuneRecipe, list(step.command[1:]))
+            if read(FinetuneRecipe, list(step.command[1:])).grid:
+                raise ValueError(
+                    f"{system.finetune} tries the settings of a `grid:`, and here each system has one setting, "
+                    "whose seeds are compared: remove `grid:`, or set its best values"
+                )
 
 
 def check_settings(recipe: CompareRecipe) -> None:

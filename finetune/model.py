@@ -177,6 +177,11 @@ def _change(config: PreTrainedConfig, changes: dict[str, Any], folder: str) -> N
             setattr(config, name, value)
         except Exception as error:  # transformers' checks of its settings raise a kind of their own
             raise ValueError(f"config.{name}: {' '.join(str(error).split())}") from None
+    try:
+        type(config).from_dict(config.to_dict())  # checks what it is built of; one that is changed is not checked again
+    except Exception as error:
+        named = ", ".join(f"config.{name}" for name in changes)
+        raise ValueError(f"{named}: {' '.join(str(error).split())}") from None
 
 
 def _refuse_damage(model: PreTrainedModel, info: dict[str, Any], folder: str) -> None:

@@ -61,6 +61,11 @@ def located(model: str) -> str:
             return str(place)
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; a model is the folder that holds its config.json and its weights")
+    if (folder / "jobs.json").is_file():
+        raise ValueError(
+            f"{folder} holds fine-tunings, not a model: name the folder of one, such as {folder}/glue-rte/seed-0, "
+            "which has a model if its recipe does not say save_model: false"
+        )
     if (folder / "recipe.yaml").is_file() and not (folder / "finished.json").is_file():
         raise ValueError(f"{folder} has no model: the run is not finished{advise(model)}, which resumes it")
     raise ValueError(f"{folder} has no model: looked for config.json in it and in its model/")

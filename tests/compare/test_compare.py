@@ -101,6 +101,8 @@ def test_one_command_makes_the_table_and_goes_on_where_it_was_stopped(tmp_path, 
         ({"systems": {1: {"finetune": "nowhere.yaml"}}}, "no recipe at nowhere.yaml"),
         ({"systems": {1: {"tokenizer": "other/words-tokenizer.yaml"}}}, "would be kept in one folder, as vocabularies"),
         ({"systems": {1: {"finetune": "words-pretrain.yaml"}}}, "words-pretrain.yaml:"),
+        ({"systems": {1: {"finetune": "grid.yaml"}}}, "grid.yaml tries the settings of a `grid:`"),
+        ({"tasks": ["glue/wnli"]}, "glue/wnli: no column in the GLUE table"),
     ],
 )
 def test_what_would_fail_hours_later_is_refused_at_once(tmp_path, launch_program, corpus, change, said):
@@ -109,7 +111,21 @@ def test_what_would_fail_hours_later_is_refused_at_once(tmp_path, launch_program
     for number, system in change.pop("systems", {}).items():
         recipe["systems"][number] |= system
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | change))
+    tried = yaml.safe_load((tmp_path / "bert-finetune.yaml").read_text())
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(tried | {"grid": {"optimizer.learning_rate": [1e-3, 1e-4]}}))
     ended = launch_program(main, tmp_path, "recipe.yaml")
     assert ended.status == 2, ended.said
     assert said in ended.said
     assert not (tmp_path / "runs/both/vocabularies").exists()
+
+
+def test_a_vocabulary_of_which_no_document_was_held_out_ends_a_comparison_before_it_trains(
+    tmp_path, launch_program, corpus
+):
+    write_recipes(tmp_path, corpus, tmp_path / "rows")
+    path = tmp_path / "words-tokenizer.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"held_out": 0.0}))
+    ended = launch_program(main, tmp_path, "recipe.yaml")
+    assert ended.status == 2, ended.said
+    assert "words-tokenizer.yaml held no document out" in ended.said
+    assert not (tmp_path / "runs/both/minutes").exists()

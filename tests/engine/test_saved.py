@@ -14,6 +14,17 @@ def test_a_run_stands_for_its_model(tmp_path, monkeypatch):
         located("runs")
 
 
+def test_a_run_of_fine_tunings_is_not_taken_for_one_that_is_not_finished(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = tmp_path / "runs/glue/glue-rte/seed-0"
+    (job / "model").mkdir(parents=True)
+    for path in (job / "model/config.json", tmp_path / "runs/glue/recipe.yaml", tmp_path / "runs/glue/jobs.json"):
+        path.touch()
+    with pytest.raises(ValueError, match=r"runs/glue holds fine-tunings, not a model: .* runs/glue/glue-rte/seed-0"):
+        located("runs/glue")
+    assert located("runs/glue/glue-rte/seed-0") == "runs/glue/glue-rte/seed-0/model"
+
+
 def test_a_folder_in_the_place_of_data_comes_first(tmp_path, monkeypatch):
     monkeypatch.setenv("CLOZE_DATA", str(tmp_path))
     (tmp_path / "checkpoints/small").mkdir(parents=True)

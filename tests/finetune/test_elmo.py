@@ -228,6 +228,22 @@ def test_other_tasks_are_learnt(name, elmo, launch, write_finetune_recipe, tmp_p
     assert_learnt(tmp_path / f"runs/small/{name.replace('/', '-')}/seed-0")
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"features": "Both"}, "config.features: features is 'Both'; it is one of both, forward"),
+        ({"cell_clip": -1.0}, "config.cell_clip: cell_clip is -1.0; it must be above 0"),
+    ],
+)
+def test_a_setting_that_the_network_does_not_know_is_refused(
+    elmo, launch, write_finetune_recipe, tmp_path, config, said
+):
+    write_finetune_recipe(tmp_path, model=str(elmo), config=config)
+    ended = launch(tmp_path, "recipe.yaml")
+    assert ended.status == 2, ended.said
+    assert said in ended.said
+
+
 @pytest.mark.slow
 def test_a_byte_level_vocabulary_is_framed_and_saved(elmo_of_bytes, launch, write_finetune_recipe, tmp_path):
     write_finetune_recipe(tmp_path, model=str(elmo_of_bytes), plan={"num_train_epochs": 1})
