@@ -54,7 +54,7 @@ def compare(recipe: CompareRecipe) -> Path:
         try:
             for system in recipe.systems:
                 steps.take(learn_vocabulary(recipe, system))
-                characters_per_token(recipe, system)  # the page needs it hours later
+                characters_per_token(recipe, system)  # refuses what the page could not use, hours later
             do_each(steps.take_minutes, recipe.systems, recipe.jobs)
             if "text" in recipe.same:
                 slowest = find_slowest(recipe)  # has read this very text in its minutes

@@ -43,10 +43,11 @@ def open_model(
     What the folder brings along stays, but for the outputs of a head that was learnt for other labels. Return the
     network with the names of the weights that start random. Errors: ValueError if a weight of the encoder is missing or
     of another shape, if the tokenizer has ids beyond the embeddings, or if `changes` names a key that the config has
-    not.
+    not, or gives one a value that it refuses.
     """
     config = config_of(folder, revision)
-    _change(config, changes, folder)
+    if changes:
+        _change(config, changes, folder)
     before = copy.deepcopy(config)
     config.update(question.config(task))
     if isinstance(config, WordVectorsConfig):
@@ -177,8 +178,8 @@ def _change(config: PreTrainedConfig, changes: dict[str, Any], folder: str) -> N
             setattr(config, name, value)
         except Exception as error:  # transformers' checks of its settings raise a kind of their own
             raise ValueError(f"config.{name}: {' '.join(str(error).split())}") from None
-    try:
-        type(config).from_dict(config.to_dict())  # checks what it is built of; one that is changed is not checked again
+    try:  # most settings are checked only when a config is built, so build one from the changed settings
+        type(config).from_dict(config.to_dict())
     except Exception as error:
         named = ", ".join(f"config.{name}" for name in changes)
         raise ValueError(f"{named}: {' '.join(str(error).split())}") from None

@@ -8,10 +8,12 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, St
 
 def template(path: Path) -> Template:
     """The page at `path`, which may build on those here: `{% extends "engine/publish/page.html" %}`. What it is not
-    given is an
-    error, and what it is given is escaped."""
+    given is an error, and in HTML what it is given is escaped."""
     rooms = ChoiceLoader(
         [FileSystemLoader(path.parent), PrefixLoader({"engine": FileSystemLoader(Path(__file__).parents[1])})]
     )
-    pages = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, loader=rooms)
+    escaped = path.suffix == ".html"
+    pages = Environment(
+        autoescape=escaped, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, loader=rooms
+    )
     return pages.get_template(path.name)
