@@ -11,7 +11,7 @@ from cloze import ROOT
 CLASSES = {  # by a key that only such a recipe has
     "objective": "pretrain.recipe:PretrainRecipe",
     "data": "finetune.recipe:FinetuneRecipe",
-    "vocabulary": "tokenizer.train:Recipe",
+    "vocabulary": "tokenizer.recipe:TokenizerRecipe",
     "probes": "probe.recipe:ProbeRecipe",
     "systems": "compare.recipe:CompareRecipe",
     "prompt": "probe.few_shot.task:Task",

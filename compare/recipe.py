@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from engine.run.recipe import check_least, check_name, check_one_line, check_seed
+from engine.run.recipe import check_each_once, check_least, check_name, check_one_line, check_seed
 from finetune.table.published import PUBLISHED
 
 RUNS = Path("runs")
 Arm = Literal["untrained", "minutes", "text"]
+AFTER_MINUTES: tuple[Arm, ...] = ("minutes", "untrained")  # that are fine-tuned once a system has had its minutes
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,17 @@ class CompareRecipe:
             raise ValueError("same is empty; give minutes, text or both")
         if not self.tasks or not self.seeds or (self.large_tasks and not self.large_seeds):
             raise ValueError("tasks and seeds must name one each, or more, such as tasks: [glue/rte], seeds: [0]")
+        for name in ("tasks", "large_tasks", "seeds", "large_seeds"):
+            check_each_once(self, name)
         if both := set(self.tasks) & set(self.large_tasks):
             raise ValueError(f"{min(both)} is among tasks and among large_tasks: leave it out of one")
         for seed in (*self.seeds, *self.large_seeds):
             check_seed(seed)
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """What is fine-tuned. The arm of the same text needs that of the same minutes, which says how much text."""
+        return (*AFTER_MINUTES, "text") if "text" in self.same else AFTER_MINUTES
 
     @property
     def folder(self) -> Path:

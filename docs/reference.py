@@ -16,7 +16,7 @@ from engine.run.recipe_help import NOTE, Key, list_sections
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("cloze", "tokenizer", "corpus", "pretrain", "networks", "finetune", "compare", "probe", "engine")
-TITLES = {"pretrain.recipe": "Pretraining", "finetune.recipe": "Fine-tuning", "tokenizer.train": "Tokenizers",
+TITLES = {"pretrain.recipe": "Pretraining", "finetune.recipe": "Fine-tuning", "tokenizer.recipe": "Tokenizers",
           "compare.recipe": "Comparing systems", "probe.recipe": "Probes",
           "probe.few_shot.task": "Few-shot tasks"}  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from engine.publish.hub import NOWHERE, Hub
 from engine.run.architecture import check_sizes
 from engine.run.precision import Matmul, MixedPrecision
-from engine.run.recipe import check_least, check_name, check_seed, operational
+from engine.run.recipe import check_each_once, check_least, check_name, check_seed, operational
 from engine.run.tracking import TrackerName
 from engine.train.optimizer import Optimizer
 from engine.train.plan import Plan
@@ -97,6 +97,8 @@ class FinetuneRecipe:
         check_name(self.name)
         if not self.task or not self.seeds:
             raise ValueError("task and seeds must name one each, or more, such as task: [glue/rte], seeds: [0]")
+        check_each_once(self, "task")
+        check_each_once(self, "seeds")
         for seed in self.seeds:
             check_seed(seed)
         check_sizes(self.config, "config")

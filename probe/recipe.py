@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.run.recipe import check_name, check_seed, operational
+from engine.run.recipe import check_each_once, check_name, check_seed, operational
 from probe.probe import Probe
 
 
@@ -19,6 +19,8 @@ class ProbeRecipe:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        check_each_once(self, "model")
+        check_each_once(self, "seeds")
         for seed in self.seeds:
             check_seed(seed)
         if not self.probes or not self.seeds:

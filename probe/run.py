@@ -94,8 +94,10 @@ def list_jobs(recipe: ProbeRecipe, folder: Path) -> list[Job]:
             kinds += [(seed, True) for seed in recipe.seeds if recipe.untrained and model not in beside]
             for seed, untrained in kinds:
                 about = {"probe": plain(one), "files": files, "model": stamp, "seed": seed, "untrained": untrained}
-                digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
-                place = folder / one.task.replace("/", "-") / f"{label.replace('/', '-')}-{digest}" / f"seed-{seed}"
+                path = name_parts(model)  # the label is no part of the place: namesakes change it
+                digest = hashlib.sha256(json.dumps([about, path], sort_keys=True).encode()).hexdigest()[:8]
+                own = f"{shorten(path).replace('/', '-')}-{digest}"
+                place = folder / one.task.replace("/", "-") / own / f"seed-{seed}"
                 found.append(Job(one, model, label, seed, untrained, about, place))
     return found
 
@@ -103,11 +105,20 @@ def list_jobs(recipe: ProbeRecipe, folder: Path) -> list[Job]:
 def name_models(models: Iterable[str]) -> dict[str, str]:
     """How the table calls each model: runs/skip-gram/model is skip-gram, vectors.txt in a folder is that folder's. The
     last two parts of a path are enough, unless another model has the same."""
-    parts = {model: tuple(part for part in Path(model).parts if part not in ("/", "runs", "model")) for model in models}
-    short = {model: "/".join(own[-2:]).removesuffix(".txt") or model for model, own in parts.items()}
+    parts = {model: name_parts(model) for model in models}
+    short = {model: shorten(own) or model for model, own in parts.items()}
     namesakes = {name: {parts[model] for model in short if short[model] == name} for name in short.values()}
     return {model: name if len(namesakes[name]) == 1 else "/".join(parts[model]).removesuffix(".txt")
             for model, name in short.items()}  # fmt: skip
+
+
+def name_parts(model: str) -> tuple[str, ...]:
+    """The parts of a model's path that tell it from others."""
+    return tuple(part for part in Path(model).parts if part not in ("/", "runs", "model"))
+
+
+def shorten(parts: tuple[str, ...]) -> str:
+    return "/".join(parts[-2:]).removesuffix(".txt")
 
 
 def do(job: Job, again: bool) -> None:
@@ -136,6 +147,7 @@ def line_of(job: Job, found: Found, seconds: float) -> dict[str, Any]:
     return {
         "task": job.probe.task, "label": job.label, "init": "random" if job.untrained else "pretrained",
         "seed": job.seed, "model": job.model, "metrics": found.metrics, "majority": found.baseline,
+        "each_seed": job.untrained or job.probe.trains,  # whether other seeds are scores of their own
         "headline": {"name": found.headline, "value": value}, "shortcuts": list(found.shortcuts),
         "layers": found.layers, "hyperparameters": plain(job.probe), "sizes": found.sizes,
         "drawn_from": found.drawn_from, "rows": job.stamp["files"], "seconds": round(seconds, 2),
@@ -157,7 +169,8 @@ def report(recipe: ProbeRecipe, folder: Path, jobs: Sequence[Job]) -> list[dict[
 
 def list_finished(folder: Path, jobs: Sequence[Job]) -> list[Finished]:
     """The finished jobs of a folder, those of `jobs` last. Of those that are alike but for their settings and what they
-    read, such as a model that was trained further, the last counts."""
+    read, such as a model that was trained further, the last counts; so does one seed of a trained model where the
+    probe trains nothing: whichever seed comes first, it is asked once."""
     asked = {job.folder for job in jobs}
     paths = sorted(
         (path for path in folder.glob("*/*/seed-*/finished.json")),
@@ -170,7 +183,8 @@ def list_finished(folder: Path, jobs: Sequence[Job]) -> list[Finished]:
     last: dict[tuple[Any, ...], Finished] = {}
     for place, line in found:
         one = Finished(place, {**line, "label": labels[line["model"]]})
-        last.update({tuple(one.line[name] for name in ("task", "label", "init", "seed")): one})
+        seed = line["seed"] if line.get("each_seed", True) else None
+        last.update({(*(one.line[name] for name in ("task", "label", "init")), seed): one})
     return list(last.values())
 
 

@@ -6,7 +6,7 @@ The same recipe on the same text gives the same tokenizer/, byte for byte, in an
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,54 +15,27 @@ import yaml
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
-from corpus.text.source import Source, fingerprint, pinned
+from corpus.text.source import fingerprint, pinned
 from engine.run.disk import alone, read_json, whole_folder
 from engine.run.folders import TOKENIZER, mark, refuse_others, visible
 from engine.run.processes import ends_at_once
-from engine.run.recipe import check_least, check_name, read, resolved
+from engine.run.recipe import read, resolved
 from engine.run.runtime import commit, hardware, peak_rss_mb, program
-from tokenizer.learn import Learner
 from tokenizer.load import load_tokenizer, tokenizer_hash
+from tokenizer.recipe import TokenizerRecipe
 from tokenizer.report import Measure, Report, measure
 from tokenizer.sample import Sample, survey
 
 WRITTEN = ("tokenizer", "recipe.yaml", "report.json", "report.md")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """One tokenizer."""
-
-    name: str  # the tokenizer is runs/NAME/tokenizer
-    sources: tuple[Source, ...]
-    vocabulary: Learner
-    model_max_length: int = 512  # tokens; where the tokenizer truncates when it is asked to
-    max_bytes: int | None = None  # of text to learn from, spread over all sources; None: all of it
-    held_out: float = 0.01  # share of the documents, chosen by a hash of their ids, that only the report sees
-    compare: str | None = None  # a folder or Hub id: another tokenizer to set beside this one in the report
-    runs: Path = Path("runs")  # the result is runs/NAME
-    overwrite: bool = False  # replace the tokenizer that runs/NAME holds
-
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        if not self.sources:
-            raise ValueError("sources is empty; name at least one")
-        sources = tuple(source.wanting(self.vocabulary.whitespace) for source in self.sources)
-        object.__setattr__(self, "sources", sources)  # the result's recipe says what was chosen
-        if not 0 <= self.held_out < 1:
-            raise ValueError(f"held_out is {self.held_out}; it is a share of the documents, from 0 to below 1")
-        check_least(self, 1, "model_max_length")
-        if self.max_bytes is not None and self.max_bytes < 1:
-            raise ValueError(f"max_bytes is {self.max_bytes}; give a number of bytes, or leave it out to read all text")
-
-
 @program
 def main(argv: list[str]) -> None:
     with ends_at_once():
-        train_tokenizer(read(Recipe, argv, "python -m tokenizer.train", "recipes/tokenizer/demo.yaml"))
+        train_tokenizer(read(TokenizerRecipe, argv, "python -m tokenizer.train", "recipes/tokenizer/demo.yaml"))
 
 
-def train_tokenizer(recipe: Recipe) -> Path:
+def train_tokenizer(recipe: TokenizerRecipe) -> Path:
     """Learn a tokenizer by a recipe, unless it is there already. Return its folder.
 
     Errors: ValueError and OSError for what is wrong with recipe, text or disk.
@@ -73,7 +46,7 @@ def train_tokenizer(recipe: Recipe) -> Path:
     return recipe.runs / recipe.name / "tokenizer"
 
 
-def learn(recipe: Recipe) -> None:
+def learn(recipe: TokenizerRecipe) -> None:
     """Leave the recipe's tokenizer in its folder, unless it is there already."""
     folder = recipe.runs / recipe.name
     stamp = stamp_of(recipe)
@@ -102,7 +75,7 @@ def learn(recipe: Recipe) -> None:
     print(f"{folder / 'tokenizer'} is written, {tokenizer_hash(tokenizer)}")
 
 
-def stamp_of(recipe: Recipe) -> dict[str, Any]:
+def stamp_of(recipe: TokenizerRecipe) -> dict[str, Any]:
     """Return what decides the result: the recipe, less where it goes, and the content of the sources."""
     decisive = {key: value for key, value in resolved(recipe).items() if key not in ("runs", "overwrite")}
     return {**decisive, "fingerprints": [fingerprint(source) for source in recipe.sources]}
@@ -144,7 +117,7 @@ def opened(name: str | None) -> dict[str, PreTrainedTokenizerFast]:
         return {}
 
 
-def remarks(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, sample: Sample, found: Measure) -> list[str]:
+def remarks(recipe: TokenizerRecipe, tokenizer: PreTrainedTokenizerFast, sample: Sample, found: Measure) -> list[str]:
     """Return what a reader of the figures must know."""
     notes = recipe.vocabulary.remarks(sample.characters)
     in_pieces = recipe.vocabulary.in_pieces
@@ -185,7 +158,7 @@ def facts(tokenizer: PreTrainedTokenizerFast, sample: Sample, seconds: float) ->
     }
 
 
-def write(folder: Path, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, report: Report) -> None:
+def write(folder: Path, recipe: TokenizerRecipe, tokenizer: PreTrainedTokenizerFast, report: Report) -> None:
     """Fill the folder of a run, and open the tokenizer again to see that it is the one that was learned."""
     mark(folder, TOKENIZER)
     tokenizer.save_pretrained(folder / "tokenizer")

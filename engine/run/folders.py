@@ -17,7 +17,7 @@ import yaml
 from engine.run.disk import read_json, remove, whole_file
 from engine.run.key_names import right_key
 from engine.run.options import values_of
-from engine.run.recipe import identity
+from engine.run.recipe import differences, identity
 from engine.run.system import lockf
 
 RUN, JOB, TOKENIZER, STORE, DEMO = "run", "job", "tokenizer", "store", "demo"
@@ -153,7 +153,7 @@ def check_folder(folder: Path, recipe: Any, kind: str = RUN) -> None:
     if before != now and not find_extension(folder, recipe):
         renamed = _renamed(found, recipe)
         whose = "an earlier version, whose recipes had other keys" if renamed else "another recipe"
-        changed = "; ".join(renamed or _differences(before, now))
+        changed = "; ".join(renamed or differences(before, now))
         more = longer(before, now)
         hint = f"; once that run is finished, a larger {more} extends it" if more and not read_finished(folder) else ""
         raise FileExistsError(
@@ -236,17 +236,6 @@ def has_work(folder: Path) -> bool:
     files = ("metrics.jsonl", "state", "results.jsonl", "model", "finished.json")
     folders = [folder, *(found.parent for found in folder.rglob(MARK))]  # its jobs, too
     return any((place / name).exists() for place in folders for name in files)
-
-
-def _differences(before: Any, now: Any, key: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = list(before) + [name for name in now if name not in before]
-        return [
-            line
-            for name in names
-            for line in _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
-        ]
-    return [] if before == now else [f"{key}: {before!r} there, {now!r} here"]
 
 
 def _renamed(found: dict[str, Any], recipe: Any) -> list[str]:

@@ -111,6 +111,13 @@ def check_least(section: Any, least: float, *names: str, before: str = "") -> No
             raise ValueError(f"{before}{name} is {getattr(section, name)}; it must be {least:g} or more")
 
 
+def check_each_once(section: Any, name: str) -> None:
+    """Refuse a list that names one thing twice, which would be done once and counted twice. Errors: ValueError."""
+    values = getattr(section, name)
+    if twice := [value for number, value in enumerate(values) if value in values[:number]]:
+        raise ValueError(f"{name} has {twice[0]} twice; name each once")
+
+
 def check_one_line(name: str, value: str) -> None:
     """Refuse words that would break a table or a list. Errors: ValueError."""
     if set("\n\r|") & set(value):
@@ -174,6 +181,18 @@ def identity(recipe: Any, values: Any = None) -> Any:
     fields = () if isinstance(recipe, dict) else dataclasses.fields(recipe)
     free = {field.name for field in fields if field.metadata.get("operational")}
     return {name: identity(sections.get(name), value) for name, value in values.items() if name not in free}
+
+
+def differences(before: Any, now: Any, key: str = "") -> list[str]:
+    """What differs between two recipes' plain values, in words: a line for each dotted key."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = list(before) + [name for name in now if name not in before]
+        return [
+            line
+            for name in names
+            for line in differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+        ]
+    return [] if before == now else [f"{key}: {before!r} there, {now!r} here"]
 
 
 def check_name(name: str) -> None:

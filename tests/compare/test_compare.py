@@ -103,16 +103,34 @@ def test_one_command_makes_the_table_and_goes_on_where_it_was_stopped(tmp_path, 
         ({"systems": {1: {"finetune": "words-pretrain.yaml"}}}, "words-pretrain.yaml:"),
         ({"systems": {1: {"finetune": "grid.yaml"}}}, "grid.yaml tries the settings of a `grid:`"),
         ({"tasks": ["glue/wnli"]}, "glue/wnli: no column in the GLUE table"),
+        ({"tasks": ["glue/rte", "glue/rte"]}, "tasks has glue/rte twice"),
+        ({"tasks": ["glue/rte", "glue/ax"]}, "glue/ax has no training rows"),
+        ({"systems": {1: {"finetune": "elsewhere.yaml"}}}, "no/such/rows"),
+        ({"systems": {1: {"tokenizer": "misspelt.yaml"}}}, "misspelt.yaml:1"),
+        ({"systems": {1: {"pretrain": "phases.yaml"}}}, "last_phase begins at a share of the steps"),
+        (
+            {"systems": {1: {"finetune": "start.yaml"}}},
+            "start_from: glue/rte starts from glue/mnli, which is not among the tasks",
+        ),
     ],
 )
-def test_what_would_fail_hours_later_is_refused_at_once(tmp_path, launch_program, corpus, change, said):
-    write_recipes(tmp_path, corpus, tmp_path / "rows")
+def test_what_would_fail_hours_later_is_refused_at_once(tmp_path, launch_program, corpus, labelled, change, said):  # noqa: F811
+    write_recipes(tmp_path, corpus, labelled)
     recipe = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
     for number, system in change.pop("systems", {}).items():
         recipe["systems"][number] |= system
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | change))
     tried = yaml.safe_load((tmp_path / "bert-finetune.yaml").read_text())
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(tried | {"grid": {"optimizer.learning_rate": [1e-3, 1e-4]}}))
+    (tmp_path / "start.yaml").write_text(yaml.safe_dump(tried | {"start_from": {"glue/rte": "glue/mnli"}}))
+    elsewhere = {"data": {"source": "folder", "path": "no/such/rows"}}
+    (tmp_path / "elsewhere.yaml").write_text(yaml.safe_dump(tried | elsewhere))
+    (tmp_path / "misspelt.yaml").write_text("vocabularies: {}\n" + (tmp_path / "bert-tokenizer.yaml").read_text())
+    pretrain = yaml.safe_load((tmp_path / "bert-pretrain.yaml").read_text())
+    pretrain["plan"] = {**PLAN, "max_steps": 10}
+    pretrain["last_phase"] = {"share": 0.1, "max_seq_length": 64, "per_device_train_batch_size": 8}
+    pretrain["model"]["max_position_embeddings"] = 64
+    (tmp_path / "phases.yaml").write_text(yaml.safe_dump(pretrain))
     ended = launch_program(main, tmp_path, "recipe.yaml")
     assert ended.status == 2, ended.said
     assert said in ended.said
@@ -120,9 +138,12 @@ def test_what_would_fail_hours_later_is_refused_at_once(tmp_path, launch_program
 
 
 def test_a_vocabulary_of_which_no_document_was_held_out_ends_a_comparison_before_it_trains(
-    tmp_path, launch_program, corpus
+    tmp_path,
+    launch_program,
+    corpus,
+    labelled,  # noqa: F811
 ):
-    write_recipes(tmp_path, corpus, tmp_path / "rows")
+    write_recipes(tmp_path, corpus, labelled)
     path = tmp_path / "words-tokenizer.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"held_out": 0.0}))
     ended = launch_program(main, tmp_path, "recipe.yaml")

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from compare.amount import count_steps, find_slowest, read_amount
+from compare.checks import check_settings, check_text, keep_settings
 from compare.commands import Commands
 from compare.page import write_page
 from compare.recipe import Arm, CompareRecipe
-from compare.run import Steps, check_settings, check_text
+from compare.run import Steps
 from engine.run.recipe import load
 from finetune.recipe import FinetuneRecipe
 from pretrain.recipe import PretrainRecipe
-from tokenizer.train import Recipe as Tokenizer
+from tokenizer.recipe import TokenizerRecipe
 
 RECIPE = Path("recipes/table-1/table-1.yaml")
 TASKS = {"glue/cola": "matthews_correlation", "glue/rte": "accuracy"}
@@ -132,10 +133,22 @@ def test_as_much_text_is_as_many_characters(made):
 
 
 def test_another_setting_is_refused_and_more_seeds_are_not(made):
-    check_settings(made)
+    keep_settings(made)
     check_settings(replace(made, seeds=(0, 1, 2, 3, 4, 5), tasks=("glue/rte",)))
-    with pytest.raises(ValueError, match=r"begun with another minutes \(2.0 there, 3.0 here\); choose another --name"):
+    with pytest.raises(ValueError, match=r"begun with other settings \(minutes: 2.0 there, 3.0 here\); restore them"):
         check_settings(replace(made, minutes=3.0))
+
+
+def test_a_recipe_that_was_edited_since_is_refused_and_what_is_operational_is_not(made, tmp_path):
+    text = (Path(__file__).parents[2] / made.systems[-1].pretrain).read_text()
+    (tmp_path / "own.yaml").write_text(text)
+    recipe = replace(made, systems=(*made.systems[:-1], replace(made.systems[-1], pretrain="own.yaml")))
+    keep_settings(recipe)
+    (tmp_path / "own.yaml").write_text(text + "\nmixed_precision: no\n")
+    check_settings(recipe)
+    (tmp_path / "own.yaml").write_text(text.replace("num_hidden_layers: 4", "num_hidden_layers: 2"))
+    with pytest.raises(ValueError, match=r"recipes.own.yaml.model.num_hidden_layers: 4 there, 2 here"):
+        check_settings(recipe)
 
 
 def test_systems_read_the_same_text(made, tmp_path):
@@ -153,7 +166,7 @@ def test_the_recipes_of_table_1_can_be_called_by_themselves():
     """Each says of itself what the comparison says to it, but for the budget."""
     comparison = load(CompareRecipe, RECIPE)
     for system in comparison.systems:
-        vocabulary = load(Tokenizer, Path(system.tokenizer))
+        vocabulary = load(TokenizerRecipe, Path(system.tokenizer))
         pretrain = load(PretrainRecipe, Path(system.pretrain))
         finetune = load(FinetuneRecipe, Path(system.finetune))
         folder = comparison.vocabulary(system)

@@ -184,11 +184,11 @@ def test_a_sentence_a_line_stays_one(tmp_path, tokenizer_folder):
 
 
 def test_a_vocabulary_of_bytes_is_learnt_from_text_as_it_is(tmp_path):
-    from tokenizer.train import Recipe
+    from tokenizer.recipe import TokenizerRecipe
 
     source = written(tmp_path, [CODE] * 8)
     asked = Source("jsonl", source.path)
-    of_bytes = Recipe("a", (asked,), BytePairs(name="byte-bpe", vocab_size=400))
-    of_words = Recipe("b", (asked,), WordPiece(name="wordpiece", vocab_size=400))
+    of_bytes = TokenizerRecipe("a", (asked,), BytePairs(name="byte-bpe", vocab_size=400))
+    of_words = TokenizerRecipe("b", (asked,), WordPiece(name="wordpiece", vocab_size=400))
     assert next(documents(of_bytes.sources[0], Tally())).paragraphs == (CODE,)
     assert "\n" not in "".join(next(documents(of_words.sources[0], Tally())).paragraphs)

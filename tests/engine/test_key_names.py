@@ -24,7 +24,7 @@ BERT, GPT, GLUE, TOKENIZER, WORDS, GLOVE = (
 CLASSES = {
     "pretrain": ("pretrain.recipe", "PretrainRecipe"),
     "finetune": ("finetune.recipe", "FinetuneRecipe"),
-    "tokenizer": ("tokenizer.train", "Recipe"),
+    "tokenizer": ("tokenizer.recipe", "TokenizerRecipe"),
 }
 FORMER = """
 name: old

@@ -13,7 +13,7 @@ from engine.run.recipe import changed, data_path, identity, load, operational, r
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 CLASSES = {
-    "tokenizer": ("tokenizer.train", "Recipe"),
+    "tokenizer": ("tokenizer.recipe", "TokenizerRecipe"),
     "pretrain": ("pretrain.recipe", "PretrainRecipe"),
     "finetune": ("finetune.recipe", "FinetuneRecipe"),
     "probe": ("probe.recipe", "ProbeRecipe"),

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -321,6 +322,23 @@ def test_of_a_model_that_was_trained_further_the_last_probe_counts(recipe, model
     (second,) = similarity()
     assert second != first
     assert launch_program(table, recipe.parent, "runs/probed").status == 0
+
+
+def test_a_trained_model_counts_once_whichever_seed_comes_first_and_a_namesake_repeats_nothing(
+    recipe, model, launch_program
+):
+    argv = ("recipe.yaml", "--untrained", "False", "--model")
+    one, two = "one/small/mine", "two/small/mine"
+    for namesake in (one, two):
+        copytree(model, recipe.parent / namesake)
+    launch_program(main, recipe.parent, *argv, one, "--seeds", "1")
+    launch_program(main, recipe.parent, *argv, one, "--seeds", "0")
+    ended = launch_program(main, recipe.parent, *argv, one, two, "--seeds", "0")
+    assert ended.said.count("done before") == 3, ended.said  # one for each probe
+    lines = map(json.loads, (recipe.parent / "runs/probed/results.jsonl").read_text().splitlines())
+    assert [(line["label"], line["seed"]) for line in lines if line["task"] == "similarity/pairs"] == [
+        (one, 0), (two, 0)
+    ]  # fmt: skip
 
 
 def test_what_was_done_before_a_mistake_stands_in_the_table(recipe, pairs, launch_program):
