@@ -7,6 +7,7 @@ its data sheet and a utilisation that is assumed, and stated. The corpus need no
 `model.vocab_size`, the tokenizer.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -96,7 +97,7 @@ def foresee(recipe: PretrainRecipe, options: Options) -> dict[str, Any]:
         "parameters": {"all": model.num_parameters(), **parameters_by_part(model)},
         "phases": [phase_facts(stage, steps, seconds[i] if seconds else None) for i, stage in enumerate(stages)],
         "work": work(recipe, stages, steps, corpus.units),
-        "memory": held,
+        "memory": {**held, "advice": [] if fits else list(ways_to_fit(recipe, stages, options, gpu))},
         "cards": shards.count_cards(recipe.plan.global_batch_size, phases[0].device_batch, DRIVER) if gpu else {},
         "time": {
             "hardware": f"{options.processes} x {gpu.name}" if gpu else hardware(), "how": how,
@@ -160,6 +161,19 @@ def on_the_device(memory: Memory, gpu: Card | None, options: Options) -> dict[st
     fits = peak * (1 if gpu else options.processes) <= room
     parts = {name: size for name, size in vars(memory).items() if name != "results"}
     return {**parts, "buckets": buckets, "gaps": gaps, "program": own, "peak": peak, "room": room, "fits": fits}
+
+
+def ways_to_fit(recipe: PretrainRecipe, stages: list[Stage], options: Options, gpu: Card | None) -> Iterator[str]:
+    """What is left to try of what takes less memory, the least change first."""
+    if any(stage.phase.device_batch > 1 for stage in stages):
+        yield "lower per_device_train_batch_size"
+    if stages[0].outline().supports_gradient_checkpointing and not recipe.plan.gradient_checkpointing:
+        yield "set plan.gradient_checkpointing"
+    if gpu and not options.sharded:
+        yield "say --sharded True" if options.processes > 1 else "say --sharded True --processes N"
+    elif gpu:
+        yield "give more --processes"
+    yield "take a smaller model"
 
 
 def free_memory() -> float:
@@ -284,11 +298,7 @@ def memory_rows(found: dict[str, Any]) -> Rows:
         "program": "Python, PyTorch and its libraries",
     }
     room = "" if held["room"] == float("inf") else f" of {amount(held['room'], 'B')}"
-    verdict = (
-        "fits"
-        if held["fits"]
-        else "DOES NOT FIT: lower per_device_train_batch_size, set plan.gradient_checkpointing, or say --sharded True"
-    )
+    verdict = "fits" if held["fits"] else f"DOES NOT FIT: {', or '.join(held['advice'])}"
     cards = ", ".join(f"{count} {name}" for name, count in found["cards"].items() if count)
     in_shards = [("in shards it fits", "", f"on {cards}" if cards else "on none of the cards that are known")]
     parts = [(f"  {name}", amount(held[name], "B"), note) for name, note in notes.items() if held[name]]

@@ -234,3 +234,15 @@ def test_a_plan_for_shards_says_what_each_process_holds(tmp_path, launch_program
     assert ended.status == 0, ended.said
     assert "in shards it fits" in ended.said
     assert "buckets" not in ended.said
+
+
+def test_where_a_run_does_not_fit_what_it_does_already_is_not_advised(tmp_path, launch_program):
+    argv = ("recipes/pretrain/gpt3-13b.yaml", "--tokenizer", "none", "--hardware", "3090", "--format", "json")
+    for options, advice in (
+        (("--plan.gradient_checkpointing", "False"), ["set plan.gradient_checkpointing", "say --sharded True"]),
+        (("--plan.gradient_checkpointing", "True", "--sharded", "True"), ["give more --processes"]),
+    ):
+        ended = launch_program(main, tmp_path, *argv, "--processes", "2", *options)
+        assert ended.status == 0, ended.said
+        asked = [one for one in json.loads(ended.said)["memory"]["advice"] if not one.startswith("lower")]
+        assert asked == [*advice, "take a smaller model"]
