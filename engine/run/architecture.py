@@ -36,6 +36,18 @@ def count_positions(model: PreTrainedModel) -> int:
     return UNLIMITED if positions is None else positions - count_padding(model)
 
 
+def count_seen(model: PreTrainedModel) -> int:
+    """How many tokens a token of the model sees at most, itself among them, where layers see a part of the text, as
+    those of Mistral, Gemma and GPT-Neo do."""
+    settings = model.config.get_text_config().to_dict()
+    local = [
+        value
+        for name, value in settings.items()
+        if ("window" in name or "attention_chunk" in name) and not name.endswith("_layers") and type(value) is int
+    ]
+    return min([value for value in local if value > 0], default=UNLIMITED)
+
+
 def count_padding(model: PreTrainedModel) -> int:
     """How many of its positions are kept for padding."""
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)

@@ -5,7 +5,8 @@ the positions that it would have alone (a prefix tree under an attention mask). 
 examples of a few-shot prompt, is read once and kept (the KV cache). The vocabulary meets judged positions only.
 
 A model whose attention takes no such mask, or that has none (the LSTM), reads each option alone: the same figures, more
-slowly. Which it is, is tried on a few tokens.
+slowly. Which it is, is tried on a few tokens. So does one whose layers see a part of the text, where a question is
+longer than that: side by side, options would be further from what they share than they are.
 """
 
 import copy
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from engine.run.architecture import UNLIMITED, count_seen
 from networks import heads
 from probe.few_shot.prompts import count_shared
 from probe.language_models import AT_ONCE, LanguageModel
@@ -51,7 +53,7 @@ def score_questions(model: LanguageModel, questions: Sequence[Sequence[Window]])
     """Score the options of each question, one or more of them, each with a judged token at least."""
     if model.is_masked:
         return score_masked(model, questions)
-    shares = shares_prefixes(model)
+    shares = shares_prefixes(model) and sees_whole(model, questions)
     units = list(questions) if shares else [[window] for question in questions for window in question]
     found: list[list[Score]] = [[] for _ in units]
     prefix = shared_prefix(units) if shares else []
@@ -64,6 +66,12 @@ def score_questions(model: LanguageModel, questions: Sequence[Sequence[Window]])
         return found
     flat = iter(scores[0] for scores in found)
     return [[next(flat) for _ in question] for question in questions]
+
+
+def sees_whole(model: LanguageModel, questions: Sequence[Sequence[Window]]) -> bool:
+    """Whether a token that stands behind a whole question, its options side by side, still sees all of it."""
+    seen = count_seen(model.model)
+    return seen == UNLIMITED or all(len(pack(question, 0).ids) <= seen for question in questions)
 
 
 def score_masked(model: LanguageModel, questions: Sequence[Sequence[Window]]) -> list[list[Score]]:

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 import networks  # noqa: F401, so that the Auto classes know the LSTM
+from engine.run.architecture import count_seen
 from probe.few_shot.__main__ import main
 from probe.few_shot.answers import cut_answer, write_answers
 from probe.few_shot.evaluation import FreeAnswers, Way, few_shot
@@ -30,6 +31,13 @@ KINDS = {
     "llama": {"intermediate_size": 64, "num_key_value_heads": 1, "initializer_range": 0.5},
     "lstm": {"embedding_size": 32, "initializer_range": 2.0},
 }
+LOCAL = {  # models of which some layers see a part of the text: 24 tokens
+    "mistral": {"intermediate_size": 64, "num_key_value_heads": 1, "sliding_window": 24, "initializer_range": 0.5},
+    "gemma2": {"intermediate_size": 64, "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 24,
+               "initializer_range": 0.5},
+    "gpt_neo": {"num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]], "window_size": 24,
+                "initializer_range": 0.5},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -156,10 +164,8 @@ def test_what_is_too_long_is_cut_on_the_left_and_told(models):
 # log p
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_options_that_share_a_prefix_are_scored_as_each_alone(kind, models):
-    model = models[kind]
-    assert shares_prefixes(model) == (kind != "lstm")
+def check_against_alone(model):
+    """The scores of ten questions whose prompts begin alike are those of each option alone."""
     shots = "Q: kala mo tadi\nA: sifu\n\n" * 2
     questions = [
         encode_options(
@@ -173,6 +179,20 @@ def test_options_that_share_a_prefix_are_scored_as_each_alone(kind, models):
             [alone(model, one) for one in question.windows], abs=1e-3
         )
         assert [score.tokens for score in scores] == [len(one.ids) - one.first for one in question.windows]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_options_that_share_a_prefix_are_scored_as_each_alone(kind, models):
+    assert shares_prefixes(models[kind]) == (kind != "lstm")
+    check_against_alone(models[kind])
+
+
+@pytest.mark.parametrize("kind", LOCAL)
+def test_so_they_are_where_layers_see_a_part_of_the_text(kind, tokenizer, tmp_path):
+    """Prompts of some 40 tokens: side by side, the second option would be too far from its question."""
+    model = open_language_model(save(AutoModelForCausalLM, tmp_path, tokenizer, kind, **LOCAL[kind]))
+    assert count_seen(model.model) == 24
+    check_against_alone(model)
 
 
 def test_a_masked_model_hides_each_token_of_the_option_alone(masked):
