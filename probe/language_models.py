@@ -62,4 +62,18 @@ def open_language_model(name: str) -> LanguageModel:
             f"{name} was saved as {kind}, which is no masked and no causal language model: take one that is, as the "
             "objectives bert and causal_lm leave it"
         )
+    if not is_masked and sees_ahead(model):
+        raise ValueError(
+            f"{name} was saved as {kind}, but its guesses change with the tokens that follow, so they are none: its "
+            "config.json may lack is_decoder: true"
+        )
     return LanguageModel(name, model, tokenizer, is_masked)
+
+
+@torch.inference_mode()
+def sees_ahead(model: PreTrainedModel) -> bool:
+    """Whether another last token changes what the model guesses before it."""
+    ids = torch.arange(8) % model.config.vocab_size
+    other = torch.cat([ids[:-1], ids[:1]])
+    one, two = (model(input_ids=x[None], use_cache=False).logits[0, :-1].float() for x in (ids, other))
+    return (one - two).abs().max().item() > 1e-3 * one.std().item() + 1e-5

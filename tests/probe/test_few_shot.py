@@ -195,6 +195,14 @@ def test_so_they_are_where_layers_see_a_part_of_the_text(kind, tokenizer, tmp_pa
     check_against_alone(model)
 
 
+def test_a_model_that_sees_what_it_should_guess_is_refused(tokenizer, tmp_path):
+    sizes = {"intermediate_size": 64, "initializer_range": 0.5}
+    folder = save(AutoModelForCausalLM, tmp_path / "seeing", tokenizer, "roberta", **sizes)
+    with pytest.raises(ValueError, match="RobertaForCausalLM, but its guesses change with the tokens that follow"):
+        open_language_model(folder)
+    open_language_model(save(AutoModelForCausalLM, tmp_path / "not", tokenizer, "roberta", is_decoder=True, **sizes))
+
+
 def test_a_masked_model_hides_each_token_of_the_option_alone(masked):
     question = encode_options(masked, "Kala mo", [" tadi sifu.", " belo."], None, "")
     (scores,) = score_questions(masked, [question.windows])
