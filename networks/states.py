@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from networks.elmo import ElmoConfig
+from networks.padding import make_batches, sees_padding
 from networks.word_vectors import WordVectorsConfig
 
 Context = Literal["both", "left", "none"]
@@ -88,6 +89,11 @@ class StateReader:
         sees_right, sees_left = (not torch.allclose(last[0], other, rtol=1e-3, atol=1e-6) for other in last[1:])
         return "both" if sees_right else "left" if sees_left else "none"
 
+    @cached_property
+    def pads(self) -> bool:
+        """Whether texts of other lengths may be read together."""
+        return not sees_padding(self.model)
+
     def encode(self, text: str) -> Encoded:
         before, behind = self.frame
         found = self.tokenizer(
@@ -106,19 +112,16 @@ class StateReader:
     def read(self, texts: Sequence[str]) -> Iterator[tuple[int, Encoded, list[Tensor]]]:
         """The number of each text that has tokens, how it was read, and of each layer the states (T, D) of its tokens;
         texts of like lengths together, so not in order."""
-        encoded = {number: self.encode(text) for number, text in enumerate(texts)}
-        order = sorted((number for number in encoded if encoded[number].ids), key=lambda one: len(encoded[one].ids))
-        while order:
-            longest = len(encoded[order[-1]].ids)
-            batch, order = order[-max(1, AT_ONCE // longest) :], order[: -max(1, AT_ONCE // longest)]
-            ids, mask = torch.zeros(2, len(batch), longest, dtype=torch.int64, device=self.model.device)
-            for row, number in enumerate(batch):
-                own = torch.tensor(encoded[number].ids, device=ids.device)
+        encoded = [(number, found) for number, text in enumerate(texts) if (found := self.encode(text)).ids]
+        lengths = [len(one.ids) for _, one in encoded]
+        for batch in make_batches(lengths, AT_ONCE, self.pads):
+            ids, mask = torch.zeros(2, len(batch), lengths[batch[-1]], dtype=torch.int64, device=self.model.device)
+            for row, place in enumerate(batch):
+                own = torch.tensor(encoded[place][1].ids, device=ids.device)
                 ids[row, : len(own)], mask[row, : len(own)] = own, 1
             layers = self.layers(ids, mask)
-            for row, number in enumerate(batch):
-                length = len(encoded[number].ids)
-                yield number, encoded[number], [layer[row, :length].float().cpu() for layer in layers]
+            for row, place in enumerate(batch):
+                yield *encoded[place], [layer[row, : lengths[place]].float().cpu() for layer in layers]
 
     @torch.inference_mode()
     def layers(self, ids: Tensor, mask: Tensor) -> Sequence[Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from networks.padding import make_batches, sees_padding
 from probe.language_models import AT_ONCE, LanguageModel
 
 PARTS = 8  # of a window, whose losses are told apart
@@ -91,10 +92,9 @@ def judge_alone(asked: LanguageModel, framed: list[list[int]], most: int, chance
 def judge_places(asked: LanguageModel, framed: Sequence[list[int]], places: Sequence[tuple[int, int]]) -> Tensor:
     """-log p (M,) of the tokens at `places`, M pairs (row, place in it), each of which is hidden alone."""
     words = asked.vocabulary
-    order = sorted(range(len(places)), key=lambda number: len(framed[places[number][0]]))  # like lengths together
     losses = torch.empty(len(places))
-    longest = len(framed[places[order[-1]][0]]) if order else 1
-    for batch in chunks(order, max(1, 2 * AT_ONCE // longest)):
+    lengths = [len(framed[row]) for row, _ in places]
+    for batch in make_batches(lengths, 2 * AT_ONCE, padded=not sees_padding(asked.model)):
         x = padded([framed[places[number][0]] for number in batch], words.pad)
         place = torch.tensor([places[number][1] for number in batch])
         row = torch.arange(len(batch))

@@ -20,6 +20,7 @@ from torch import Tensor
 from engine.run.architecture import count_positions
 from engine.run.disk import alone, whole_folder
 from engine.run.saved import located, opened
+from networks.padding import make_batches
 from networks.states import StateReader
 from probe.edges.conllu import Sentence
 from probe.edges.examples import Span
@@ -122,27 +123,24 @@ def compute(reader: StateReader, pieces: Sequence[Pieces], starts: Any, folder: 
     """Write the layers of all pieces as fp16, or, where a number is too large for that, as fp32."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cast(Any, reader.model).to(device)
-    order = sorted((n for n, one in enumerate(pieces) if len(one.offsets)), key=lambda number: len(pieces[number].ids))
-    shape = (int(starts[-1]), *read(reader, [pieces[order[0]]], device).shape[2:])
+    shortest = min((one for one in pieces if len(one.offsets)), key=lambda one: len(one.ids))
+    shape = (int(starts[-1]), *read(reader, [shortest], device).shape[2:])
     for kind in (np.float16, np.float32):
         with whole_folder(folder, int(np.prod(shape)) * np.dtype(kind).itemsize) as aside:
             values = np.lib.format.open_memmap(aside / "layers.npy", "w+", kind, shape)
-            if fill(values, reader, pieces, starts, order, device):
+            if fill(values, reader, pieces, starts, device):
                 values.flush()
                 return
             if kind is np.float32:
                 raise ValueError("hidden states of this model are not finite")
 
 
-def fill(
-    values: Floats, reader: StateReader, pieces: Sequence[Pieces], starts: Any, order: list[int], device: str
-) -> bool:
+def fill(values: Floats, reader: StateReader, pieces: Sequence[Pieces], starts: Any, device: str) -> bool:
     """Fill `values`; stop and return False at a number that they cannot hold."""
-    while order:
-        at_once = max(1, PIECES_AT_ONCE // len(pieces[order[-1]].ids))
-        batch, order = order[-at_once:], order[:-at_once]
-        states = read(reader, [pieces[number] for number in batch], device).cpu().numpy()
-        for row, number in enumerate(batch):
+    kept = [number for number, one in enumerate(pieces) if len(one.offsets)]
+    for batch in make_batches([len(pieces[number].ids) for number in kept], PIECES_AT_ONCE, reader.pads):
+        states = read(reader, [pieces[kept[place]] for place in batch], device).cpu().numpy()
+        for row, number in enumerate(kept[place] for place in batch):
             first, count = pieces[number].first, len(pieces[number].offsets)
             with np.errstate(over="ignore"):
                 values[starts[number] : starts[number + 1]] = states[row, first : first + count]

@@ -9,6 +9,8 @@ from transformers import (
     BertConfig,
     BertModel,
     BertTokenizer,
+    ConvBertConfig,
+    ConvBertModel,
     GPT2Config,
     GPT2LMHeadModel,
     PreTrainedTokenizerFast,
@@ -46,6 +48,9 @@ def make(kind: str):
     small: dict[str, Any] = {"vocab_size": SIZE, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
     if kind == "bert":
         return BertModel(BertConfig(**small, intermediate_size=16, initializer_range=0.5)).eval()
+    if kind == "convbert":  # its convolutions see the padding
+        config = ConvBertConfig(**small | {"num_attention_heads": 4}, embedding_size=8, intermediate_size=16)
+        return ConvBertModel(config).eval()
     if kind == "gpt":
         return GPT2LMHeadModel(GPT2Config(vocab_size=SIZE, n_embd=8, n_layer=2, n_head=2, n_positions=32)).eval()
     if kind == "lstm":
@@ -65,13 +70,14 @@ def read(reader, *texts):
     return {texts[number]: (encoded, states) for number, encoded, states in reader.read(texts)}
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt", "lstm", "elmo", "vectors"])
+@pytest.mark.parametrize("kind", ["bert", "convbert", "gpt", "lstm", "elmo", "vectors"])
 def test_a_text_has_the_same_states_alone_and_beside_longer_ones(kind, pieces, words):
-    reader = StateReader(make(kind), pieces if kind == "bert" else words, 32)
+    reader = StateReader(make(kind), pieces if "bert" in kind else words, 32)
+    assert reader.pads == (kind != "convbert")
     short, long = "open a bank", "the river fish on a bank on the river bank ."
     encoded, alone = read(reader, short)[short]
     beside = read(reader, short, long, "the")[short][1]
-    assert len(encoded.ids) == {"bert": 5, "gpt": 4, "lstm": 4, "elmo": 5, "vectors": 3}[kind]
+    assert len(encoded.ids) == {"bert": 5, "convbert": 5, "gpt": 4, "lstm": 4, "elmo": 5, "vectors": 3}[kind]
     assert len(alone) == (1 if kind == "vectors" else 3)
     for one, other in zip(alone, beside, strict=True):
         assert one.shape[0] == len(encoded.ids)
