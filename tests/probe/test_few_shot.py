@@ -16,8 +16,8 @@ import networks  # noqa: F401, so that the Auto classes know the LSTM
 from engine.run.architecture import count_seen
 from probe.few_shot.__main__ import main
 from probe.few_shot.answers import cut_answer, write_answers
-from probe.few_shot.evaluation import FreeAnswers, Way, few_shot
-from probe.few_shot.page import notes_of
+from probe.few_shot.evaluation import FreeAnswers, Way, few_shot, spread
+from probe.few_shot.page import curve, notes_of
 from probe.few_shot.prompts import draw_prompts, encode_options
 from probe.few_shot.scoring import score_questions, shares_prefixes
 from probe.few_shot.task import open_task, read_items
@@ -369,6 +369,12 @@ def test_rows_of_a_zip_and_labels_of_a_file_are_read(write_task, tmp_path):
     (tmp_path / "labels.lst").write_text("1\n0\n1\n")
     with pytest.raises(ValueError, match=r"labels.lst has 3 lines, and .*rows.zip another number of rows"):
         read_items(open_task(path), with_examples=False)
+
+
+def test_draws_that_are_all_alike_have_a_curve():
+    """The mean of five times 0.49 is less than 0.49 where it is computed, and no bar of errors may be below 0."""
+    scores = {shots: {"acc": spread([value] * 5)} for shots, value in (("0", 0.49), ("1", 0.11))}
+    assert "<svg" in curve({"headline": "acc", "scores": scores, "baselines": {}})
 
 
 def test_what_is_left_out_is_counted_and_labels_are_lines(write_task, tmp_path, models):
